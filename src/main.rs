@@ -1,0 +1,2 @@
+//! The pgweir binary.
+fn main() {}
