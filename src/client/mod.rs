@@ -1,1 +1,2 @@
-//! client
+//! The session of one client, from its first byte to its last.
+pub mod intercept;

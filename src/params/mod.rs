@@ -1,1 +1,6 @@
-//! params
+//! Session parameters as pure rules: what a client wants, what a server has, the SQL between them, and which
+//! statements leave session state behind. Never talks to a server.
+pub mod difference;
+pub mod set;
+pub mod statement;
+pub mod tracked;

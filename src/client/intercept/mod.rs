@@ -1,0 +1,198 @@
+//! What becomes of a client's messages on their way to a server: passed as they are, renamed, preceded by a Parse, or
+//! answered here. Pure: bytes of the client in, bytes for the server out, expectations into the exchange.
+
+mod statements;
+#[cfg(test)]
+mod tests;
+
+use crate::params::statement::{LONGEST_SCAN, Scanner};
+use crate::prepared::client_statements::ClientStatements;
+use crate::prepared::registry::Registry;
+use crate::server::conversation::Conversation;
+use crate::server::exchange::{Action, Reply};
+use crate::wire::error::WireError;
+use crate::wire::frame::{self, HEADER, Header};
+use crate::wire::outgoing::Outgoing;
+use crate::wire::scan::{self, Stop};
+use crate::wire::tag::frontend as f;
+
+/// Most replies left unanswered by pgweir itself before they are sent without waiting for the server's next bytes.
+const LOCAL_BACKLOG: usize = 1024;
+
+/// What deciding needs that isn't the client's or the server's.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    /// All statements of the process.
+    pub registry: &'a Registry,
+    /// Finds statements that leave session state.
+    pub scanner: &'a Scanner,
+    /// Whether statement names are the client's own (transaction and statement mode) or PostgreSQL's (session mode).
+    pub names: Names,
+    /// Identifies the client, never reused.
+    pub client: u64,
+    /// The values parsing depends on.
+    pub parse_context: &'a [u8],
+}
+
+/// Who keeps a client's statement names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// pgweir: the statements work on any server.
+    Kept,
+    /// PostgreSQL: the client stays on one server.
+    Passed,
+}
+
+/// Why no more was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// Everything is taken, or what is left is the beginning of a message that needs its rest.
+    More,
+    /// The next message depends on replies still owed; it comes again when they are in.
+    Stall,
+    /// Terminate.
+    Terminate,
+}
+
+/// What was done with a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fed {
+    /// Bytes used.
+    pub used: usize,
+    /// Why it stopped.
+    pub pause: Pause,
+    /// Whether answers of pgweir itself shall not wait for the server's next bytes.
+    pub flush: bool,
+}
+
+/// One chunk's way through.
+struct Feed<'a, 'b> {
+    rules: Rules<'a>,
+    client: &'a mut ClientStatements,
+    server: &'a mut Conversation,
+    input: &'b [u8],
+    out: &'a mut Outgoing<'b>,
+}
+
+/// A whole or partial message within the input.
+#[derive(Clone, Copy)]
+struct Message<'b> {
+    at: usize,
+    header: Header,
+    /// Its body as far as it is here.
+    body: &'b [u8],
+}
+
+impl Message<'_> {
+    fn is_whole(&self) -> bool {
+        HEADER + self.body.len() == self.header.size
+    }
+}
+
+/// How a message was dealt with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Passed as it is, or as far as it is here.
+    Forward,
+    /// Replaced by what was injected; nothing of the message itself is to be sent.
+    Replaced,
+    /// The first bytes of its body were replaced; the rest passes.
+    Front(usize),
+    /// Not dealt with yet.
+    Pause(Pause),
+}
+
+/// Takes bytes of the client.
+///
+/// # Errors
+/// When they aren't the protocol: nothing of the offending message was sent, the client is to be told and dropped.
+#[inline]
+pub fn feed<'b>(
+    rules: Rules<'_>,
+    client: &mut ClientStatements,
+    server: &mut Conversation,
+    input: &'b [u8],
+    out: &mut Outgoing<'b>,
+) -> Result<Fed, WireError> {
+    let mut feed = Feed { rules, client, server, input, out };
+    feed.run()
+}
+
+impl<'b> Feed<'_, 'b> {
+    fn run(&mut self) -> Result<Fed, WireError> {
+        let mut at = self.server.sending.min(self.input.len());
+        self.out.forward(0..at);
+        self.server.sending -= at;
+        let mut flush = false;
+        let pause = loop {
+            let (end, stop) = scan::frontend(self.input, at)?;
+            self.out.forward(at..end);
+            at = end;
+            let header = match stop {
+                Stop::Split => break Pause::More,
+                Stop::Through(more) => {
+                    self.server.sending = more;
+                    break Pause::More;
+                }
+                Stop::Decision(header) => header,
+            };
+            frame::check_frontend(header)?;
+            let here = header.size.min(self.input.len() - at);
+            let message = Message { at, header, body: &self.input[at + HEADER..at + here] };
+            match self.message(message)? {
+                Step::Pause(pause) => break pause,
+                Step::Replaced => {}
+                Step::Forward => self.out.forward(at..at + here),
+                Step::Front(size) => self.out.forward(at + HEADER + size..at + here),
+            }
+            flush |= header.tag == f::FLUSH;
+            at += here;
+            self.server.sending = header.size - here;
+            if self.server.sending > 0 {
+                break Pause::More;
+            }
+        };
+        flush |= self.server.exchange.owed() > LOCAL_BACKLOG;
+        Ok(Fed { used: at, pause, flush })
+    }
+
+    #[inline]
+    fn message(&mut self, message: Message<'b>) -> Result<Step, WireError> {
+        let exchange = &mut self.server.exchange;
+        if exchange.is_skipping() && message.header.tag != f::SYNC && message.header.tag != f::TERMINATE {
+            return Ok(Step::Forward);
+        }
+        match message.header.tag {
+            f::QUERY => return Ok(self.query(message)),
+            f::PARSE => return self.parse(message),
+            f::BIND => return Ok(self.bind(message)),
+            f::DESCRIBE => return Ok(self.describe(message)),
+            f::CLOSE => return Ok(self.close(message)),
+            f::EXECUTE => exchange.expect(Reply::Execute, Action::Forward),
+            f::SYNC if exchange.is_copy_in() => exchange.sync_in_copy(),
+            f::SYNC => exchange.expect(Reply::Sync, Action::Forward),
+            f::COPY_DONE | f::COPY_FAIL => exchange.expect(Reply::CopyEnd, Action::Forward),
+            f::FUNCTION_CALL => {
+                exchange.expect(Reply::FunctionCall, Action::Forward);
+                self.server.dirty = true;
+            }
+            f::TERMINATE => return Ok(Step::Pause(Pause::Terminate)),
+            _ => {}
+        }
+        Ok(Step::Forward)
+    }
+
+    #[inline]
+    fn query(&mut self, message: Message<'b>) -> Step {
+        if !message.is_whole() && message.body.len() < LONGEST_SCAN {
+            return Step::Pause(Pause::More);
+        }
+        if !message.is_whole() || self.rules.scanner.leaves_state(message.body) {
+            self.server.dirty = true;
+        }
+        self.client.drop_unnamed();
+        self.server.unnamed = None;
+        self.server.exchange.expect(Reply::Query, Action::Forward);
+        Step::Forward
+    }
+}

@@ -1,0 +1,285 @@
+//! Parse, Bind, Describe and Close: one name space per client over many servers.
+//!
+//! Errors are left to PostgreSQL wherever it can raise them, so that the transaction's status is right: a name nobody
+//! knows is sent as it is, a Parse of a name that is taken is sent under the name of the statement that has it.
+
+use super::{Feed, Message, Names, Pause, Step};
+use crate::prepared::client_statements::{UNNAMED_KEPT, significant};
+use crate::prepared::registry::{PREFIX, Statement};
+use crate::server::conversation::Promise;
+use crate::server::exchange::{Action, Reply, Status};
+use crate::wire::error::WireError;
+use crate::wire::frame::HEADER;
+use crate::wire::frontend::{self, BindNames, Parse, Target};
+use std::sync::Arc;
+
+/// Longest front of a Bind that may hold its two names, in bytes.
+const LONGEST_NAMES: usize = 16 * 1024;
+
+/// A statement name no client can have given, for names that would collide with pgweir's own.
+const NOBODYS: &[u8] = b"pgweir_0";
+
+impl<'b> Feed<'_, 'b> {
+    pub(super) fn parse(&mut self, message: Message<'b>) -> Result<Step, WireError> {
+        if self.rules.names == Names::Passed {
+            self.server.dirty = true;
+            self.server.exchange.expect(Reply::Parse, Action::Forward);
+            return Ok(Step::Forward);
+        }
+        if !message.is_whole() {
+            let unnamed = message.body.first() == Some(&0);
+            if !unnamed || message.header.size < UNNAMED_KEPT {
+                return Ok(Step::Pause(Pause::More));
+            }
+            self.server.dirty = true;
+            self.parse_unnamed(&[], true);
+            return Ok(Step::Forward);
+        }
+        let parse = Parse::parse(message.body)?;
+        if parse.name.is_empty() {
+            let leaves_state = self.rules.scanner.leaves_state(parse.query);
+            self.parse_unnamed(parse.definition, leaves_state);
+            return Ok(Step::Forward);
+        }
+        Ok(self.parse_named(parse))
+    }
+
+    fn parse_unnamed(&mut self, definition: &[u8], leaves_state: bool) {
+        let exchange = &mut self.server.exchange;
+        let had = self.client.unnamed().is_some();
+        let previous = (had && !exchange.is_drained()).then(|| self.client.take_unnamed());
+        let generation = self.client.set_unnamed(definition, leaves_state);
+        self.server.unnamed = Some((self.rules.client, generation));
+        exchange.expect(Reply::Parse, Action::Forward);
+        exchange.promise(Promise::ClientUnnamed(previous));
+    }
+
+    fn parse_named(&mut self, parse: Parse<'_>) -> Step {
+        let name = significant(parse.name);
+        if self.is_unsettled_name(name) {
+            return Step::Pause(Pause::Stall);
+        }
+        if let Some(taken) = self.client.names.find(name).map(Arc::clone) {
+            if !self.provide(&taken) {
+                return Step::Pause(Pause::Stall);
+            }
+            self.inject_parse(taken.server_name(), parse.definition, Reply::DuplicateParse, Action::Forward);
+            return Step::Replaced;
+        }
+        let scanner = self.rules.scanner;
+        let context = self.rules.parse_context;
+        let statement = self.rules.registry.intern(context, parse.definition, || scanner.leaves_state(parse.query));
+        if self.is_unsettled_statement(&statement) {
+            return Step::Pause(Pause::Stall);
+        }
+        if self.server.names.touch(statement.id()) {
+            self.parse_known(&statement, parse);
+        } else {
+            self.inject_parse(statement.server_name(), parse.definition, Reply::Parse, Action::Forward);
+            self.now_has(&statement);
+        }
+        self.server.exchange.promise(Promise::ClientNamed(name.into()));
+        self.client.names.insert(name, statement);
+        self.evict();
+        Step::Replaced
+    }
+
+    /// The server has the statement already. In a failed transaction PostgreSQL refuses a Parse all the same, unless
+    /// it ends the transaction.
+    fn parse_known(&mut self, statement: &Arc<Statement>, parse: Parse<'_>) {
+        let failed = self.server.exchange.status() == Status::Failed;
+        if failed && !ends_transaction(parse.query) {
+            self.inject_parse(statement.server_name(), parse.definition, Reply::DuplicateParse, Action::Forward);
+        } else {
+            self.server.exchange.expect(Reply::Parse, Action::Local);
+        }
+    }
+
+    pub(super) fn bind(&mut self, message: Message<'b>) -> Step {
+        let exchange = &mut self.server.exchange;
+        let names = if self.rules.names == Names::Kept { BindNames::parse(message.body) } else { None };
+        let Some(names) = names else {
+            if self.rules.names == Names::Kept && !message.is_whole() && message.body.len() < LONGEST_NAMES {
+                return Step::Pause(Pause::More);
+            }
+            exchange.expect(Reply::Bind, Action::Forward);
+            return Step::Forward;
+        };
+        let server_name = match self.use_statement(names.statement) {
+            Ok(server_name) => server_name,
+            Err(pause) => return Step::Pause(pause),
+        };
+        self.server.exchange.expect(Reply::Bind, Action::Forward);
+        let Some(server_name) = server_name else { return Step::Forward };
+        let rest = message.header.size - HEADER - names.size;
+        self.out.inject(|v| frontend::bind_names(v, names.portal, server_name.bytes(), rest));
+        Step::Front(names.size)
+    }
+
+    pub(super) fn describe(&mut self, message: Message<'b>) -> Step {
+        if !message.is_whole() {
+            return Step::Pause(Pause::More);
+        }
+        let mut renamed = None;
+        if self.rules.names == Names::Kept
+            && let Ok(Target::Statement(name)) = Target::parse(message.body)
+        {
+            match self.use_statement(name) {
+                Ok(server_name) => renamed = server_name,
+                Err(pause) => return Step::Pause(pause),
+            }
+        }
+        self.server.exchange.expect(Reply::Describe, Action::Forward);
+        let Some(server_name) = renamed else { return Step::Forward };
+        self.out.inject(|v| frontend::describe_statement(v, server_name.bytes()));
+        Step::Replaced
+    }
+
+    pub(super) fn close(&mut self, message: Message<'b>) -> Step {
+        if !message.is_whole() {
+            return Step::Pause(Pause::More);
+        }
+        let exchange = &mut self.server.exchange;
+        let target = if self.rules.names == Names::Kept { Target::parse(message.body) } else { Ok(Target::Portal(b"")) };
+        let Ok(Target::Statement(name)) = target else {
+            exchange.expect(Reply::Close, Action::Forward);
+            return Step::Forward;
+        };
+        let name = significant(name);
+        if self.is_unsettled_name(name) {
+            return Step::Pause(Pause::Stall);
+        }
+        let exchange = &mut self.server.exchange;
+        if let Some(statement) = self.client.names.remove(name) {
+            exchange.expect(Reply::Close, Action::Local);
+            exchange.promise(Promise::ClientClosed(name.into(), statement));
+            return Step::Replaced;
+        }
+        exchange.expect(Reply::Close, Action::Forward);
+        if name.is_empty() {
+            self.server.unnamed = None;
+            let closed = self.client.take_unnamed();
+            exchange.promise(Promise::ClientUnnamed(Some(closed)));
+        } else if name.starts_with(PREFIX.as_bytes()) {
+            self.out.inject(|v| frontend::close_statement(v, NOBODYS));
+            return Step::Replaced;
+        }
+        Step::Forward
+    }
+
+    /// Makes the server ready for a statement the client names; the name to send, `None` for the client's own.
+    fn use_statement(&mut self, name: &[u8]) -> Result<Option<SentName>, Pause> {
+        if name.is_empty() {
+            return self.use_unnamed().map(|()| None);
+        }
+        let name = significant(name);
+        match self.client.names.find(name).map(Arc::clone) {
+            Some(statement) => {
+                if self.is_unsettled_name(name) || !self.provide(&statement) {
+                    return Err(Pause::Stall);
+                }
+                self.server.dirty |= statement.leaves_state();
+                self.evict();
+                Ok(Some(SentName::Server(statement)))
+            }
+            None if self.is_unsettled_name(name) => Err(Pause::Stall),
+            None if name.starts_with(PREFIX.as_bytes()) => Ok(Some(SentName::Nobodys)),
+            None => Ok(None),
+        }
+    }
+
+    /// The client's unnamed statement, on whatever server it was parsed; without one, PostgreSQL must not have one.
+    fn use_unnamed(&mut self) -> Result<(), Pause> {
+        let unsettled = |p: &Promise| matches!(p, Promise::ClientUnnamed(_) | Promise::ServerUnnamed);
+        if self.server.exchange.unsettled().any(unsettled) {
+            return Err(Pause::Stall);
+        }
+        let exchange = &mut self.server.exchange;
+        let Some((definition, generation, leaves_state)) = self.client.unnamed() else {
+            let own = (self.rules.client, self.client.unnamed_generation());
+            if self.server.unnamed.is_some_and(|owner| owner != own) {
+                self.out.inject(|v| frontend::close_statement(v, b""));
+                exchange.expect(Reply::Close, Action::Swallow);
+                self.server.unnamed = None;
+            }
+            return Ok(());
+        };
+        let owner = Some((self.rules.client, generation));
+        if self.server.unnamed != owner {
+            self.out.inject(|v| Parse::encode(v, b"", definition));
+            exchange.expect(Reply::Parse, Action::Swallow);
+            exchange.promise(Promise::ServerUnnamed);
+            self.server.unnamed = owner;
+        }
+        self.server.dirty |= leaves_state;
+        Ok(())
+    }
+
+    /// Parses a statement on the server unless it has it; `false` when that can't be known yet.
+    fn provide(&mut self, statement: &Arc<Statement>) -> bool {
+        if self.is_unsettled_statement(statement) {
+            return false;
+        }
+        if !self.server.names.touch(statement.id()) {
+            self.inject_parse(statement.server_name(), statement.definition(), Reply::Parse, Action::Swallow);
+            self.now_has(statement);
+        }
+        true
+    }
+
+    fn inject_parse(&mut self, name: &[u8], definition: &[u8], reply: Reply, action: Action) {
+        self.out.inject(|v| Parse::encode(v, name, definition));
+        self.server.exchange.expect(reply, action);
+    }
+
+    fn now_has(&mut self, statement: &Arc<Statement>) {
+        self.server.exchange.promise(Promise::ServerHas(statement.id()));
+        self.server.names.insert(Arc::clone(statement));
+    }
+
+    /// Closes what exceeds `max_prepared_statements`, in stream order: what the batch still needs is parsed again.
+    fn evict(&mut self) {
+        while let Some(statement) = self.server.names.evict() {
+            self.out.inject(|v| frontend::close_statement(v, statement.server_name()));
+            self.server.exchange.expect(Reply::Close, Action::Swallow);
+            self.server.exchange.promise(Promise::ServerLacks(statement));
+            self.server.heard.evicted += 1;
+        }
+    }
+
+    fn is_unsettled_name(&self, name: &[u8]) -> bool {
+        self.server.exchange.unsettled().any(|p| match p {
+            Promise::ClientNamed(n) | Promise::ClientClosed(n, _) => **n == *name,
+            _ => false,
+        })
+    }
+
+    fn is_unsettled_statement(&self, statement: &Statement) -> bool {
+        self.server.exchange.unsettled().any(|p| match p {
+            Promise::ServerHas(id) => *id == statement.id(),
+            Promise::ServerLacks(s) => s.id() == statement.id(),
+            _ => false,
+        })
+    }
+}
+
+/// The name a statement is sent under.
+enum SentName {
+    Server(Arc<Statement>),
+    Nobodys,
+}
+
+impl SentName {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Server(statement) => statement.server_name(),
+            Self::Nobodys => NOBODYS,
+        }
+    }
+}
+
+/// Whether PostgreSQL takes this text in a failed transaction.
+fn ends_transaction(query: &[u8]) -> bool {
+    let word = query.trim_ascii_start().split(|b| !b.is_ascii_alphabetic()).next().unwrap_or_default();
+    ["commit", "rollback", "abort", "end", "prepare"].iter().any(|w| word.eq_ignore_ascii_case(w.as_bytes()))
+}

@@ -1,0 +1,251 @@
+use super::*;
+use crate::params::set::Sets;
+use crate::wire::encode::message;
+use crate::wire::frontend::Parse;
+use std::num::NonZeroUsize;
+
+/// A client and a server, and what went between them.
+struct Scene {
+    registry: Registry,
+    scanner: Scanner,
+    client: ClientStatements,
+    server: Conversation,
+}
+
+impl Scene {
+    fn new(limit: usize) -> Self {
+        let server = Conversation::new(NonZeroUsize::new(limit).unwrap(), Sets::default().empty());
+        Self { registry: Registry::default(), scanner: Scanner::default(), client: ClientStatements::default(), server }
+    }
+
+    /// Sends messages in the short form of [`messages`]; returns what the server got, in the same form.
+    fn send(&mut self, script: &str) -> String {
+        let input = messages(script);
+        let mut scratch = Vec::new();
+        let mut out = Outgoing::new(&input, &mut scratch);
+        let rules = Rules {
+            registry: &self.registry,
+            scanner: &self.scanner,
+            names: Names::Kept,
+            client: 1,
+            parse_context: b"",
+        };
+        let fed = feed(rules, &mut self.client, &mut self.server, &input, &mut out).unwrap();
+        let mut sent = describe(out.bytes());
+        if fed.pause == Pause::Stall {
+            sent.push_str(" STALL");
+        }
+        sent
+    }
+
+    /// The server answers with these tags (`E26000` an error, `ZI` ready); returns what the client got.
+    fn answer(&mut self, tags: &str) -> String {
+        let mut bytes = Vec::new();
+        for word in tags.split(' ') {
+            match word.as_bytes() {
+                [b'E', code @ ..] => message(&mut bytes, b'E', |v| {
+                    v.extend_from_slice(b"SERROR\0VERROR\0C");
+                    v.extend_from_slice(code);
+                    v.extend_from_slice(b"\0Mx\0\0");
+                }),
+                [tag, body @ ..] => message(&mut bytes, *tag, |v| v.extend_from_slice(body)),
+                [] => {}
+            }
+        }
+        let mut scratch = Vec::new();
+        let mut out = Outgoing::new(&bytes, &mut scratch);
+        assert_eq!(self.server.receive(&bytes, &mut self.client, &mut out).unwrap(), bytes.len());
+        let mut got = String::new();
+        let (mut rest, mut first) = (out.bytes(), true);
+        while let Some(header) = frame::header(rest).unwrap() {
+            got.push_str(if first { "" } else { " " });
+            got.push(header.tag as char);
+            rest = &rest[header.size..];
+            first = false;
+        }
+        got
+    }
+}
+
+/// `Pname=text`, `Bname`, `Sname` (Describe), `Cname` (Close), `E`, `Y` (Sync), `Qtext`, `H`.
+fn messages(script: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    for word in script.split(' ') {
+        let (kind, rest) = word.split_at(1);
+        match kind {
+            "P" => {
+                let (name, text) = rest.split_once('=').unwrap();
+                Parse::encode(&mut out, name.as_bytes(), &[text.as_bytes(), b"\0\0\0"].concat());
+            }
+            "B" => {
+                crate::wire::frontend::bind_names(&mut out, b"", rest.as_bytes(), 6);
+                out.extend_from_slice(&[0; 6]);
+            }
+            "S" => crate::wire::frontend::describe_statement(&mut out, rest.as_bytes()),
+            "C" => crate::wire::frontend::close_statement(&mut out, rest.as_bytes()),
+            "E" => message(&mut out, f::EXECUTE, |v| v.extend_from_slice(&[0; 5])),
+            "Y" => message(&mut out, f::SYNC, |_| ()),
+            "H" => message(&mut out, f::FLUSH, |_| ()),
+            "Q" => crate::wire::frontend::query(&mut out, rest.as_bytes()),
+            other => panic!("{other}"),
+        }
+    }
+    out
+}
+
+/// The inverse of [`messages`].
+fn describe(mut bytes: &[u8]) -> String {
+    let mut words = Vec::new();
+    let text = |b: &[u8]| String::from_utf8(b.split(|&b| b == 0).next().unwrap().to_vec()).unwrap();
+    while let Some(header) = frame::header(bytes).unwrap() {
+        let body = &bytes[HEADER..header.size];
+        words.push(match header.tag {
+            f::PARSE => {
+                let parse = Parse::parse(body).unwrap();
+                format!("P{}={}", text(parse.name), text(parse.query))
+            }
+            f::BIND => format!("B{}", text(crate::wire::frontend::BindNames::parse(body).unwrap().statement)),
+            f::DESCRIBE => format!("S{}", text(&body[1..])),
+            f::CLOSE => format!("C{}", text(&body[1..])),
+            f::EXECUTE => "E".to_owned(),
+            f::SYNC => "Y".to_owned(),
+            f::FLUSH => "H".to_owned(),
+            f::QUERY => format!("Q{}", text(body)),
+            other => panic!("{other}"),
+        });
+        bytes = &bytes[header.size..];
+    }
+    words.join(" ")
+}
+
+#[test]
+fn a_statement_is_parsed_once_per_server() {
+    let mut s = Scene::new(10);
+    assert_eq!(s.send("Pa=one Ba E Y"), "Ppgweir_1=one Bpgweir_1 E Y");
+    assert_eq!(s.answer("1 2 CX ZI"), "1 2 C Z");
+    assert_eq!(s.send("Pb=one Bb E Y"), "Bpgweir_1 E Y");
+    assert_eq!(s.answer("2 CX ZI"), "1 2 C Z");
+    s.server = Scene::new(10).server;
+    assert_eq!(s.send("Sa Ba E Y"), "Ppgweir_1=one Spgweir_1 Bpgweir_1 E Y");
+    assert_eq!(s.answer("1 t n 2 CX ZI"), "t n 2 C Z");
+    assert!(s.server.is_free());
+}
+
+#[test]
+fn what_fails_leaves_nothing_behind() {
+    let mut s = Scene::new(10);
+    assert_eq!(s.send("Pa=bad Y"), "Ppgweir_1=bad Y");
+    assert_eq!(s.answer("E42601 ZI"), "E Z");
+    assert_eq!(s.send("Pa=good Y"), "Ppgweir_2=good Y");
+    assert_eq!(s.answer("1 ZI"), "1 Z");
+    assert_eq!(s.send("Pb=bad Pc=other Y"), "Ppgweir_3=bad Ppgweir_4=other Y");
+    assert_eq!(s.answer("E42601 ZI"), "E Z");
+    assert_eq!(s.send("Bc E Y"), "Bc E Y");
+    assert_eq!(s.answer("E26000 ZI"), "E Z");
+    assert_eq!(s.send("Pc=other Y"), "Ppgweir_5=other Y");
+}
+
+#[test]
+fn a_name_that_is_taken_is_refused_by_the_server() {
+    let mut s = Scene::new(10);
+    s.send("Pa=one Y");
+    s.answer("1 ZI");
+    assert_eq!(s.send("Pa=two Y"), "Ppgweir_1=two Y");
+    assert_eq!(s.answer("E42P05 ZI"), "E Z");
+    s.server = Scene::new(10).server;
+    assert_eq!(s.send("Pa=one Y"), "Ppgweir_1=one Ppgweir_1=one Y");
+    assert_eq!(s.answer("1 E42P05 ZI"), "E Z");
+    assert_eq!(s.send("Ca Pa=two Y"), "Ppgweir_2=two Y");
+    assert_eq!(s.answer("1 ZI"), "3 1 Z");
+}
+
+#[test]
+fn eviction_keeps_the_batch_going() {
+    let mut s = Scene::new(1);
+    assert_eq!(
+        s.send("Pa=one Ba Pb=two Ba E Y"),
+        "Ppgweir_1=one Bpgweir_1 Ppgweir_2=two Cpgweir_1 Ppgweir_1=one Cpgweir_2 Bpgweir_1 E Y"
+    );
+    assert_eq!(s.answer("1 2 1 3 1 3 2 CX ZI"), "1 2 1 2 C Z");
+    assert!(s.server.is_free() && s.server.exchange.doubt().is_none());
+}
+
+#[test]
+fn a_later_batch_waits_for_what_it_depends_on() {
+    let mut s = Scene::new(10);
+    assert_eq!(s.send("Pa=one Y Ba E Y"), "Ppgweir_1=one Y STALL");
+    assert_eq!(s.answer("E42601 ZI"), "E Z");
+    assert_eq!(s.send("Ba E Y"), "Ba E Y");
+}
+
+#[test]
+fn the_unnamed_statement_follows_its_client() {
+    let mut s = Scene::new(10);
+    assert_eq!(s.send("P=one S Y"), "P=one S Y");
+    assert_eq!(s.answer("1 t n ZI"), "1 t n Z");
+    assert_eq!(s.send("B E Y"), "B E Y");
+    s.answer("2 CX ZI");
+    s.server = Scene::new(10).server;
+    s.server.unnamed = Some((9, 1));
+    assert_eq!(s.send("B E Y"), "P=one B E Y");
+    assert_eq!(s.answer("1 2 CX ZI"), "2 C Z");
+    assert_eq!(s.send("Qx"), "Qx");
+    assert_eq!(s.answer("CX ZI"), "C Z");
+    s.server.unnamed = Some((9, 1));
+    assert_eq!(s.send("B E Y"), "C B E Y");
+    assert_eq!(s.answer("3 E26000 ZI"), "E Z");
+}
+
+#[test]
+fn an_unnamed_statement_skipped_leaves_the_one_before() {
+    let mut s = Scene::new(10);
+    s.send("P=one Y");
+    s.answer("1 ZI");
+    assert_eq!(s.send("Bnone P=two Y"), "Bnone P=two Y");
+    assert_eq!(s.answer("E26000 ZI"), "E Z");
+    assert_eq!(s.send("B E Y"), "P=one B E Y");
+    s.answer("1 2 CX ZI");
+    s.send("P=bad Y");
+    s.answer("E42601 ZI");
+    assert_eq!(s.send("B E Y"), "B E Y");
+}
+
+#[test]
+fn names_of_our_own_reach_nobody() {
+    let mut s = Scene::new(10);
+    s.send("Pa=one Y");
+    s.answer("1 ZI");
+    assert_eq!(s.send("Bpgweir_1 E Y"), "Bpgweir_0 E Y");
+    assert_eq!(s.answer("E26000 ZI"), "E Z");
+}
+
+#[test]
+fn while_skipping_nothing_is_expected() {
+    let mut s = Scene::new(10);
+    s.send("Bnone H");
+    assert_eq!(s.answer("E26000"), "E");
+    assert_eq!(s.send("Pa=one Qx Y"), "Pa=one Qx Y");
+    assert_eq!(s.answer("ZI"), "Z");
+    assert!(s.server.is_free() && s.client.names.is_empty());
+}
+
+#[test]
+fn bytes_in_any_portions_come_out_the_same() {
+    let input = messages("Pa=one Sa Ba E Ca Y Qselect P=x B E Y");
+    for cut in 1..input.len() {
+        let (mut s, mut whole) = (Scene::new(10), Scene::new(10));
+        let mut sent = Vec::new();
+        let mut carry = Vec::new();
+        for part in [&input[..cut], &input[cut..]] {
+            carry.extend_from_slice(part);
+            let mut scratch = Vec::new();
+            let mut out = Outgoing::new(&carry, &mut scratch);
+            let rules = Rules { registry: &s.registry, scanner: &s.scanner, names: Names::Kept, client: 1, parse_context: b"" };
+            let fed = feed(rules, &mut s.client, &mut s.server, &carry, &mut out).unwrap();
+            sent.extend_from_slice(out.bytes());
+            carry.drain(..fed.used);
+        }
+        assert!(carry.is_empty());
+        assert_eq!(describe(&sent), whole.send("Pa=one Sa Ba E Ca Y Qselect P=x B E Y"), "cut at {cut}");
+    }
+}

@@ -1,0 +1,74 @@
+//! The SQL that turns the parameters a server has into those a client wants.
+
+use super::set::Set;
+use std::fmt::Write;
+
+/// One SELECT of `set_config` calls, empty when nothing differs. A parameter the client doesn't have goes back to the
+/// session's default (`set_config` with NULL). The text is plain ASCII whatever the values hold.
+///
+/// `set_config` takes list parameters (search_path) as a startup packet does, which SET would not.
+pub fn replay(server: &Set, client: &Set) -> String {
+    let mut sql = String::new();
+    for (name, _) in server.iter().filter(|(name, _)| client.value(name).is_none()) {
+        call(&mut sql, name, None);
+    }
+    for (name, value) in client.iter().filter(|(name, value)| server.value(name) != Some(value)) {
+        call(&mut sql, name, Some(value));
+    }
+    sql
+}
+
+fn call(sql: &mut String, name: &str, value: Option<&str>) {
+    sql.push_str(if sql.is_empty() { "SELECT " } else { ", " });
+    sql.push_str("pg_catalog.set_config(");
+    literal(sql, name);
+    sql.push_str(", ");
+    match value {
+        Some(value) => literal(sql, value),
+        None => sql.push_str("NULL"),
+    }
+    sql.push_str(", false)");
+}
+
+/// A text literal that reads the same under every client_encoding and setting of standard_conforming_strings.
+fn literal(sql: &mut String, text: &str) {
+    if text.bytes().all(|b| b.is_ascii() && b != b'\\' && b != 0) {
+        sql.push('\'');
+        sql.push_str(&text.replace('\'', "''"));
+        sql.push('\'');
+        return;
+    }
+    sql.push_str("pg_catalog.convert_from(pg_catalog.decode('");
+    text.bytes().for_each(|b| write!(sql, "{b:02x}").expect("writing to a String succeeds"));
+    sql.push_str("', 'hex'), 'UTF8')");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::set::Sets;
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn only_what_differs() {
+        let sets = Sets::default();
+        let server = sets.intern([("a", "1"), ("b", "2"), ("c", "3")]);
+        let client = sets.intern([("b", "2"), ("c", "it's"), ("d", "é\\")]);
+        assert_eq!(
+            replay(&server, &client),
+            "SELECT pg_catalog.set_config('a', NULL, false), pg_catalog.set_config('c', 'it''s', false), \
+             pg_catalog.set_config('d', pg_catalog.convert_from(pg_catalog.decode('c3a95c', 'hex'), 'UTF8'), false)"
+        );
+        assert_eq!(replay(&client, &client), "");
+    }
+
+    proptest! {
+        #[test]
+        fn the_text_is_ascii_and_quotes_balance(name in "\\PC{1,8}", value in "\\PC{0,20}") {
+            let sets = Sets::default();
+            let sql = replay(&sets.empty(), &sets.intern([(&*name, &*value)]));
+            prop_assert!(sql.is_ascii());
+            prop_assert_eq!(sql.matches('\'').count() % 2, 0);
+        }
+    }
+}

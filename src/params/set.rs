@@ -1,0 +1,140 @@
+//! A set of parameter values, interned: two equal sets are the same allocation, so a lease compares pointers.
+
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+type Pairs = Box<[(Box<str>, Box<str>)]>;
+
+/// Values by name (lower case), sorted; what a session has beyond the server's defaults.
+#[derive(Debug, PartialEq, Eq, Hash, Default)]
+pub struct Set {
+    pairs: Pairs,
+    parse_context: Box<[u8]>,
+}
+
+/// Parameters that change what PostgreSQL makes of a text at Parse, where it folds literals and resolves names.
+const PARSE_CONTEXT: [&str; 7] =
+    ["client_encoding", "datestyle", "intervalstyle", "role", "search_path", "standard_conforming_strings", "timezone"];
+
+impl Set {
+    /// Names and values, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs.iter().map(|(n, v)| (&**n, &**v))
+    }
+
+    /// The value of a parameter; `name` in lower case.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.pairs.binary_search_by(|p| (*p.0).cmp(name)).ok().map(|i| &*self.pairs[i].1)
+    }
+
+    /// The values parsing depends on, as bytes to compare; empty when all are at the server's defaults.
+    pub fn parse_context(&self) -> &[u8] {
+        &self.parse_context
+    }
+
+    /// Whether everything is at the server's defaults.
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+}
+
+/// The interner: one for the process, so that every equal set is one allocation.
+#[derive(Debug)]
+pub struct Sets {
+    known: Mutex<Known>,
+    empty: Arc<Set>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    sets: HashMap<Pairs, Weak<Set>>,
+    purge_at: usize,
+}
+
+impl Default for Sets {
+    fn default() -> Self {
+        let known = Known { sets: HashMap::new(), purge_at: 64 };
+        Self { known: Mutex::new(known), empty: Arc::default() }
+    }
+}
+
+impl Sets {
+    /// The set of a session that changed nothing.
+    pub fn empty(&self) -> Arc<Set> {
+        Arc::clone(&self.empty)
+    }
+
+    /// The set of these values; of a name given twice (in any case) the last counts.
+    pub fn intern<'a>(&self, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Arc<Set> {
+        let mut sorted = std::collections::BTreeMap::new();
+        for (name, value) in pairs {
+            sorted.insert(name.to_ascii_lowercase().into_boxed_str(), Box::from(value));
+        }
+        self.share(sorted.into_iter().collect())
+    }
+
+    /// `set` with one value replaced, or removed (`None`: back to the server's default).
+    pub fn with(&self, set: &Arc<Set>, name: &str, value: Option<&str>) -> Arc<Set> {
+        let name = name.to_ascii_lowercase();
+        if set.value(&name) == value {
+            return Arc::clone(set);
+        }
+        let others = set.iter().filter(|(n, _)| *n != name);
+        self.intern(others.chain(value.map(|v| (&*name, v))))
+    }
+
+    fn share(&self, pairs: Pairs) -> Arc<Set> {
+        if pairs.is_empty() {
+            return self.empty();
+        }
+        let mut known = self.known.lock();
+        if let Some(set) = known.sets.get(&pairs).and_then(Weak::upgrade) {
+            return set;
+        }
+        if known.sets.len() >= known.purge_at {
+            known.sets.retain(|_, set| set.strong_count() > 0);
+            known.purge_at = (known.sets.len() * 2).max(64);
+        }
+        let set = Arc::new(Set { parse_context: parse_context(&pairs), pairs: pairs.clone() });
+        known.sets.insert(pairs, Arc::downgrade(&set));
+        set
+    }
+}
+
+fn parse_context(pairs: &Pairs) -> Box<[u8]> {
+    let mut context = Vec::new();
+    for (name, value) in pairs.iter().filter(|(name, _)| PARSE_CONTEXT.contains(&&**name)) {
+        [name.as_bytes(), b"\0", value.as_bytes(), b"\0"].iter().for_each(|part| context.extend_from_slice(part));
+    }
+    context.into_boxed_slice()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_sets_are_one() {
+        let sets = Sets::default();
+        let a = sets.intern([("TimeZone", "UTC"), ("datestyle", "ISO")]);
+        let b = sets.intern([("DateStyle", "German"), ("timezone", "UTC"), ("DATESTYLE", "ISO")]);
+        assert!(Arc::ptr_eq(&a, &b));
+        assert_eq!(a.iter().collect::<Vec<_>>(), [("datestyle", "ISO"), ("timezone", "UTC")]);
+        let c = sets.with(&a, "TimeZone", Some("CET"));
+        assert_eq!(c.value("timezone"), Some("CET"));
+        assert!(Arc::ptr_eq(&a, &sets.with(&c, "timezone", Some("UTC"))));
+        let none = sets.with(&sets.with(&a, "timezone", None), "datestyle", None);
+        assert_eq!(sets.intern([("TimeZone", "CET"), ("application_name", "x")]).parse_context(), b"timezone\0CET\0");
+        assert!(Arc::ptr_eq(&none, &sets.empty()) && none.is_empty());
+    }
+
+    #[test]
+    fn forgotten_sets_are_purged() {
+        let sets = Sets::default();
+        for i in 0..10_000 {
+            sets.intern([("application_name", &*i.to_string())]);
+        }
+        assert!(sets.known.lock().sets.len() <= 64);
+    }
+}

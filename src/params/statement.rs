@@ -1,0 +1,92 @@
+//! What a statement may leave behind in its session, told from its text and its command tag. Errs towards "something".
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
+
+/// Words in a text that PostgreSQL's command tag can't show: functions that change session state, temporary objects.
+const TELLTALES: [&str; 6] = ["set_config", "advisory", "temp", "dblink", "setseed", "replication_origin"];
+
+/// Longest text that is looked at, in bytes; a longer one counts as leaving something behind.
+pub const LONGEST_SCAN: usize = 64 * 1024;
+
+/// Looks for telltale words in statement texts.
+#[derive(Debug)]
+pub struct Scanner {
+    words: AhoCorasick,
+}
+
+impl Default for Scanner {
+    fn default() -> Self {
+        let words = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .kind(Some(AhoCorasickKind::DFA))
+            .build(TELLTALES)
+            .expect("a handful of short constant words build an automaton");
+        Self { words }
+    }
+}
+
+impl Scanner {
+    /// Whether a statement with this text may leave session state behind that its command tag doesn't show.
+    #[inline]
+    pub fn leaves_state(&self, text: &[u8]) -> bool {
+        text.len() > LONGEST_SCAN || self.words.is_match(text)
+    }
+}
+
+/// What a command tag tells about the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing outlives the transaction.
+    None,
+    /// Session state may have changed.
+    Dirty,
+    /// DEALLOCATE ALL: no prepared statement is left.
+    StatementsGone,
+    /// DISCARD ALL: nothing is left.
+    AllGone,
+}
+
+/// Reads the tag of a CommandComplete (without its zero byte).
+#[inline]
+pub fn effect(tag: &[u8]) -> Effect {
+    let word = &tag[..memchr::memchr(b' ', tag).unwrap_or(tag.len())];
+    match word {
+        b"SELECT" | b"INSERT" | b"UPDATE" | b"DELETE" | b"BEGIN" | b"COMMIT" | b"ROLLBACK" | b"MERGE" | b"COPY"
+        | b"FETCH" | b"SAVEPOINT" | b"RELEASE" | b"START" | b"MOVE" | b"CLOSE" | b"SHOW" | b"EXPLAIN" | b"CREATE"
+        | b"ALTER" | b"DROP" | b"TRUNCATE" | b"GRANT" | b"REVOKE" | b"COMMENT" | b"ANALYZE" | b"VACUUM" | b"REINDEX"
+        | b"CLUSTER" | b"LOCK" | b"NOTIFY" | b"CHECKPOINT" | b"REFRESH" | b"SECURITY" | b"REASSIGN" | b"IMPORT" => Effect::None,
+        _ => match tag {
+            b"DISCARD ALL" => Effect::AllGone,
+            b"DEALLOCATE ALL" => Effect::StatementsGone,
+            b"SET CONSTRAINTS" | b"PREPARE TRANSACTION" | b"DISCARD PLANS" | b"DISCARD SEQUENCES" => Effect::None,
+            _ => Effect::Dirty,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags() {
+        for clean in ["SELECT 1", "INSERT 0 1", "BEGIN", "COPY 5", "SET CONSTRAINTS", "CREATE TABLE", "COMMIT PREPARED", "START TRANSACTION", "PREPARE TRANSACTION"] {
+            assert_eq!(effect(clean.as_bytes()), Effect::None, "{clean}");
+        }
+        for dirty in ["SET", "RESET", "LISTEN", "UNLISTEN", "PREPARE", "DEALLOCATE", "DECLARE CURSOR", "DO", "CALL", "LOAD", "DISCARD TEMP", "", "FUTURE COMMAND"] {
+            assert_eq!(effect(dirty.as_bytes()), Effect::Dirty, "{dirty}");
+        }
+        assert_eq!(effect(b"DISCARD ALL"), Effect::AllGone);
+        assert_eq!(effect(b"DEALLOCATE ALL"), Effect::StatementsGone);
+    }
+
+    #[test]
+    fn texts() {
+        let scanner = Scanner::default();
+        for dirty in ["create TEMPORARY table x()", "select Set_Config('a','b',false)", "SELECT pg_try_advisory_lock(1)", "select * into pg_temp.x"] {
+            assert!(scanner.leaves_state(dirty.as_bytes()), "{dirty}");
+        }
+        assert!(!scanner.leaves_state(b"SELECT abalance FROM pgbench_accounts WHERE aid = 1"));
+        assert!(scanner.leaves_state(&vec![b' '; LONGEST_SCAN + 1]));
+    }
+}

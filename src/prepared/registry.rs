@@ -1,0 +1,130 @@
+//! Statements by definition: text and parameter types. Process-wide; an id is never used twice.
+
+use parking_lot::Mutex;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+/// Prefix of every statement name pgweir gives PostgreSQL.
+pub const PREFIX: &str = "pgweir_";
+
+/// Identifies a definition for the life of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StatementId(u64);
+
+/// A definition shared by every client that prepared it under the same parse context (the values of the session
+/// parameters that parsing depends on: PostgreSQL folds literals and resolves names at Parse).
+#[derive(Debug)]
+pub struct Statement {
+    id: StatementId,
+    server_name: Box<str>,
+    definition: Box<[u8]>,
+    leaves_state: bool,
+}
+
+impl Statement {
+    /// Its id.
+    pub fn id(&self) -> StatementId {
+        self.id
+    }
+
+    /// Its name on servers, [`PREFIX`] and the id.
+    pub fn server_name(&self) -> &[u8] {
+        self.server_name.as_bytes()
+    }
+
+    /// The body of its Parse behind the name: text, zero byte, parameter types.
+    pub fn definition(&self) -> &[u8] {
+        &self.definition
+    }
+
+    /// Whether executing it may leave session state behind that its command tag doesn't show.
+    pub fn leaves_state(&self) -> bool {
+        self.leaves_state
+    }
+}
+
+/// All definitions some client holds.
+#[derive(Debug)]
+pub struct Registry {
+    known: Mutex<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    statements: HashMap<Box<[u8]>, Weak<Statement>>,
+    last_id: u64,
+    purge_at: usize,
+}
+
+const PURGE_FROM: usize = 1024;
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self { known: Mutex::new(Known { statements: HashMap::new(), last_id: 0, purge_at: PURGE_FROM }) }
+    }
+}
+
+impl Registry {
+    /// The statement of this definition in this parse context; `leaves_state` is asked when it is new.
+    pub fn intern(&self, context: &[u8], definition: &[u8], leaves_state: impl FnOnce() -> bool) -> Arc<Statement> {
+        let key = if context.is_empty() { Cow::Borrowed(definition) } else { Cow::Owned([definition, context].concat()) };
+        let mut known = self.known.lock();
+        if let Some(statement) = known.statements.get(&*key).and_then(Weak::upgrade) {
+            return statement;
+        }
+        if known.statements.len() >= known.purge_at {
+            known.statements.retain(|_, s| s.strong_count() > 0);
+            known.purge_at = (known.statements.len() * 2).max(PURGE_FROM);
+        }
+        known.last_id += 1;
+        let id = known.last_id;
+        let statement = Arc::new(Statement {
+            id: StatementId(id),
+            server_name: format!("{PREFIX}{id}").into_boxed_str(),
+            definition: definition.into(),
+            leaves_state: leaves_state(),
+        });
+        known.statements.insert(key.into(), Arc::downgrade(&statement));
+        statement
+    }
+
+    /// Number of definitions remembered, those no client holds any more included until they are purged.
+    pub fn len(&self) -> usize {
+        self.known.lock().statements.len()
+    }
+
+    /// Whether no definition is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_definitions_share_until_nobody_holds_them() {
+        let registry = Registry::default();
+        let a = registry.intern(b"", b"SELECT 1\0\0\0", || false);
+        let b = registry.intern(b"", b"SELECT 1\0\0\0", || unreachable!("known already"));
+        let c = registry.intern(b"", b"SELECT 1\0\0\x01\0\0\0\x17", || true);
+        assert!(Arc::ptr_eq(&a, &b) && a.id() != c.id() && c.leaves_state());
+        assert_eq!(a.server_name(), format!("pgweir_{}", a.id().0).as_bytes());
+        let elsewhere = registry.intern(b"timezone=UTC", b"SELECT 1\0\0\0", || false);
+        assert_ne!(elsewhere.id(), a.id());
+        let old = a.id();
+        drop((a, b));
+        assert_ne!(registry.intern(b"", b"SELECT 1\0\0\0", || false).id(), old);
+    }
+
+    #[test]
+    fn forgotten_definitions_are_purged() {
+        let registry = Registry::default();
+        for i in 0..10 * PURGE_FROM {
+            registry.intern(b"", i.to_string().as_bytes(), || false);
+        }
+        assert!(registry.len() <= PURGE_FROM);
+    }
+}

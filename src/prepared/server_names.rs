@@ -1,0 +1,75 @@
+//! The statements one server has been given, least recently used first out.
+
+use super::registry::{Statement, StatementId};
+use lru::LruCache;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+/// What PostgreSQL's side of one connection has prepared under pgweir's names.
+#[derive(Debug)]
+pub struct ServerNames {
+    known: LruCache<StatementId, Arc<Statement>>,
+    limit: NonZeroUsize,
+}
+
+impl ServerNames {
+    /// Keeps at most `limit` statements (`max_prepared_statements`).
+    pub fn new(limit: NonZeroUsize) -> Self {
+        Self { known: LruCache::unbounded(), limit }
+    }
+
+    /// Whether the server has the statement; counts as a use.
+    #[inline]
+    pub fn touch(&mut self, id: StatementId) -> bool {
+        self.known.get(&id).is_some()
+    }
+
+    /// The server is being given the statement.
+    pub fn insert(&mut self, statement: Arc<Statement>) {
+        self.known.put(statement.id(), statement);
+    }
+
+    /// Takes out the least recently used statement while more than the limit are there.
+    pub fn evict(&mut self) -> Option<Arc<Statement>> {
+        if self.known.len() > self.limit.get() { self.known.pop_lru().map(|(_, s)| s) } else { None }
+    }
+
+    /// The server no longer has the statement.
+    pub fn remove(&mut self, id: StatementId) {
+        self.known.pop(&id);
+    }
+
+    /// The server has none any more.
+    pub fn clear(&mut self) {
+        self.known.clear();
+    }
+
+    /// Number of statements.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::registry::Registry;
+    use super::*;
+
+    #[test]
+    fn the_least_recently_used_goes_first() {
+        let registry = Registry::default();
+        let s: Vec<_> = ["a", "b", "c"].map(|t| registry.intern(b"", t.as_bytes(), || false)).into();
+        let mut names = ServerNames::new(NonZeroUsize::new(2).unwrap());
+        names.insert(Arc::clone(&s[0]));
+        names.insert(Arc::clone(&s[1]));
+        assert!(names.evict().is_none() && names.touch(s[0].id()));
+        names.insert(Arc::clone(&s[2]));
+        assert_eq!(names.evict().map(|s| s.id()), Some(s[1].id()));
+        assert!(names.evict().is_none() && !names.touch(s[1].id()) && names.touch(s[0].id()));
+    }
+}

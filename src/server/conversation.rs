@@ -1,0 +1,277 @@
+//! What is known of one PostgreSQL session: the replies it owes, its statements and parameters, whether it is dirty.
+//! Pure: bytes of the server in, bytes for the client out.
+
+use super::exchange::{Action, Broken, Exchange, Fate, Reply};
+use crate::params::set::Set;
+use crate::params::statement::{self, Effect};
+use crate::prepared::client_statements::{ClientStatements, Unnamed};
+use crate::prepared::registry::{PREFIX, Statement, StatementId};
+use crate::prepared::rewrite;
+use crate::prepared::server_names::ServerNames;
+use crate::wire::backend;
+use crate::wire::encode;
+use crate::wire::error::WireError;
+use crate::wire::frame::{HEADER, Header};
+use crate::wire::outgoing::Outgoing;
+use crate::wire::scan::{self, Stop};
+use crate::wire::tag::backend as b;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+/// Messages that are looked at are waited for whole up to this size; longer ones are streamed.
+const LOOKED_AT: usize = 64 * 1024;
+
+/// What a request will have changed once it is answered well.
+#[derive(Debug)]
+pub enum Promise {
+    /// The server has a statement.
+    ServerHas(StatementId),
+    /// The server no longer has a statement.
+    ServerLacks(Arc<Statement>),
+    /// The client has a name.
+    ClientNamed(Box<[u8]>),
+    /// The client no longer has a name.
+    ClientClosed(Box<[u8]>, Arc<Statement>),
+    /// The client has a new unnamed statement in place of this one.
+    ClientUnnamed(Option<Unnamed>),
+    /// The server has the client's unnamed statement.
+    ServerUnnamed,
+}
+
+/// What a chunk of the server's told beyond its bytes; to be taken after every chunk.
+#[derive(Debug, Default)]
+pub struct Heard {
+    /// ParameterStatus: name, value, and whether it answers pgweir's own prelude.
+    pub parameters: Vec<(String, String, bool)>,
+    /// SQLSTATEs of errors passed to the client.
+    pub errors: Vec<[u8; 5]>,
+    /// Body of the error that failed the prelude.
+    pub prelude_error: Option<Vec<u8>>,
+    /// The server said it ends the session.
+    pub fatal: bool,
+    /// Statements evicted from the server.
+    pub evicted: u32,
+}
+
+/// Whose unnamed statement a server holds: client and generation.
+pub type UnnamedOwner = (u64, u32);
+
+/// One PostgreSQL session as far as it is known.
+#[derive(Debug)]
+pub struct Conversation {
+    /// The replies owed.
+    pub exchange: Exchange<Promise>,
+    /// Statements the server has under pgweir's names.
+    pub names: ServerNames,
+    /// Whose unnamed statement it holds.
+    pub unnamed: Option<UnnamedOwner>,
+    /// Parameters replayed to it.
+    pub parameters: Arc<Set>,
+    /// Whether it carries session state nobody tracks.
+    pub dirty: bool,
+    /// Bytes of the client's current message not yet sent.
+    pub sending: usize,
+    /// Told by the last chunks.
+    pub heard: Heard,
+    receiving: usize,
+    receiving_fate: Fate,
+}
+
+impl Conversation {
+    /// A session fresh from its login, at the server's defaults.
+    pub fn new(max_prepared_statements: NonZeroUsize, defaults: Arc<Set>) -> Self {
+        Self {
+            exchange: Exchange::default(),
+            names: ServerNames::new(max_prepared_statements),
+            unnamed: None,
+            parameters: defaults,
+            dirty: false,
+            sending: 0,
+            heard: Heard::default(),
+            receiving: 0,
+            receiving_fate: Fate::Forward,
+        }
+    }
+
+    /// Whether the server could serve somebody else now; it may still be dirty.
+    #[inline]
+    pub fn is_free(&self) -> bool {
+        self.exchange.is_free() && self.sending == 0 && self.receiving == 0
+    }
+
+    /// Whether the server is between two messages in both directions.
+    pub fn is_whole(&self) -> bool {
+        self.sending == 0 && self.receiving == 0
+    }
+
+    /// Takes bytes of the server and says through `out` what the client gets; returns how many were used. The rest,
+    /// the beginning of a message, has to come again with more behind it.
+    ///
+    /// # Errors
+    /// When the bytes aren't the protocol; the server must be closed.
+    pub fn receive(&mut self, input: &[u8], client: &mut ClientStatements, out: &mut Outgoing<'_>) -> Result<usize, WireError> {
+        let mut at = self.receive_rest(input, out);
+        if at < input.len() {
+            self.answer_locally(out);
+        }
+        loop {
+            let (end, stop) = scan::backend(input, at)?;
+            if end > at {
+                self.receiving_fate = self.exchange.passing();
+                if self.receiving_fate == Fate::Forward {
+                    out.forward(at..end);
+                }
+                at = end;
+            }
+            match stop {
+                Stop::Split => return Ok(at),
+                Stop::Through(more) => {
+                    self.receiving = more;
+                    return Ok(at);
+                }
+                Stop::Decision(header) => {
+                    let here = header.size.min(input.len() - at);
+                    if here < header.size && header.size <= LOOKED_AT {
+                        return Ok(at);
+                    }
+                    let message = at..at + here;
+                    self.receiving_fate = match self.decide(header, &input[at + HEADER..at + here], client) {
+                        Decided::Pass(fate) => fate,
+                        Decided::Error(body) => {
+                            out.inject(|v| encode::message(v, b::ERROR, |v| v.extend_from_slice(&body)));
+                            Fate::Swallow
+                        }
+                    };
+                    if self.receiving_fate == Fate::Forward {
+                        out.forward(message);
+                    }
+                    at += here;
+                    self.receiving = header.size - here;
+                    if self.receiving > 0 {
+                        return Ok(at);
+                    }
+                    self.answer_locally(out);
+                }
+            }
+        }
+    }
+
+    /// Sends the answers pgweir gives itself, as far as they are due.
+    #[inline]
+    pub fn answer_locally(&mut self, out: &mut Outgoing<'_>) {
+        while let Some(reply) = self.exchange.take_local() {
+            let answer = if reply == Reply::Close { backend::CLOSE_COMPLETE } else { backend::PARSE_COMPLETE };
+            out.inject(|v| v.extend_from_slice(answer));
+        }
+    }
+
+    /// The reset was sent: everything but the unnamed statement will be gone.
+    pub fn reset(&mut self, defaults: Arc<Set>) {
+        self.dirty = false;
+        self.names.clear();
+        self.parameters = defaults;
+    }
+
+    fn receive_rest(&mut self, input: &[u8], out: &mut Outgoing<'_>) -> usize {
+        let here = self.receiving.min(input.len());
+        if here > 0 && self.receiving_fate == Fate::Forward {
+            out.forward(0..here);
+        }
+        self.receiving -= here;
+        here
+    }
+
+    #[inline]
+    fn decide(&mut self, header: Header, body: &[u8], client: &mut ClientStatements) -> Decided {
+        let fate = match header.tag {
+            b::READY => self.exchange.on_ready(body.first().copied().unwrap_or(0)),
+            b::COMMAND_COMPLETE => {
+                let passing = self.exchange.passing();
+                if passing == Fate::Forward {
+                    self.note_effect(body, client);
+                }
+                self.exchange.on_message(header.tag)
+            }
+            b::NOTICE | b::NOTIFICATION => self.exchange.passing(),
+            b::PARAMETER_STATUS => self.note_parameter(body),
+            b::ERROR => return self.error(header, body, client),
+            b::COPY_BOTH => {
+                self.exchange.set_doubt("the server began to stream in both directions");
+                Fate::Forward
+            }
+            tag => self.exchange.on_message(tag),
+        };
+        Decided::Pass(fate)
+    }
+
+    #[inline]
+    fn note_effect(&mut self, body: &[u8], client: &mut ClientStatements) {
+        match statement::effect(body.strip_suffix(&[0]).unwrap_or(body)) {
+            Effect::None => {}
+            Effect::Dirty => self.dirty = true,
+            Effect::StatementsGone | Effect::AllGone => {
+                self.names.clear();
+                client.deallocate_all();
+            }
+        }
+    }
+
+    fn note_parameter(&mut self, body: &[u8]) -> Fate {
+        let fate = self.exchange.passing();
+        if let Ok((name, value)) = backend::parameter(body)
+            && let (Ok(name), Ok(value)) = (str::from_utf8(name), str::from_utf8(value))
+        {
+            self.heard.parameters.push((name.to_owned(), value.to_owned(), fate != Fate::Forward));
+        }
+        fate
+    }
+
+    #[cold]
+    fn error(&mut self, header: Header, body: &[u8], client: &mut ClientStatements) -> Decided {
+        let (fate, broken) = self.exchange.on_error();
+        broken.into_iter().for_each(|broken| self.break_promise(broken, client));
+        self.heard.fatal |= backend::is_fatal(body);
+        if fate == Fate::PreludeFailed {
+            self.heard.prelude_error.get_or_insert_with(|| body.to_vec());
+            return Decided::Pass(fate);
+        }
+        let code = backend::sqlstate(body);
+        self.heard.errors.push(code);
+        if header.size > HEADER + body.len() || !matches!(&code, b"26000" | b"42P05" | b"08P01") {
+            return Decided::Pass(fate);
+        }
+        if code == *b"26000" && memchr::memmem::find(body, PREFIX.as_bytes()).is_some() {
+            self.names.clear();
+            self.exchange.set_doubt("the server had lost a prepared statement");
+        }
+        rewrite::restore_names(body, &client.names).map_or(Decided::Pass(fate), Decided::Error)
+    }
+
+    fn break_promise(&mut self, broken: Broken<Promise>, client: &mut ClientStatements) {
+        match broken.promise {
+            Promise::ServerHas(id) => self.names.remove(id),
+            Promise::ServerLacks(statement) => self.names.insert(statement),
+            Promise::ClientNamed(name) => drop(client.names.remove(&name)),
+            Promise::ClientClosed(name, statement) => drop(client.names.insert(&name, statement)),
+            Promise::ServerUnnamed => self.unnamed = None,
+            Promise::ClientUnnamed(previous) => {
+                self.unnamed = None;
+                match previous {
+                    Some(previous) if !broken.ran => client.restore_unnamed(previous),
+                    _ => client.drop_unnamed(),
+                }
+            }
+        }
+    }
+
+    /// Expects a reply to something pgweir sends to make the server fit for its next client.
+    pub fn expect_prelude(&mut self, reply: Reply) {
+        self.exchange.expect(reply, Action::Prelude);
+    }
+}
+
+enum Decided {
+    Pass(Fate),
+    /// An error with the client's own statement names.
+    Error(Vec<u8>),
+}

@@ -1,0 +1,369 @@
+//! The replies a server owes, in order, and what becomes of each. Pure: tags in, decisions out.
+
+use crate::wire::tag::backend as b;
+use std::collections::VecDeque;
+
+/// The kind of reply a request brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// Anything up to ReadyForQuery.
+    Query,
+    /// FunctionCallResponse, then ReadyForQuery.
+    FunctionCall,
+    /// ReadyForQuery.
+    Sync,
+    /// ParseComplete.
+    Parse,
+    /// ErrorResponse: a Parse under a name that is taken. Success would mean our books are wrong.
+    DuplicateParse,
+    /// BindComplete.
+    Bind,
+    /// ParameterDescription (of a statement), then RowDescription or NoData.
+    Describe,
+    /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
+    Execute,
+    /// CloseComplete.
+    Close,
+    /// Nothing: marks where the client ended its COPY data.
+    CopyEnd,
+}
+
+/// What becomes of a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// The client asked and gets it.
+    Forward,
+    /// pgweir asked on the client's behalf: a success is swallowed, an error is the client's.
+    Swallow,
+    /// pgweir asked to make the server fit for the client: everything is swallowed, an error fails the lease.
+    Prelude,
+    /// The server was not asked; pgweir answers in its place, in order.
+    Local,
+}
+
+/// Transaction status as the last ReadyForQuery gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Not in a transaction block.
+    Idle,
+    /// In a transaction block.
+    Transaction,
+    /// In a failed transaction block.
+    Failed,
+}
+
+/// What to do with a message of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// To the client.
+    Forward,
+    /// Nowhere.
+    Swallow,
+    /// Nowhere; the prelude failed, the server is of no use.
+    PreludeFailed,
+}
+
+/// A promise that won't be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken<P> {
+    /// The promise.
+    pub promise: P,
+    /// Whether its request ran and failed, or was skipped for an earlier failure.
+    pub ran: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Owed {
+    reply: Reply,
+    action: Action,
+}
+
+/// How requests and replies of one server stand.
+///
+/// ```text
+///            expect(..)                      on_message(tag)
+/// client ───────────────▶ owed: [front … back] ◀─────────────── server
+///                          │ answered: promises kept
+///                          └ ErrorResponse: up to the next Sync dropped, promises broken, newest first
+/// ```
+/// `P` is a promise: what a request, once answered well, will have changed.
+#[derive(Debug)]
+pub struct Exchange<P> {
+    owed: VecDeque<Owed>,
+    promises: VecDeque<(u64, P)>,
+    /// Number of the front entry; entries are numbered as they come.
+    front: u64,
+    /// Number of the last Sync, Query or FunctionCall expected: what is before it is an earlier batch.
+    batch: u64,
+    status: Status,
+    phase: Phase,
+    doubt: Option<&'static str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing since the last ReadyForQuery but whole simple queries.
+    Synced,
+    /// Extended-protocol messages were sent since the last Sync.
+    Unsynced,
+    /// The server failed in a batch whose Sync has not been sent: it ignores everything until then.
+    Skipping,
+    /// The server awaits COPY data.
+    CopyIn,
+}
+
+impl<P> Default for Exchange<P> {
+    fn default() -> Self {
+        Self {
+            owed: VecDeque::new(),
+            promises: VecDeque::new(),
+            front: 0,
+            batch: 0,
+            status: Status::Idle,
+            phase: Phase::Synced,
+            doubt: None,
+        }
+    }
+}
+
+impl<P> Exchange<P> {
+    /// A request is sent that will be answered so (or, with [`Action::Local`], is answered here).
+    #[inline]
+    pub fn expect(&mut self, reply: Reply, action: Action) {
+        match reply {
+            Reply::Query | Reply::FunctionCall | Reply::Sync => {
+                self.batch = self.front + self.owed.len() as u64;
+                self.phase = Phase::Synced;
+            }
+            Reply::CopyEnd if self.phase == Phase::CopyIn => self.phase = Phase::Unsynced,
+            Reply::CopyEnd => {
+                if self.owed.is_empty() {
+                    return;
+                }
+            }
+            _ => self.phase = Phase::Unsynced,
+        }
+        self.owed.push_back(Owed { reply, action });
+    }
+
+    /// Ties a promise to the request expected last.
+    #[inline]
+    pub fn promise(&mut self, promise: P) {
+        self.promises.push_back((self.front + self.owed.len() as u64 - 1, promise));
+    }
+
+    /// Promises of requests in front of the last Sync: whether they are kept isn't known yet, and what follows may
+    /// depend on it.
+    #[inline]
+    pub fn unsettled(&self) -> impl Iterator<Item = &P> {
+        self.promises.iter().take_while(|(number, _)| *number < self.batch).map(|(_, p)| p)
+    }
+
+    /// Number of replies owed, those pgweir gives itself included.
+    #[inline]
+    pub fn owed(&self) -> usize {
+        self.owed.len()
+    }
+
+    /// Whether nothing is owed.
+    #[inline]
+    pub fn is_drained(&self) -> bool {
+        self.owed.is_empty()
+    }
+
+    /// Whether the server could serve somebody else: nothing owed, no batch open, no transaction.
+    #[inline]
+    pub fn is_free(&self) -> bool {
+        self.owed.is_empty() && self.status == Status::Idle && self.phase == Phase::Synced
+    }
+
+    /// Whether the server ignores everything until a Sync.
+    #[inline]
+    pub fn is_skipping(&self) -> bool {
+        self.phase == Phase::Skipping
+    }
+
+    /// Whether the server awaits COPY data; it ignores Sync and Flush meanwhile.
+    #[inline]
+    pub fn is_copy_in(&self) -> bool {
+        self.phase == Phase::CopyIn
+    }
+
+    /// Whether a Sync is needed before the server can be asked anything of ours.
+    pub fn needs_sync(&self) -> bool {
+        self.phase != Phase::Synced
+    }
+
+    /// Transaction status of the last ReadyForQuery.
+    #[inline]
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    /// Why the server must not be used again, if so.
+    pub fn doubt(&self) -> Option<&'static str> {
+        self.doubt
+    }
+
+    /// From now on the server must not be used again.
+    #[cold]
+    pub fn set_doubt(&mut self, why: &'static str) {
+        self.doubt.get_or_insert(why);
+    }
+
+    /// Takes off the front entry if pgweir answers it itself. To be called until `None` before a server's messages are
+    /// handled, after each that completes something, and at a Flush.
+    #[inline]
+    pub fn take_local(&mut self) -> Option<Reply> {
+        while let Some(&Owed { reply, action }) = self.owed.front() {
+            if action != Action::Local && reply != Reply::CopyEnd {
+                return None;
+            }
+            self.complete();
+            if action == Action::Local {
+                return Some(reply);
+            }
+        }
+        None
+    }
+
+    /// Where a message goes that completes nothing: rows, notices, parameters.
+    #[inline]
+    pub fn passing(&self) -> Fate {
+        match self.owed.front() {
+            Some(Owed { action: Action::Prelude, .. }) => Fate::Swallow,
+            _ => Fate::Forward,
+        }
+    }
+
+    /// A message that isn't rows, COPY data, notice, notification, parameter, error or ReadyForQuery.
+    #[inline]
+    pub fn on_message(&mut self, tag: u8) -> Fate {
+        let Some(&Owed { reply, action }) = self.owed.front() else {
+            self.set_doubt("the server sent a reply nobody asked for");
+            return Fate::Forward;
+        };
+        let completes = match (reply, tag) {
+            (Reply::Query, b::ROW_DESCRIPTION | b::COMMAND_COMPLETE | b::EMPTY_QUERY | b::COPY_OUT | b::COPY_DONE) => false,
+            (Reply::Execute, b::COPY_OUT | b::COPY_DONE) => false,
+            (Reply::FunctionCall, b::FUNCTION_CALL) | (Reply::Describe, b::PARAMETER_DESCRIPTION) => false,
+            (Reply::Query | Reply::Execute, b::COPY_IN) => {
+                self.enter_copy_in();
+                false
+            }
+            (Reply::Execute, b::COMMAND_COMPLETE | b::EMPTY_QUERY | b::PORTAL_SUSPENDED)
+            | (Reply::Describe, b::ROW_DESCRIPTION | b::NO_DATA)
+            | (Reply::Parse, b::PARSE_COMPLETE)
+            | (Reply::Bind, b::BIND_COMPLETE)
+            | (Reply::Close, b::CLOSE_COMPLETE) => true,
+            (Reply::DuplicateParse, b::PARSE_COMPLETE) => {
+                self.set_doubt("a statement the server should have had was not there");
+                true
+            }
+            _ => {
+                self.set_doubt("the server sent a reply that does not fit the request");
+                return Fate::Forward;
+            }
+        };
+        if completes {
+            self.complete();
+        }
+        if action == Action::Forward { Fate::Forward } else { Fate::Swallow }
+    }
+
+    /// ReadyForQuery with its status byte.
+    #[inline]
+    pub fn on_ready(&mut self, status: u8) -> Fate {
+        self.status = match status {
+            b'I' => Status::Idle,
+            b'T' => Status::Transaction,
+            b'E' => Status::Failed,
+            _ => {
+                self.set_doubt("the server sent an unknown transaction status");
+                Status::Failed
+            }
+        };
+        let Some(&Owed { reply: Reply::Query | Reply::FunctionCall | Reply::Sync, action }) = self.owed.front() else {
+            self.set_doubt("the server became ready out of turn");
+            self.owed.clear();
+            self.phase = Phase::Synced;
+            return Fate::Forward;
+        };
+        self.complete();
+        self.phase = if self.owed.is_empty() { Phase::Synced } else { self.phase_of_back() };
+        if action == Action::Forward { Fate::Forward } else { Fate::Swallow }
+    }
+
+    /// ErrorResponse: what becomes of it, and the promises it breaks, newest first.
+    ///
+    /// In the extended protocol the server ignores everything up to the next Sync.
+    #[cold]
+    pub fn on_error(&mut self) -> (Fate, Vec<Broken<P>>) {
+        let Some(&Owed { reply, action }) = self.owed.front() else {
+            self.set_doubt("the server reported an error nobody asked for");
+            return (Fate::Forward, Vec::new());
+        };
+        if self.phase == Phase::CopyIn {
+            self.phase = Phase::Synced;
+        }
+        let fate = if action == Action::Prelude { Fate::PreludeFailed } else { Fate::Forward };
+        if matches!(reply, Reply::Query | Reply::FunctionCall | Reply::Sync) {
+            return (fate, Vec::new());
+        }
+        let sync = self.owed.iter().position(|o| o.reply == Reply::Sync);
+        if sync.is_none() {
+            self.phase = Phase::Skipping;
+        }
+        let dropped = sync.unwrap_or(self.owed.len());
+        self.owed.drain(..dropped);
+        let failed = self.front;
+        self.front += dropped as u64;
+        let broken = self.promises.iter().take_while(|(number, _)| *number < self.front).count();
+        let broken = self.promises.drain(..broken).rev();
+        (fate, broken.map(|(number, promise)| Broken { promise, ran: number == failed }).collect())
+    }
+
+    /// The front entry is answered; its promises are kept.
+    #[inline]
+    fn complete(&mut self) {
+        self.owed.pop_front();
+        self.front += 1;
+        while self.promises.front().is_some_and(|(number, _)| *number < self.front) {
+            self.promises.pop_front();
+        }
+    }
+
+    /// In copy-in mode the server ignores a Sync it finds before the end of the data. One Query may copy several times.
+    #[cold]
+    fn enter_copy_in(&mut self) {
+        let ended = self.owed.iter().position(|o| o.reply == Reply::CopyEnd);
+        match ended {
+            Some(at) => drop(self.owed.remove(at)),
+            None => self.phase = Phase::CopyIn,
+        }
+        let (mut at, until) = (0, ended.unwrap_or(self.owed.len()));
+        self.owed.retain(|o| {
+            at += 1;
+            o.reply != Reply::Sync || at > until
+        });
+        if ended.is_some() {
+            self.phase = self.phase_of_back();
+        }
+    }
+
+    fn phase_of_back(&self) -> Phase {
+        match self.owed.back() {
+            Some(Owed { reply: Reply::Query | Reply::FunctionCall | Reply::Sync, .. }) => Phase::Synced,
+            _ => Phase::Unsynced,
+        }
+    }
+
+    /// A Sync in copy-in mode: ignored by the server unless it has failed meanwhile, which can't be known here.
+    #[cold]
+    pub fn sync_in_copy(&mut self) {
+        self.set_doubt("a Sync was sent within COPY data");
+    }
+}
+
+#[cfg(test)]
+mod tests;

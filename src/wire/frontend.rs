@@ -1,0 +1,170 @@
+//! Messages a client sends: the parts the relay has to understand, and those pgweir sends itself.
+
+use super::cursor::Cursor;
+use super::encode::{cstr, message};
+use super::error::WireError;
+use super::tag::frontend as f;
+
+/// A Parse message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parse<'a> {
+    /// The statement's name, empty for the unnamed statement.
+    pub name: &'a [u8],
+    /// Everything behind the name: text, zero byte, parameter types. Equal bytes mean an equal statement.
+    pub definition: &'a [u8],
+    /// The text.
+    pub query: &'a [u8],
+}
+
+impl<'a> Parse<'a> {
+    /// Reads a message body; checks it to its end.
+    pub fn parse(body: &'a [u8]) -> Result<Self, WireError> {
+        let mut c = Cursor::new(body);
+        let name = c.cstr()?;
+        let definition = c.rest();
+        let query = c.cstr()?;
+        let types = c.u16()?;
+        c.bytes(usize::from(types) * 4)?;
+        c.end()?;
+        Ok(Self { name, definition, query })
+    }
+
+    /// Appends a Parse of `definition` under `name`.
+    pub fn encode(out: &mut Vec<u8>, name: &[u8], definition: &[u8]) {
+        message(out, f::PARSE, |out| {
+            cstr(out, name);
+            out.extend_from_slice(definition);
+        });
+    }
+}
+
+/// The two names at the front of a Bind message; the rest is relayed unread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BindNames<'a> {
+    /// The portal's name.
+    pub portal: &'a [u8],
+    /// The statement's name.
+    pub statement: &'a [u8],
+    /// Bytes of the body both names and their zero bytes take.
+    pub size: usize,
+}
+
+impl<'a> BindNames<'a> {
+    /// Reads the names, `None` while `body` doesn't yet hold both.
+    pub fn parse(body: &'a [u8]) -> Option<Self> {
+        let mut c = Cursor::new(body);
+        let portal = c.cstr().ok()?;
+        let statement = c.cstr().ok()?;
+        Some(Self { portal, statement, size: body.len() - c.rest().len() })
+    }
+}
+
+/// What Describe and Close name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// A prepared statement.
+    Statement(&'a [u8]),
+    /// A portal.
+    Portal(&'a [u8]),
+}
+
+impl<'a> Target<'a> {
+    /// Reads the body of Describe or Close.
+    pub fn parse(body: &'a [u8]) -> Result<Self, WireError> {
+        let mut c = Cursor::new(body);
+        let kind = c.u8()?;
+        let name = c.cstr()?;
+        c.end()?;
+        match kind {
+            b'S' => Ok(Self::Statement(name)),
+            b'P' => Ok(Self::Portal(name)),
+            _ => Err(WireError::Trailing),
+        }
+    }
+}
+
+/// Appends Describe of a statement.
+pub fn describe_statement(out: &mut Vec<u8>, name: &[u8]) {
+    target(out, f::DESCRIBE, name);
+}
+
+/// Appends Close of a statement.
+pub fn close_statement(out: &mut Vec<u8>, name: &[u8]) {
+    target(out, f::CLOSE, name);
+}
+
+fn target(out: &mut Vec<u8>, tag: u8, name: &[u8]) {
+    message(out, tag, |out| {
+        out.push(b'S');
+        cstr(out, name);
+    });
+}
+
+/// Appends the front of a Bind: header and names. `rest` is how many bytes of the body follow.
+pub fn bind_names(out: &mut Vec<u8>, portal: &[u8], statement: &[u8], rest: usize) {
+    out.push(f::BIND);
+    let len = 4 + portal.len() + 1 + statement.len() + 1 + rest;
+    let len = u32::try_from(len).expect("a Bind is at most 1 GiB and a name at most that");
+    out.extend_from_slice(&len.to_be_bytes());
+    cstr(out, portal);
+    cstr(out, statement);
+}
+
+/// Appends a simple Query.
+pub fn query(out: &mut Vec<u8>, text: &[u8]) {
+    message(out, f::QUERY, |out| cstr(out, text));
+}
+
+/// Appends Parse, Bind and Execute of an unnamed statement without parameters; no Sync.
+pub fn execute_unnamed(out: &mut Vec<u8>, text: &[u8]) {
+    message(out, f::PARSE, |out| {
+        out.push(0);
+        cstr(out, text);
+        out.extend_from_slice(&[0, 0]);
+    });
+    message(out, f::BIND, |out| out.extend_from_slice(&[0; 8]));
+    message(out, f::EXECUTE, |out| out.extend_from_slice(&[0; 5]));
+}
+
+/// Sync, whole.
+pub const SYNC: &[u8] = b"S\0\0\0\x04";
+/// Terminate, whole.
+pub const TERMINATE: &[u8] = b"X\0\0\0\x04";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn parse_round_trip() {
+        let mut m = Vec::new();
+        Parse::encode(&mut m, b"s1", b"SELECT $1\0\0\x01\0\0\0\x17");
+        assert_eq!(m.len(), u32::from_be_bytes([m[1], m[2], m[3], m[4]]) as usize + 1);
+        let p = Parse::parse(&m[5..]).unwrap();
+        assert_eq!((p.name, p.query), (&b"s1"[..], &b"SELECT $1"[..]));
+        assert_eq!(Parse::parse(b"s\0q\0\0\x01\0"), Err(WireError::Short));
+        assert_eq!(Parse::parse(b"s\0q\0\0\0x"), Err(WireError::Trailing));
+        assert_eq!(Parse::parse(b"s\0q"), Err(WireError::Unterminated));
+    }
+
+    #[test]
+    fn bind_front() {
+        let mut m = Vec::new();
+        bind_names(&mut m, b"p", b"st", 6);
+        m.extend_from_slice(&[0; 6]);
+        assert_eq!(u32::from_be_bytes([m[1], m[2], m[3], m[4]]) as usize + 1, m.len());
+        let names = BindNames::parse(&m[5..]).unwrap();
+        assert_eq!((names.portal, names.statement, names.size), (&b"p"[..], &b"st"[..], 5));
+        assert_eq!(BindNames::parse(b"p\0st"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bodies_never_panic(body in prop::collection::vec(any::<u8>(), 0..64)) {
+            let _ = Parse::parse(&body);
+            let _ = BindNames::parse(&body);
+            let _ = Target::parse(&body);
+        }
+    }
+}
