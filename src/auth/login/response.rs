@@ -59,7 +59,7 @@ mod tests {
             let body = with(length, b"n,,");
             assert_eq!(sasl_initial(&body), Err(Detail::Protocol("invalid SASLInitialResponse")), "{length}");
         }
-        assert_eq!(sasl_initial(&with(u32::MAX, b"n,,")).is_err(), true);
+        assert!(sasl_initial(&with(u32::MAX, b"n,,")).is_err());
         assert_eq!(sasl_initial(&with(3, b"n,,")), Ok(Some(&b"n,,"[..])));
         assert_eq!(sasl_initial(&with(0, b"")), Ok(Some(&b""[..])));
         assert_eq!(sasl_initial(&with(u32::MAX, b"")), Ok(None));

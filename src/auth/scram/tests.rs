@@ -313,7 +313,7 @@ fn a_hostile_server_is_refused_before_any_hashing() {
     let bad_salt = malformed("the salt isn't base64 of an acceptable length");
     let bad_count = malformed("the iteration count is out of bounds");
     for (message, error) in [
-        (format!("r=,s=W22Z,i=1"), bad_nonce.clone()),
+        ("r=,s=W22Z,i=1".to_owned(), bad_nonce.clone()),
         (format!("r={nonce}{},s=W22Z,i=1", long(MAX_NONCE)), bad_nonce.clone()),
         (format!("r={nonce}{},s=W22Z,i=1", long(MAX_MESSAGE)), malformed("it is too long")),
         (format!("r={nonce},s=W22Z,i=1"), ScramError::NonceMismatch),
