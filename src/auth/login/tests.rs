@@ -156,6 +156,21 @@ fn an_unknown_user_is_led_through_the_same_steps() {
     }
 }
 
+/// What stands in for a missing secret is no secret: knowing it must not help.
+#[test]
+fn a_right_answer_to_a_mock_challenge_is_wrong() {
+    let standing_in = Secret::Md5(Zeroizing::new([b'0'; 32]));
+    for (form, detail) in [(None, Detail::UnknownUser), (Some(Form::Empty), Detail::EmptySecret)] {
+        let (login, request) = asked(Method::Md5, form, Mock::Md5);
+        assert_eq!(request, Request::Md5Password(ENTROPY.md5_salt));
+        let answer = md5::answer(&standing_in, "joe", ENTROPY.md5_salt).unwrap();
+        let State::Md5(mock, salt) = &login.state else { panic!() };
+        assert!(md5::is_answer(mock.secret(), "joe", *salt, answer.as_bytes()), "it is the right one");
+        let error = login.on_response(format!("{answer}\0").as_bytes()).unwrap_err();
+        assert_eq!(error.detail(), &detail);
+    }
+}
+
 /// What a plain password's users see must not tell them from users who don't exist: same salt at every login.
 #[test]
 fn a_users_salt_stays_the_same() {

@@ -361,6 +361,15 @@ fn one_changed_byte_anywhere_spoils_the_proof() {
     }
 }
 
+/// A recorded exchange can't be replayed, and its end can't be put on another beginning.
+#[test]
+fn the_nonce_is_the_one_agreed() {
+    let (_, first) = ClientExchange::new(password("pencil"), nonce(1), ChannelBinding::Unsupported);
+    let recorded = begun(password("pencil"), ServerExchange::new(rfc_secret(), nonce(2))).0.unwrap().1;
+    let server = ServerExchange::new(rfc_secret(), nonce(3)).client_first(&first).unwrap().0;
+    assert_eq!(server.client_final(&recorded).unwrap_err(), ScramError::NonceMismatch);
+}
+
 #[test]
 fn the_binding_header_is_the_one_begun_with() {
     for (first, cbind, error) in [
