@@ -1,0 +1,80 @@
+//! Why a login failed: one side for the log, one for the client, who learns nothing about users or secrets.
+
+use thiserror::Error;
+
+use crate::auth::scram::ScramError;
+
+/// A failed login. `Display` is for the log; clients get [`Self::sqlstate`] and [`Self::client_message`].
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("login of user {user:?} failed: {detail}")]
+pub struct LoginError {
+    user: Box<str>,
+    detail: Detail,
+}
+
+/// The truth, for the log only.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Detail {
+    /// No such user.
+    #[error("unknown user")]
+    UnknownUser,
+    /// The password, MD5 answer or SCRAM proof is wrong.
+    #[error("wrong password")]
+    WrongPassword,
+    /// The client sent an empty password.
+    #[error("empty password returned by client")]
+    EmptyPassword,
+    /// The stored password is empty and so fits nobody.
+    #[error("the stored password is empty")]
+    EmptySecret,
+    /// SCRAM can't be done with an MD5 hash.
+    #[error("the stored secret is an MD5 hash, which scram-sha-256 can't use")]
+    Md5UnderScram,
+    /// The client chose a SASL mechanism that wasn't offered.
+    #[error("client selected an invalid SASL authentication mechanism")]
+    Mechanism,
+    /// A message that breaks the protocol.
+    #[error("{0}")]
+    Protocol(&'static str),
+    /// A SCRAM message that breaks the protocol.
+    #[error("{0}")]
+    Scram(ScramError),
+}
+
+impl LoginError {
+    pub(super) fn new(user: &str, detail: Detail) -> Self {
+        Self { user: user.into(), detail }
+    }
+
+    /// For the log, never for the client.
+    pub fn detail(&self) -> &Detail {
+        &self.detail
+    }
+
+    /// 08P01 if the client broke the protocol, otherwise 28P01.
+    pub fn sqlstate(&self) -> &'static str {
+        if self.detail.is_protocol_violation() { "08P01" } else { "28P01" }
+    }
+
+    /// What the client is told: the same words whatever the reason, unless it broke the protocol.
+    pub fn client_message(&self) -> String {
+        if self.detail.is_protocol_violation() {
+            self.detail.to_string()
+        } else {
+            format!("password authentication failed for user \"{}\"", self.user)
+        }
+    }
+}
+
+impl Detail {
+    pub(super) fn is_protocol_violation(&self) -> bool {
+        match self {
+            Self::Mechanism | Self::Protocol(_) | Self::Scram(_) => true,
+            Self::UnknownUser
+            | Self::WrongPassword
+            | Self::EmptyPassword
+            | Self::EmptySecret
+            | Self::Md5UnderScram => false,
+        }
+    }
+}

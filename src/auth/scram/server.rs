@@ -1,0 +1,110 @@
+//! The server's side of one SCRAM exchange, towards pgweir's clients. Each step consumes the state before it.
+//! A mock exchange takes the same steps and the same hashing as a real one and never succeeds.
+
+use std::fmt;
+use std::sync::Arc;
+
+use subtle::Choice;
+use zeroize::Zeroizing;
+
+use super::ScramError;
+use super::messages::{
+    ChannelBinding, ClientFinal, ClientFirst, Nonce, ServerFinal, ServerFirst, auth_message,
+};
+use super::secret::{ScramSecret, hmac, is_client_key, xor};
+
+/// Waits for the client-first-message.
+#[derive(Debug)]
+pub struct ServerExchange {
+    secret: Arc<ScramSecret>,
+    kind: Kind,
+    nonce: Nonce,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Real,
+    Mock,
+}
+
+impl ServerExchange {
+    /// Succeeds for a client that knows the secret's password. `nonce` must be fresh.
+    pub fn new(secret: Arc<ScramSecret>, nonce: Nonce) -> Self {
+        Self { secret, kind: Kind::Real, nonce }
+    }
+
+    /// Never succeeds, whatever the proof; from outside like any other. `secret` gives the salt and the count
+    /// to show, see [`ScramSecret::mock`].
+    pub fn mock(secret: Arc<ScramSecret>, nonce: Nonce) -> Self {
+        Self { secret, kind: Kind::Mock, nonce }
+    }
+
+    /// Takes the client-first-message; gives the server-first-message to send.
+    pub fn client_first(self, message: &[u8]) -> Result<(WaitsForFinal, Vec<u8>), ScramError> {
+        let first = ClientFirst::parse(message)?;
+        let nonce = format!("{}{}", first.nonce, self.nonce.as_str());
+        let answer = ServerFirst {
+            nonce: &nonce,
+            salt: self.secret.salt().to_vec(),
+            iterations: self.secret.iterations(),
+        }
+        .encode();
+        let state = WaitsForFinal {
+            secret: self.secret,
+            kind: self.kind,
+            binding: first.binding,
+            client_first_bare: first.bare.to_vec(),
+            server_first: answer.clone(),
+            nonce,
+        };
+        Ok((state, answer))
+    }
+}
+
+/// Waits for the client-final-message.
+#[derive(Debug)]
+pub struct WaitsForFinal {
+    secret: Arc<ScramSecret>,
+    kind: Kind,
+    binding: ChannelBinding,
+    client_first_bare: Vec<u8>,
+    server_first: Vec<u8>,
+    nonce: String,
+}
+
+impl WaitsForFinal {
+    /// Takes the client-final-message. A wrong proof and a mock exchange are both [`ScramError::WrongProof`].
+    pub fn client_final(self, message: &[u8]) -> Result<Proven, ScramError> {
+        let last = ClientFinal::parse(message)?;
+        if last.binding != self.binding.input() {
+            return Err(ScramError::BindingMismatch);
+        }
+        if last.nonce != self.nonce {
+            return Err(ScramError::NonceMismatch);
+        }
+        let signed = auth_message(&self.client_first_bare, &self.server_first, last.without_proof);
+        let client_signature = hmac(self.secret.stored_key(), &signed);
+        let client_key = Zeroizing::new(xor(&last.proof, &client_signature));
+        let server_signature = hmac(self.secret.server_key(), &signed);
+        let real = Choice::from(u8::from(matches!(self.kind, Kind::Real)));
+        if bool::from(is_client_key(&client_key, self.secret.stored_key()) & real) {
+            Ok(Proven { server_final: ServerFinal::encode_signature(&server_signature), client_key })
+        } else {
+            Err(ScramError::WrongProof)
+        }
+    }
+}
+
+/// The client knows the password.
+pub struct Proven {
+    /// The server-final-message to send.
+    pub server_final: Vec<u8>,
+    /// As good as the password towards servers with the same secret.
+    pub client_key: Zeroizing<[u8; 32]>,
+}
+
+impl fmt::Debug for Proven {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proven").finish_non_exhaustive()
+    }
+}
