@@ -29,21 +29,22 @@ impl Text {
         for line in text.lines() {
             if let Some(comment) = line.strip_prefix("# ") {
                 let mut words = comment.splitn(3, ' ');
-                let (word, name) = (words.next().unwrap(), words.next().ok_or(line)?);
-                let rest = words.next().ok_or(line)?.to_owned();
+                let (Some(word), Some(name), Some(rest)) = (words.next(), words.next(), words.next()) else {
+                    return Err(format!("short comment: {line}"));
+                };
                 let map = match word {
                     "HELP" => &mut parsed.help,
                     "TYPE" => &mut parsed.kind,
                     _ => return Err(format!("unknown comment: {line}")),
                 };
-                if map.insert(name.to_owned(), rest).is_some() {
+                if map.insert(name.to_owned(), rest.to_owned()).is_some() {
                     return Err(format!("{word} twice: {name}"));
                 }
                 family = name.to_owned();
                 continue;
             }
             let (name, labels, value) = sample(line)?;
-            if parsed.kind.get(&family).is_none() || parsed.help.get(&family).is_none() {
+            if !parsed.kind.contains_key(&family) || !parsed.help.contains_key(&family) {
                 return Err(format!("no HELP or TYPE before: {line}"));
             }
             if base(&name, &parsed.kind[&family]) != family {
@@ -171,7 +172,7 @@ fn exercise(metrics: &Metrics, database: &str, user: &str) -> Arc<dyn Gauges> {
 }
 
 fn render(metrics: &Arc<Metrics>) -> Text {
-    let text = Exposition::new(Arc::clone(metrics)).render().unwrap();
+    let text = Exposition::new(Arc::clone(metrics)).render().expect("the table is legal");
     Text::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
@@ -219,12 +220,15 @@ fn every_family_is_told_as_described() {
     assert_eq!(text.kind.len(), FAMILIES.len(), "nothing undescribed");
 }
 
+/// Name after `pgweir_pool_`, labels after the pool's, value.
+type Case = (&'static str, &'static [(&'static str, &'static str)], f64);
+
 #[test]
 fn values_are_what_was_counted() {
     let metrics = Arc::new(Metrics::new(1));
     let _pool = exercise(&metrics, "app", "alice");
     let text = render(&metrics);
-    let cases: &[(&str, &[(&str, &str)], f64)] = &[
+    let cases: &[Case] = &[
         ("transactions_total", &[], 1.0),
         ("queries_total", &[], 5.0),
         ("assignments_total", &[], 2.0),
@@ -338,7 +342,9 @@ fn expressions(rules: &str) -> Vec<String> {
                 found.push(rest.trim().trim_start_matches('|').to_owned());
                 block = Some(indent);
             }
-            (Some(outer), None) if indent > outer => found.last_mut().unwrap().push_str(line),
+            (Some(outer), None) if indent > outer => {
+                found.last_mut().into_iter().for_each(|e| e.push_str(line));
+            }
             _ => block = None,
         }
     }

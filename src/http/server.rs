@@ -157,3 +157,29 @@ async fn connection(stream: TcpStream, router: Router) {
         Err(_) => tracing::debug!("HTTP request took too long"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_oldest_connection_gives_way() {
+        const TOO_MANY: usize = 5;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (mut open, mut silent) = (Connections::default(), Vec::new());
+        for _ in 0..CONNECTIONS_MAX + TOO_MANY {
+            silent.push(TcpStream::connect(address).await.unwrap());
+            open.admit(listener.accept().await.unwrap().0, Router::new());
+        }
+        assert_eq!(open.arrivals.len(), CONNECTIONS_MAX);
+        for _ in 0..TOO_MANY {
+            assert!(open.tasks.join_next().await.unwrap().unwrap_err().is_cancelled());
+        }
+        assert_eq!(open.tasks.len(), CONNECTIONS_MAX);
+        for stream in &silent[..TOO_MANY] {
+            stream.readable().await.unwrap();
+            assert_eq!(stream.try_read(&mut [0]).unwrap(), 0);
+        }
+    }
+}

@@ -2,6 +2,7 @@
 //! text format. Keeps nothing between two scrapes.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -172,9 +173,9 @@ impl PoolScrape<'_> {
         self.with(Family::ClientBytes, "out", totals.client_out as f64);
         self.with(Family::ServerBytes, "in", totals.server_in as f64);
         self.with(Family::ServerBytes, "out", totals.server_out as f64);
-        self.histogram(Family::TransactionTime, &totals.transaction, FROM_20_US);
-        self.histogram(Family::QueryTime, &totals.query, FROM_20_US);
-        self.histogram(Family::WaitTime, &totals.wait, FROM_20_US);
+        self.histogram(Family::TransactionTime, &totals.transaction, HOT);
+        self.histogram(Family::QueryTime, &totals.query, HOT);
+        self.histogram(Family::WaitTime, &totals.wait, HOT);
         self.seen(Family::Pins, totals.pins());
         for (class, n) in totals.errors.by_postgresql() {
             self.sample(Family::Errors, &["postgresql", class], n as f64);
@@ -189,8 +190,8 @@ impl PoolScrape<'_> {
         self.plain(Family::Logins, events.login.count() as f64);
         self.with(Family::ServerConnects, "ok", events.connect.count() as f64);
         self.with(Family::ServerConnects, "failed", events.connect_failures as f64);
-        self.histogram(Family::LoginTime, &events.login, FROM_1_MS);
-        self.histogram(Family::ConnectTime, &events.connect, FROM_1_MS);
+        self.histogram(Family::LoginTime, &events.login, SLOW);
+        self.histogram(Family::ConnectTime, &events.connect, SLOW);
         self.seen(Family::PoolLoginFailures, events.login_failures());
         self.seen(Family::ServerCloses, events.closes());
         for (outcome, n) in events.cancels() {
@@ -222,9 +223,9 @@ impl PoolScrape<'_> {
         }
     }
 
-    fn histogram(&mut self, family: Family, snapshot: &Snapshot, from: usize) {
+    fn histogram(&mut self, family: Family, snapshot: &Snapshot, exposed: RangeInclusive<usize>) {
         let mut metric = proto::Metric::from_label(pairs(family, &[self.pool.database(), self.pool.user()]));
-        metric.set_histogram(cumulated(snapshot, from));
+        metric.set_histogram(cumulated(snapshot, exposed));
         self.scrape.0[family as usize].push(metric);
     }
 }
@@ -241,17 +242,17 @@ fn pairs(family: Family, values: &[&str]) -> Vec<proto::LabelPair> {
     names.iter().zip(values).map(pair).collect()
 }
 
-/// The first exposed bound of a histogram, as a place in `BOUNDS`: 20 µs for what happens all the time.
-const FROM_20_US: usize = 3;
-/// 1 ms for what takes round trips and hashing.
-const FROM_1_MS: usize = 20;
+/// The bounds that are exposed, as places in `BOUNDS`: 50 µs to 200 s for what happens all the time.
+const HOT: RangeInclusive<usize> = 7..=73;
+/// 1 ms to 10 s for what takes round trips and hashing.
+const SLOW: RangeInclusive<usize> = 20..=60;
 
 /// Of ten bounds a decade Prometheus gets three, 1, 2 and 5: exact, since each of them is a bucket's end.
-fn cumulated(snapshot: &Snapshot, from: usize) -> proto::Histogram {
+fn cumulated(snapshot: &Snapshot, exposed: RangeInclusive<usize>) -> proto::Histogram {
     let (mut buckets, mut below) = (Vec::with_capacity(24), 0_u64);
     for (i, n) in snapshot.buckets[..BUCKETS - 1].iter().enumerate() {
         below = below.wrapping_add(*n);
-        if i >= from && matches!(i % 10, 0 | 3 | 7) {
+        if exposed.contains(&i) && matches!(i % 10, 0 | 3 | 7) {
             let mut bucket = proto::Bucket::default();
             bucket.set_upper_bound(BOUNDS[i] as f64 / 1e9);
             bucket.set_cumulative_count(below);

@@ -75,9 +75,11 @@ fn numbers(totals: &Totals) -> [u64; 10] {
     ]
 }
 
+type Method = fn(&Cells);
+
 #[test]
 fn every_cell_method_counts_its_own_number_only() {
-    let cases: &[(usize, fn(&Cells))] = &[
+    let cases: &[(usize, Method)] = &[
         (0, |cells| cells.transaction(1)),
         (1, |cells| cells.query(1)),
         (1, |cells| cells.queries(1)),
