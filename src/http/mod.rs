@@ -1,1 +1,11 @@
-//! http
+//! HTTP for operators: the numbers at `/metrics`, the process's health at `/livez` and `/readyz`. Reads state, never
+//! changes it, and is never in a query's way.
+
+mod health;
+mod metrics;
+mod server;
+#[cfg(test)]
+mod tests;
+
+pub use health::Health;
+pub use server::{State, serve};

@@ -1,0 +1,36 @@
+//! What a pool looks like at this moment, asked for when somebody scrapes. Nothing here is stored.
+
+use std::time::Duration;
+
+/// Clients and servers of one pool by state, at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolGauges {
+    /// Clients with a server.
+    pub clients_active: usize,
+    /// Clients waiting for a server.
+    pub clients_waiting: usize,
+    /// Clients that want nothing now.
+    pub clients_idle: usize,
+    /// Servers with a client.
+    pub servers_active: usize,
+    /// Servers ready for any client.
+    pub servers_idle: usize,
+    /// Servers without a client that need a reset or a check first.
+    pub servers_used: usize,
+    /// Servers being connected or logging in.
+    pub servers_login: usize,
+    /// Servers kept back until a cancel is settled.
+    pub servers_being_canceled: usize,
+    /// How long the first in the queue has waited; zero if nobody waits.
+    pub max_wait: Duration,
+    /// Servers the pool may have, reserve apart; `None` is no limit.
+    pub size_limit: Option<usize>,
+    /// Servers it may have beyond that in need.
+    pub reserve_limit: usize,
+}
+
+/// A pool that can tell how it stands.
+pub trait Gauges: Send + Sync {
+    /// Called from the thread that renders a scrape: may take the pool's lock for a moment, must not wait for I/O.
+    fn gauges(&self) -> PoolGauges;
+}
