@@ -1,1 +1,122 @@
-//! config
+//! Configuration: data that can't be wrong, never live objects. Reading is pure; only [`load`] touches a file.
+//!
+//! text → `raw` (sections, keys, places) → one typed section a file, declared by `section!` in a table → `resolve`
+//! (what the sections mean together, `check` whether they fit) → [`Config`].
+mod check;
+mod database;
+mod error;
+mod general;
+mod metrics;
+mod overrides;
+mod password;
+mod pool_settings;
+mod raw;
+mod resolve;
+mod section;
+mod units;
+mod url;
+mod user;
+
+pub mod change;
+pub mod load;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+pub use self::database::Database;
+pub use self::error::{Error, Errors, Problem, Warning};
+pub use self::general::General;
+pub use self::metrics::Metrics;
+pub use self::overrides::Overrides;
+pub use self::password::Password;
+pub use self::pool_settings::PoolSettings;
+pub use self::section::{Effect, Preset, Setting};
+pub use self::units::{
+    AuthType, Host, Limit, ListenAddr, LogFormat, LogLevel, MetricsListen, PoolMode, Switch,
+};
+pub use self::url::from_database_url;
+pub use self::user::User;
+
+use self::section::Section;
+
+/// Names no database may have: clients will reach the console by them.
+pub const RESERVED_DATABASES: [&str; 2] = ["pgweir", "pgbouncer"];
+/// The entry that stands for all databases without one of their own.
+const FALLBACK: &str = "*";
+
+/// All settings, defaults filled in. What is in one has passed every check.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// `[pgweir]`.
+    pub general: General,
+    /// `[databases.NAME]` by name, without the fallback; use [`Config::database`] to find the one for a client.
+    pub databases: BTreeMap<String, Arc<Database>>,
+    /// `[databases."*"]`.
+    pub fallback: Option<Arc<Database>>,
+    /// `[users.NAME]` by name.
+    pub users: BTreeMap<String, Arc<User>>,
+    /// Where to serve metrics; `None` is nowhere.
+    pub metrics_listen: Option<SocketAddr>,
+}
+
+impl Config {
+    /// The database a client means by `name`: the entry, or else the fallback under that name.
+    /// Reserved names are no database.
+    pub fn database(&self, name: &str) -> Option<Arc<Database>> {
+        if RESERVED_DATABASES.contains(&name) {
+            return None;
+        }
+        self.databases.get(name).cloned().or_else(|| {
+            let fallback = self.fallback.as_deref()?.clone();
+            Some(Arc::new(Database { name: name.to_owned(), ..fallback }))
+        })
+    }
+
+    /// The settings of the pool of a database and a user: the database's forced user, else the client's.
+    pub fn pool_settings(&self, database: &Database, user: &str) -> PoolSettings {
+        PoolSettings::of(&self.general, database, self.users.get(user).map(|user| &**user))
+    }
+
+    /// The same with what the command line says instead.
+    ///
+    /// # Errors
+    /// When clients and metrics would share a port.
+    pub fn with(self, overrides: &Overrides) -> Result<Self, Error> {
+        let changed = overrides.applied_to(self);
+        match check::shared_port(&changed.general, changed.metrics_listen) {
+            Some(port) => Err(Error::SharedPort(port)),
+            None => Ok(changed),
+        }
+    }
+}
+
+/// Reads a configuration file's text; `file_name` is only for messages.
+///
+/// # Errors
+/// Everything that is wrong with it, in one go.
+pub fn parse(text: &str, file_name: &str) -> Result<(Config, Vec<Warning>), Errors> {
+    let mut report = error::Report::new(file_name, text);
+    let file = raw::RawFile::read(text, &mut report);
+    let config = resolve::resolve(file, &mut report);
+    report.finish(config)
+}
+
+/// Every section of the file with its settings, in the order of the documentation.
+pub fn sections() -> [(&'static str, &'static [Setting]); 4] {
+    [
+        (General::TITLE, General::SETTINGS),
+        (Database::TITLE, Database::SETTINGS),
+        (User::TITLE, User::SETTINGS),
+        (Metrics::TITLE, Metrics::SETTINGS),
+    ]
+}
+
+/// The sections that have a setting of this name.
+fn sections_with(name: &str) -> Vec<&'static str> {
+    let has = |settings: &[Setting]| settings.iter().any(|setting| setting.name == name);
+    sections().into_iter().filter(|(_, settings)| has(settings)).map(|(title, _)| title).collect()
+}

@@ -1,0 +1,211 @@
+//! What settings must be to each other: each is allowed by itself, together they could still be nonsense.
+//! A setting that was already refused is not held against another.
+use std::net::{IpAddr, SocketAddr};
+
+use super::database::Database;
+use super::error::Report;
+use super::general::General;
+use super::pool_settings::PoolSettings;
+use super::resolve::Sections;
+use super::section::{Read, Section};
+use super::units::{AuthType, Limit, ListenAddr};
+
+const GENERAL_SIZES: [&str; 5] = [
+    "default_pool_size",
+    "min_pool_size",
+    "reserve_pool_timeout",
+    "max_db_connections",
+    "max_user_connections",
+];
+
+/// Reports what doesn't fit together, and warns of what hardly can be meant.
+pub(super) fn check(sections: &Sections, report: &mut Report<'_>) {
+    listening(sections, report);
+    reserves(sections, report);
+    minimums(sections, report);
+    caps(sections, report);
+    logins(sections, report);
+}
+
+/// The port that clients and metrics would share.
+pub(super) fn shared_port(general: &General, metrics: Option<SocketAddr>) -> Option<u16> {
+    let metrics = metrics.filter(|metrics| metrics.port() == general.listen_port)?;
+    let overlaps = |listen: &ListenAddr| match listen {
+        ListenAddr::All => true,
+        ListenAddr::Ip(ip) => *ip == metrics.ip() || ip.is_unspecified() || metrics.ip().is_unspecified(),
+        ListenAddr::Name(_) => is_loopback_or_any(metrics.ip()),
+    };
+    general.listen_addr.iter().any(overlaps).then_some(metrics.port())
+}
+
+/// A name to listen on is nearly always localhost.
+fn is_loopback_or_any(ip: IpAddr) -> bool {
+    ip.is_loopback() || ip.is_unspecified()
+}
+
+fn listening(sections: &Sections, report: &mut Report<'_>) {
+    let (general, metrics) = (&sections.general, &sections.metrics);
+    if !general.sound(&["listen_addr", "unix_socket_dir"]) {
+        return;
+    }
+    if general.section.listen_addr.is_empty() && general.section.unix_socket_dir.is_none() {
+        let at = general.given("listen_addr").unwrap_or(general.at);
+        report.problem(
+            at,
+            "listen_addr and unix_socket_dir in [pgweir] are both empty: nobody could connect".into(),
+        );
+    }
+    let sound = general.sound(&["listen_port"]) && metrics.sound(&["listen"]);
+    if let Some(port) = shared_port(&general.section, metrics.section.listen).filter(|_| sound) {
+        let at = metrics.given("listen").or(general.given("listen_port")).unwrap_or(general.at);
+        report.problem(at, format!("listen in [metrics] and listen_port in [pgweir] are both port {port}"));
+    }
+}
+
+/// A reserve that can never be used is a mistake.
+fn reserves(sections: &Sections, report: &mut Report<'_>) {
+    let general = &sections.general;
+    if general.section.reserve_pool_timeout.is_some() || !general.sound(&["reserve_pool_timeout"]) {
+        return;
+    }
+    let mut refuse = |size: u32, at: Option<usize>, title: &str| {
+        if let (1.., Some(at)) = (size, at) {
+            let message = format!(
+                "reserve_pool_size {size} in {title} needs reserve_pool_timeout in [pgweir] to be above 0"
+            );
+            report.problem(at, message);
+        }
+    };
+    refuse(general.section.reserve_pool_size, general.given("reserve_pool_size"), &general.title);
+    for read in &sections.databases {
+        refuse(read.section.reserve_pool_size.unwrap_or(0), read.given("reserve_pool_size"), &read.title);
+    }
+    for read in &sections.users {
+        refuse(read.section.reserve_pool_size.unwrap_or(0), read.given("reserve_pool_size"), &read.title);
+    }
+}
+
+/// Where the first of these settings that the file has is.
+fn first_given<S: Section>(read: &Read<S>, names: &[&str]) -> Option<usize> {
+    names.iter().find_map(|name| read.given(name))
+}
+
+/// No pool keeps more servers than it may have.
+fn minimums(sections: &Sections, report: &mut Report<'_>) {
+    let general = &sections.general;
+    if !general.sound(&["default_pool_size", "min_pool_size"]) {
+        return;
+    }
+    let all = PoolSettings::of(&general.section, &Database::default(), None);
+    if all.keeps_too_many() {
+        let at = first_given(general, &["min_pool_size", "default_pool_size"]).unwrap_or(general.at);
+        let (min, size) = (all.min_pool_size, number(all.pool_size));
+        report.problem(at, format!("min_pool_size {min} in [pgweir] is above default_pool_size {size}"));
+    }
+    let mut highest = (all.min_pool_size, "[pgweir]");
+    for read in &sections.databases {
+        let own = PoolSettings::of(&general.section, &read.section, None);
+        if !read.sound(&["pool_size", "min_pool_size"]) {
+            continue;
+        }
+        if own.min_pool_size > highest.0 {
+            highest = (own.min_pool_size, &read.title);
+        }
+        if let (true, Some(at)) = (own.keeps_too_many(), first_given(read, &["min_pool_size", "pool_size"])) {
+            let (min, size) = (own.min_pool_size, number(own.pool_size));
+            report
+                .problem(at, format!("min_pool_size {min} of {} is above its pool_size {size}", read.title));
+        }
+    }
+    for read in &sections.users {
+        let size = read.section.pool_size.and_then(Limit::max);
+        if let (Some(size), Some(at)) = (size.filter(|size| size.get() < highest.0), read.given("pool_size"))
+        {
+            let (min, whose) = highest;
+            report.problem(
+                at,
+                format!("pool_size {size} of {} is below min_pool_size {min} of {whose}", read.title),
+            );
+        }
+    }
+}
+
+fn number(limit: Limit) -> u32 {
+    limit.max().map_or(0, std::num::NonZeroU32::get)
+}
+
+fn is_above(size: Limit, cap: Limit) -> bool {
+    size.max().zip(cap.max()).is_some_and(|(size, cap)| size > cap)
+}
+
+/// Warns of pools that a cap keeps from ever filling.
+fn caps(sections: &Sections, report: &mut Report<'_>) {
+    let general = &sections.general;
+    if !general.sound(&GENERAL_SIZES) {
+        return;
+    }
+    let all = PoolSettings::of(&general.section, &Database::default(), None);
+    for (name, cap) in
+        [("max_db_connections", all.max_db_connections), ("max_user_connections", all.max_user_connections)]
+    {
+        if is_above(all.pool_size, cap) {
+            let (size, cap) = (number(all.pool_size), number(cap));
+            let message =
+                format!("default_pool_size {size} in [pgweir] is above {name} {cap}: no pool can fill");
+            report.warning(first_given(general, &[name, "default_pool_size"]), message);
+        }
+    }
+    for read in &sections.databases {
+        let own = PoolSettings::of(&general.section, &read.section, None);
+        let at = first_given(read, &["pool_size", "max_db_connections"]);
+        if is_above(own.pool_size, own.max_db_connections) && at.is_some() {
+            let (size, cap) = (number(own.pool_size), number(own.max_db_connections));
+            let title = &read.title;
+            report.warning(at, format!("pool_size {size} of {title} is above its max_db_connections {cap}"));
+        }
+    }
+    for read in &sections.users {
+        let own = PoolSettings::of(&general.section, &Database::default(), Some(&read.section));
+        let at = first_given(read, &["pool_size", "max_user_connections"]);
+        if is_above(own.pool_size, own.max_user_connections) && at.is_some() {
+            let (size, cap) = (number(own.pool_size), number(own.max_user_connections));
+            let title = &read.title;
+            report
+                .warning(at, format!("pool_size {size} of {title} is above its max_user_connections {cap}"));
+        }
+    }
+}
+
+/// Warns when somebody, or everybody, can't log in.
+fn logins(sections: &Sections, report: &mut Report<'_>) {
+    let general = &sections.general;
+    if !general.sound(&["auth_type", "auth_file"]) || general.section.auth_type == AuthType::Trust {
+        return;
+    }
+    let has_password = |read: &Read<_>| -> bool {
+        let user: &super::User = &read.section;
+        user.password.is_some()
+    };
+    if general.section.auth_file.is_none() && !sections.users.iter().any(has_password) {
+        let message = "nobody can log in: there is no auth_file and no [users.NAME] with a password";
+        report.warning(None, message.to_owned());
+    }
+    if general.section.auth_type != AuthType::ScramSha256 {
+        return;
+    }
+    for read in &sections.users {
+        if read.section.password.as_ref().is_some_and(|password| is_md5(password.expose())) {
+            let title = &read.title;
+            let message =
+                format!("{title} can't log in: auth_type \"scram-sha-256\" can't use an md5 password");
+            report.warning(read.given("password"), message);
+        }
+    }
+}
+
+/// What PostgreSQL itself takes for an MD5 secret; anything else is a password in clear.
+fn is_md5(secret: &str) -> bool {
+    secret
+        .strip_prefix("md5")
+        .is_some_and(|rest| rest.len() == 32 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
+}

@@ -1,0 +1,50 @@
+//! A `[databases.NAME]` section: where a database's servers are and what is different for it.
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::password::Password;
+use super::section::{Difference, Effect, Preset, Section, Setting, difference, section};
+use super::units::{
+    Host, HostName, Limit, Maybe, Name, Number, OneOf, PoolMode, Refusal, Seconds, Secret, Size, Sql,
+    TcpPort, Unit,
+};
+use Preset::{Is, Like, Unset};
+
+section! {
+    /// One database that clients can ask for. What is `None` is as in `[pgweir]`; see [`super::PoolSettings`].
+    pub struct Database as "[databases.NAME]", named by /** What clients call it. */ name;
+
+    /// Host of the server; a name beginning with "/" is the directory of its Unix socket.
+    pub host: Host as HostName = Is(r#""127.0.0.1""#);
+    /// Port of the server.
+    pub port: u16 as TcpPort = Is("5432");
+    /// What the server calls the database; the name of this section when left out.
+    pub(super) dbname: Option<String> as Maybe<Name> = Unset(r#""app""#);
+    /// Log in to the server as this user, whoever the client is.
+    pub user: Option<String> as Maybe<Name> = Unset(r#""app""#);
+    /// Password of that user.
+    pub password: Option<Password> as Maybe<Secret> = Unset(r#""secret""#);
+    /// Most servers of each pool of this database; 0 is unlimited.
+    pub pool_size: Option<Limit> as Maybe<Size> = Like("default_pool_size");
+    /// Servers each pool of this database keeps connected even when idle.
+    pub min_pool_size: Option<u32> as Maybe<Number<0, 1_000_000>> = Like("min_pool_size");
+    /// Servers each pool of this database may open beyond its size.
+    pub reserve_pool_size: Option<u32> as Maybe<Number<0, 1_000_000>> = Like("reserve_pool_size");
+    /// When a server of this database goes back to its pool.
+    pub pool_mode: Option<PoolMode> as Maybe<OneOf<PoolMode>> = Like("pool_mode");
+    /// Most servers of this database, over all its pools; 0 is unlimited.
+    pub max_db_connections: Option<Limit> as Maybe<Size> = Like("max_db_connections");
+    /// How old a server of this database may get before it is closed; 0 lets each be used once.
+    pub server_lifetime: Option<Duration> as Maybe<Seconds> = Like("server_lifetime");
+    /// What each new server runs before its first client.
+    pub connect_query: Option<String> as Maybe<Sql> = Unset(r#""SELECT 1""#);
+}
+
+impl Database {
+    /// What the server calls the database.
+    pub fn dbname(&self) -> &str {
+        self.dbname.as_deref().unwrap_or(&self.name)
+    }
+}

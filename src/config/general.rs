@@ -1,0 +1,119 @@
+//! The `[pgweir]` section: everything that isn't one database's or one user's own.
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::section::{Difference, Effect, Preset, Section, Setting, difference, section};
+use super::units::{
+    AuthType, FileMode, FilePath, KeepaliveSeconds, Limit, ListenAddr, ListenAddrs, LogFormat, LogLevel,
+    MillisecondsOrOff, Number, OneOf, PoolMode, PositiveOrNone, Refusal, Seconds, SecondsOrOff, Size,
+    SocketDir, SqlOrNone, Switch, TcpPort, TextList, Unit,
+};
+use Preset::Is;
+
+section! {
+    /// What `[pgweir]` says. Times that 0 turns off are `None`, sizes that 0 makes unlimited are [`Limit`].
+    pub struct General as "[pgweir]";
+
+    /// Addresses to accept clients on: one, several, or "*" for all.
+    pub listen_addr: Vec<ListenAddr> as ListenAddrs = Is(r#""127.0.0.1""#), Restart;
+    /// Port to accept clients on; also part of the name of the Unix socket.
+    pub listen_port: u16 as TcpPort = Is("6432"), Restart;
+    /// How many connections the kernel may hold ready before they are accepted.
+    pub listen_backlog: u32 as Number<1, 65535> = Is("1024"), Restart;
+    /// Let several processes listen on the same port.
+    pub so_reuseport: Switch as Switch = Is("false"), Restart;
+    /// Directory of the Unix socket to accept clients on; empty turns it off.
+    pub unix_socket_dir: Option<PathBuf> as SocketDir = Is(r#""""#), Restart;
+    /// Permissions of the Unix socket.
+    pub unix_socket_mode: u32 as FileMode = Is(r#""0777""#), Restart;
+    /// I/O threads; 0 is one a core.
+    pub workers: Option<NonZeroU32> as PositiveOrNone<1024> = Is("0"), Restart;
+
+    /// When a server goes back to its pool: after a transaction, a session or a statement.
+    pub pool_mode: PoolMode as OneOf<PoolMode> = Is(r#""transaction""#);
+    /// Most client connections; the next one is refused.
+    pub max_client_conn: u32 as Number<1, 10_000_000> = Is("100");
+    /// Most servers of a pool, which is one pair of database and user; 0 is unlimited.
+    pub default_pool_size: Limit as Size = Is("20");
+    /// Servers a pool keeps connected even when idle.
+    pub min_pool_size: u32 as Number<0, 1_000_000> = Is("0");
+    /// Servers a pool may open beyond its size when a client has waited reserve_pool_timeout.
+    pub reserve_pool_size: u32 as Number<0, 1_000_000> = Is("0");
+    /// How long a client waits before its pool may use its reserve.
+    pub reserve_pool_timeout: Option<Duration> as SecondsOrOff = Is("5");
+    /// Most servers of one database, over all its pools; 0 is unlimited.
+    pub max_db_connections: Limit as Size = Is("0");
+    /// Most servers of one user, over all its pools; 0 is unlimited.
+    pub max_user_connections: Limit as Size = Is("0");
+
+    /// What makes a used server clean for its next client; empty means never.
+    pub server_reset_query: Option<String> as SqlOrNone = Is(r#""DISCARD ALL""#);
+    /// Reset at every release, not only when a dirty server changes hands.
+    pub server_reset_query_always: Switch as Switch = Is("false");
+    /// How old a server may get before it is closed; 0 lets each be used once.
+    pub server_lifetime: Duration as Seconds = Is("3600");
+    /// How long a server may be idle before it is closed.
+    pub server_idle_timeout: Option<Duration> as SecondsOrOff = Is("600");
+    /// How long connecting and logging in to a server may take.
+    pub server_connect_timeout: Option<Duration> as SecondsOrOff = Is("15");
+    /// Longest pause before a failed connect to a server is tried again.
+    pub server_login_retry: Duration as Seconds = Is("15");
+    /// Use idle servers in turn rather than the one used last.
+    pub server_round_robin: Switch as Switch = Is("false");
+
+    /// How long a client may wait for a server before it gets an error.
+    pub query_wait_timeout: Option<Duration> as SecondsOrOff = Is("120");
+    /// How long a client may take to log in.
+    pub client_login_timeout: Option<Duration> as SecondsOrOff = Is("60");
+    /// How long a client may be idle outside a transaction before it is disconnected.
+    pub client_idle_timeout: Option<Duration> as SecondsOrOff = Is("0");
+    /// How long a client may be idle inside a transaction before it is disconnected.
+    pub idle_transaction_timeout: Option<Duration> as SecondsOrOff = Is("0");
+    /// How long a cancel request may wait to be passed on.
+    pub cancel_wait_timeout: Option<Duration> as SecondsOrOff = Is("10");
+    /// How long a stop (SIGTERM) waits for running transactions; 0 doesn't wait.
+    pub shutdown_timeout: Duration as Seconds = Is("30");
+
+    /// Startup parameters of clients to swallow instead of setting them.
+    pub ignore_startup_parameters: Vec<String> as TextList = Is(r#""""#);
+    /// Statements each server keeps prepared; 0 lets names pass through untracked.
+    pub max_prepared_statements: Option<NonZeroU32> as PositiveOrNone<1_000_000> = Is("200");
+
+    /// How clients prove who they are; md5 uses SCRAM for users with a SCRAM secret, plain is password.
+    pub auth_type: AuthType as OneOf<AuthType> = Is(r#""scram-sha-256""#);
+    /// File of users and secrets in the form of PgBouncer's userlist.txt.
+    pub auth_file: Option<PathBuf> as FilePath = Is(r#""""#);
+    /// Iterations of SCRAM verifiers made from passwords in clear.
+    pub scram_iterations: u32 as Number<1, 1_000_000> = Is("4096");
+
+    /// How much to log; each level includes those before it.
+    pub log_level: LogLevel as OneOf<LogLevel> = Is(r#""info""#);
+    /// Log lines as text or as JSON objects.
+    pub log_format: LogFormat as OneOf<LogFormat> = Is(r#""text""#);
+    /// Log each client that logs in.
+    pub log_connections: Switch as Switch = Is("true");
+    /// Log each client that leaves, and why.
+    pub log_disconnections: Switch as Switch = Is("true");
+
+    /// Probe idle TCP connections, of clients and of servers.
+    pub tcp_keepalive: Switch as Switch = Is("true");
+    /// Idle time before the first probe.
+    pub tcp_keepidle: Option<Duration> as KeepaliveSeconds = Is("0");
+    /// Time between probes.
+    pub tcp_keepintvl: Option<Duration> as KeepaliveSeconds = Is("0");
+    /// Unanswered probes before a connection is lost; 0 is the system's default.
+    pub tcp_keepcnt: Option<NonZeroU32> as PositiveOrNone<127> = Is("0");
+    /// How long sent data may stay unacknowledged; a bare number is milliseconds, as in PgBouncer.
+    pub tcp_user_timeout: Option<Duration> as MillisecondsOrOff = Is("0");
+}
+
+impl General {
+    /// Whether a client's startup parameter is to be swallowed; case doesn't matter, as in `PostgreSQL`.
+    pub fn ignores_startup_parameter(&self, name: &str) -> bool {
+        self.ignore_startup_parameters.iter().any(|ignored| ignored.eq_ignore_ascii_case(name))
+    }
+}

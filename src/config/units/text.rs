@@ -1,0 +1,196 @@
+//! Text: names, SQL, paths, lists and secrets. None of them may hold a NUL, which ends a string in PostgreSQL's protocol.
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::{Refusal, Unit};
+use crate::config::Password;
+
+/// `NAMEDATALEN - 1`: PostgreSQL cuts longer names, so two of them could be one.
+pub(in crate::config) const LONGEST_NAME: usize = 63;
+/// Leaves room for `/.s.PGSQL.65535` in a Unix socket address of 108 bytes.
+const LONGEST_SOCKET_DIR: usize = 90;
+
+fn clean(text: String) -> Result<String, Refusal> {
+    if text.contains('\0') { Err(Refusal::plain()) } else { Ok(text) }
+}
+
+fn not_empty(text: String) -> Result<String, Refusal> {
+    clean(text).and_then(|text| if text.is_empty() { Err(Refusal::plain()) } else { Ok(text) })
+}
+
+/// Whether a path can hold `PostgreSQL`'s Unix sockets.
+pub(super) fn is_socket_dir(path: &str) -> bool {
+    path.starts_with('/') && path.len() <= LONGEST_SOCKET_DIR && !path.contains('\0')
+}
+
+/// The name of a database or role.
+pub(in crate::config) struct Name;
+
+impl Unit for Name {
+    type Written = String;
+    type Value = String;
+
+    fn allowed() -> String {
+        format!("a name of 1 to {LONGEST_NAME} bytes without NUL")
+    }
+
+    fn accept(written: String) -> Result<String, Refusal> {
+        let name = not_empty(written)?;
+        if name.len() > LONGEST_NAME {
+            return Err(Refusal::because(format!("it has {} bytes", name.len())));
+        }
+        Ok(name)
+    }
+
+    fn show(value: &String) -> String {
+        format!("{value:?}")
+    }
+}
+
+/// A query.
+pub(in crate::config) struct Sql;
+
+impl Unit for Sql {
+    type Written = String;
+    type Value = String;
+
+    fn allowed() -> String {
+        "SQL text without NUL, not empty".to_owned()
+    }
+
+    fn accept(written: String) -> Result<String, Refusal> {
+        not_empty(written)
+    }
+
+    fn show(value: &String) -> String {
+        format!("{value:?}")
+    }
+}
+
+/// A query; empty becomes `None`.
+pub(in crate::config) struct SqlOrNone;
+
+impl Unit for SqlOrNone {
+    type Written = String;
+    type Value = Option<String>;
+
+    fn allowed() -> String {
+        r#"SQL text without NUL, or "" for none"#.to_owned()
+    }
+
+    fn accept(written: String) -> Result<Option<String>, Refusal> {
+        clean(written).map(|text| Some(text).filter(|text| !text.trim().is_empty()))
+    }
+
+    fn show(value: &Option<String>) -> String {
+        format!("{:?}", value.as_deref().unwrap_or_default())
+    }
+}
+
+/// A file; empty becomes `None`.
+pub(in crate::config) struct FilePath;
+
+impl Unit for FilePath {
+    type Written = String;
+    type Value = Option<PathBuf>;
+
+    fn allowed() -> String {
+        r#"the path of a file, or "" for none"#.to_owned()
+    }
+
+    fn accept(written: String) -> Result<Option<PathBuf>, Refusal> {
+        clean(written).map(|path| Some(PathBuf::from(path)).filter(|path| !path.as_os_str().is_empty()))
+    }
+
+    fn show(value: &Option<PathBuf>) -> String {
+        format!("{:?}", value.clone().unwrap_or_default())
+    }
+}
+
+/// A directory for Unix sockets; empty becomes `None`.
+pub(in crate::config) struct SocketDir;
+
+impl Unit for SocketDir {
+    type Written = String;
+    type Value = Option<PathBuf>;
+
+    fn allowed() -> String {
+        format!(r#"an absolute directory of at most {LONGEST_SOCKET_DIR} bytes, or "" for none"#)
+    }
+
+    fn accept(written: String) -> Result<Option<PathBuf>, Refusal> {
+        match written.as_str() {
+            "" => Ok(None),
+            path if is_socket_dir(path) => Ok(Some(PathBuf::from(written))),
+            _ => Err(Refusal::plain()),
+        }
+    }
+
+    fn show(value: &Option<PathBuf>) -> String {
+        FilePath::show(value)
+    }
+}
+
+/// A password or what is stored of one.
+pub(in crate::config) struct Secret;
+
+impl Unit for Secret {
+    type Written = String;
+    type Value = Password;
+    const SECRET: bool = true;
+
+    fn allowed() -> String {
+        "text without NUL, not empty (leave the key out for no password)".to_owned()
+    }
+
+    fn accept(written: String) -> Result<Password, Refusal> {
+        not_empty(written).map(Password::new)
+    }
+
+    fn show(_value: &Password) -> String {
+        "(secret)".to_owned()
+    }
+}
+
+/// A list as TOML may have it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(in crate::config) enum ListWritten {
+    /// `"a, b"`
+    Commas(String),
+    /// `["a", "b"]`
+    Array(Vec<String>),
+}
+
+impl ListWritten {
+    /// The items, trimmed; an empty item of a comma list is none.
+    pub(super) fn items(self) -> Vec<String> {
+        match self {
+            Self::Commas(text) => {
+                text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+            }
+            Self::Array(items) => items.iter().map(|item| item.trim().to_owned()).collect(),
+        }
+    }
+}
+
+/// Names in an array or separated by commas.
+pub(in crate::config) struct TextList;
+
+impl Unit for TextList {
+    type Written = ListWritten;
+    type Value = Vec<String>;
+
+    fn allowed() -> String {
+        r#"a list such as ["a", "b"] or "a, b""#.to_owned()
+    }
+
+    fn accept(written: ListWritten) -> Result<Vec<String>, Refusal> {
+        written.items().into_iter().map(not_empty).collect()
+    }
+
+    fn show(value: &Vec<String>) -> String {
+        format!("{:?}", value.join(", "))
+    }
+}

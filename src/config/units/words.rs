@@ -1,0 +1,180 @@
+//! Settings that are one word of a few, and switches.
+use std::marker::PhantomData;
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+use super::{Refusal, Unit, nearest};
+
+/// A type whose values have names in the file, the first name of a value being its own.
+pub(in crate::config) trait Words: Copy + PartialEq + 'static {
+    const WORDS: &'static [(&'static str, Self)];
+}
+
+/// When a server goes back to its pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PoolMode {
+    /// When the client disconnects.
+    Session,
+    /// When a transaction ends.
+    Transaction,
+    /// After each query; transaction blocks are refused.
+    Statement,
+}
+
+impl Words for PoolMode {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("transaction", Self::Transaction), ("session", Self::Session), ("statement", Self::Statement)];
+}
+
+/// How clients prove who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AuthType {
+    /// They needn't.
+    Trust,
+    /// With the password in clear.
+    Password,
+    /// With MD5, or with SCRAM where only a SCRAM secret is stored.
+    Md5,
+    /// With SCRAM-SHA-256.
+    ScramSha256,
+}
+
+impl Words for AuthType {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("scram-sha-256", Self::ScramSha256),
+        ("md5", Self::Md5),
+        ("password", Self::Password),
+        ("plain", Self::Password),
+        ("trust", Self::Trust),
+    ];
+}
+
+/// How much is logged; each level includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LogLevel {
+    /// What needs somebody.
+    Error,
+    /// What may need somebody.
+    Warn,
+    /// What happens.
+    Info,
+    /// Why it happens.
+    Debug,
+    /// Every step.
+    Trace,
+}
+
+impl Words for LogLevel {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+    ];
+}
+
+impl LogLevel {
+    /// Its word in the file, which is also `tracing`'s.
+    pub fn as_str(self) -> &'static str {
+        word(self)
+    }
+}
+
+impl FromStr for LogLevel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        OneOf::<Self>::accept(text.to_owned()).map_err(|_| format!("must be {}", OneOf::<Self>::allowed()))
+    }
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Words for LogFormat {
+    const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+}
+
+/// On or off; `true`, `false`, 1 or 0 in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Switch {
+    /// false, 0
+    Off,
+    /// true, 1
+    On,
+}
+
+impl Switch {
+    /// Whether it is on.
+    pub fn is_on(self) -> bool {
+        self == Self::On
+    }
+}
+
+/// A switch as TOML may have it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(in crate::config) enum SwitchWritten {
+    /// `true`
+    Bool(bool),
+    /// `1`, as in a `PgBouncer` file
+    Number(i64),
+}
+
+impl Unit for Switch {
+    type Written = SwitchWritten;
+    type Value = Self;
+
+    fn allowed() -> String {
+        "true or false (1 or 0)".to_owned()
+    }
+
+    fn accept(written: SwitchWritten) -> Result<Self, Refusal> {
+        match written {
+            SwitchWritten::Bool(true) | SwitchWritten::Number(1) => Ok(Self::On),
+            SwitchWritten::Bool(false) | SwitchWritten::Number(0) => Ok(Self::Off),
+            SwitchWritten::Number(_) => Err(Refusal::plain()),
+        }
+    }
+
+    fn show(value: &Self) -> String {
+        value.is_on().to_string()
+    }
+}
+
+/// One of a type's words, in any case.
+pub(in crate::config) struct OneOf<W>(PhantomData<W>);
+
+impl<W: Words> Unit for OneOf<W> {
+    type Written = String;
+    type Value = W;
+
+    fn allowed() -> String {
+        let words: Vec<String> = W::WORDS.iter().map(|(word, _)| format!("{word:?}")).collect();
+        format!("one of {}", words.join(", "))
+    }
+
+    fn accept(written: String) -> Result<W, Refusal> {
+        let found = W::WORDS.iter().find(|(word, _)| written.eq_ignore_ascii_case(word));
+        found.map(|(_, value)| *value).ok_or_else(|| {
+            let meant = nearest(&written, W::WORDS.iter().map(|(word, _)| *word));
+            meant.map_or_else(Refusal::plain, |word| Refusal::because(format!("did you mean {word:?}?")))
+        })
+    }
+
+    fn show(value: &W) -> String {
+        format!("{:?}", word(*value))
+    }
+}
+
+fn word<W: Words>(value: W) -> &'static str {
+    W::WORDS.iter().find(|(_, candidate)| *candidate == value).map_or("", |(word, _)| word)
+}

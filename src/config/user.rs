@@ -1,0 +1,24 @@
+//! A `[users.NAME]` section: a user's secret and what is different for it.
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::password::Password;
+use super::section::{Difference, Effect, Preset, Section, Setting, difference, section};
+use super::units::{Limit, Maybe, Number, OneOf, PoolMode, Refusal, Secret, Size, Unit};
+use Preset::{Like, Unset};
+
+section! {
+    /// One user. What is `None` is as in the database, or else as in `[pgweir]`; see [`super::PoolSettings`].
+    pub struct User as "[users.NAME]", named by /** What clients call it. */ name;
+
+    /// Password in clear, md5 followed by 32 digits, or SCRAM-SHA-256$...
+    pub password: Option<Password> as Maybe<Secret> = Unset(r#""secret""#);
+    /// When a server of this user goes back to its pool.
+    pub pool_mode: Option<PoolMode> as Maybe<OneOf<PoolMode>> = Like("pool_mode");
+    /// Most servers of each pool of this user; 0 is unlimited.
+    pub pool_size: Option<Limit> as Maybe<Size> = Like("default_pool_size");
+    /// Servers each pool of this user may open beyond its size.
+    pub reserve_pool_size: Option<u32> as Maybe<Number<0, 1_000_000>> = Like("reserve_pool_size");
+    /// Most servers of this user, over all its pools; 0 is unlimited.
+    pub max_user_connections: Option<Limit> as Maybe<Size> = Like("max_user_connections");
+}
