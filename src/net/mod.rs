@@ -1,1 +1,5 @@
-//! net
+//! Sockets and buffers: streams, the buffers a thread lends to whoever is being polled, listeners and their options.
+pub mod buffers;
+pub mod listen;
+pub mod options;
+pub mod stream;

@@ -1,0 +1,108 @@
+//! Listening sockets. Accepting is left to the raw socket, so that a client is registered only with its own worker's reactor.
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Where clients are awaited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// The path of a Unix-domain socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// A non-blocking listening socket. A Unix-domain one removes its file when dropped.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    address: Address,
+}
+
+/// An accepted, non-blocking connection that is not registered with any reactor yet.
+#[derive(Debug)]
+pub enum Accepted {
+    /// TCP, with the peer's address.
+    Tcp(std::net::TcpStream, SocketAddr),
+    /// Unix domain.
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Listener {
+    /// Listens on a TCP address.
+    pub fn tcp(address: SocketAddr, backlog: u32, reuse_port: bool) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        if reuse_port {
+            socket.set_reuse_port(true)?;
+        }
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&address.into())?;
+        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        let bound = socket.local_addr()?.as_socket().unwrap_or(address);
+        Ok(Self { socket, address: Address::Tcp(bound) })
+    }
+
+    /// Listens on `directory/.s.PGSQL.port`, where libpq looks. A file left behind by a dead process is replaced; one that
+    /// answers is not.
+    pub fn unix(directory: &Path, port: u16, mode: u32, backlog: u32) -> io::Result<Self> {
+        let path = directory.join(format!(".s.PGSQL.{port}"));
+        let is_socket = std::fs::symlink_metadata(&path).is_ok_and(|m| m.file_type().is_socket());
+        if is_socket {
+            if std::os::unix::net::UnixStream::connect(&path).is_ok() {
+                return Err(io::ErrorKind::AddrInUse.into());
+            }
+            std::fs::remove_file(&path)?;
+        }
+        let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+        socket.bind(&SockAddr::unix(&path)?)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
+        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        Ok(Self { socket, address: Address::Unix(path) })
+    }
+
+    /// Where it listens; with port 0 asked for, the port given.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The next connection; `WouldBlock` when there is none.
+    pub fn accept(&self) -> io::Result<Accepted> {
+        let (socket, peer) = self.socket.accept()?;
+        socket.set_nonblocking(true)?;
+        Ok(match (&self.address, peer.as_socket()) {
+            (Address::Tcp(_), Some(peer)) => Accepted::Tcp(socket.into(), peer),
+            _ => Accepted::Unix(socket.into()),
+        })
+    }
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Address::Unix(path) = &self.address {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
