@@ -18,6 +18,13 @@ pub fn replay(server: &Set, client: &Set) -> String {
     sql
 }
 
+/// The names [`replay`] changes.
+pub fn names<'a>(server: &'a Set, client: &'a Set) -> impl Iterator<Item = &'a str> {
+    let gone = server.iter().filter(|(name, _)| client.value(name).is_none());
+    let other = client.iter().filter(|(name, value)| server.value(name) != Some(value));
+    gone.chain(other).map(|(name, _)| name)
+}
+
 fn call(sql: &mut String, name: &str, value: Option<&str>) {
     sql.push_str(if sql.is_empty() { "SELECT " } else { ", " });
     sql.push_str("pg_catalog.set_config(");

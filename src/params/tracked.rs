@@ -17,10 +17,10 @@ pub fn follows_client(name: &str) -> bool {
     SETTABLE.iter().any(|s| s.eq_ignore_ascii_case(name))
 }
 
-/// Whether applying a parameter wrongly would let a client act as somebody else: such a replay is waited for before
-/// the client's statements are sent.
-pub fn changes_identity(name: &str) -> bool {
-    name.eq_ignore_ascii_case("role") || name.eq_ignore_ascii_case("session_authorization")
+/// Whether a statement run with a wrong value of this parameter (lower case) only looks different: a replay of such
+/// values alone need not be waited for.
+pub fn is_harmless(name: &str) -> bool {
+    matches!(name, "application_name" | "client_min_messages" | "extra_float_digits")
 }
 
 #[cfg(test)]
@@ -31,6 +31,6 @@ mod tests {
     fn names_in_any_case() {
         assert!(follows_client("TimeZone") && follows_client("timezone"));
         assert!(!follows_client("server_version") && !follows_client("is_superuser"));
-        assert!(changes_identity("ROLE") && !changes_identity("search_path"));
+        assert!(is_harmless("application_name") && !is_harmless("search_path") && !is_harmless("role"));
     }
 }

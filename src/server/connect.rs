@@ -1,0 +1,207 @@
+//! From an address to a logged-in server, one step a function: look up, connect, log in.
+
+use super::cancel::CancelKey;
+use super::conversation::Conversation;
+use super::error::{ConnectError, Refusal};
+use super::login::{Login, Next, ServerSecret};
+use super::{Server, cancel};
+use crate::net::options::TcpOptions;
+use crate::net::stream::Stream;
+use crate::params::set::Set;
+use crate::wire::backend;
+use crate::wire::frame::{self, HEADER};
+use crate::wire::tag::backend as b;
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+
+/// Longest login message taken from a server, in bytes.
+const LONGEST: usize = 64 * 1024;
+
+/// Where a server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// Host name or address, port, options.
+    Tcp(Arc<str>, u16),
+    /// Path of a Unix-domain socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp(host, port) => write!(f, "{host}:{port}"),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// What to connect to, and as whom.
+#[derive(Debug)]
+pub struct Target {
+    /// Where.
+    pub address: Address,
+    /// Socket options.
+    pub tcp: TcpOptions,
+    /// Database by PostgreSQL's name.
+    pub database: String,
+    /// User.
+    pub user: String,
+    /// What proves the user.
+    pub secret: ServerSecret,
+    /// Run once after the login.
+    pub connect_query: Option<String>,
+    /// Statements to keep prepared.
+    pub max_prepared_statements: NonZeroUsize,
+    /// The parameters of a session at the server's defaults.
+    pub defaults: Arc<Set>,
+    /// The worker this runs on.
+    pub worker: usize,
+}
+
+/// Counts the servers of the process.
+#[derive(Debug, Default)]
+pub struct ServerIds(AtomicU64);
+
+impl ServerIds {
+    fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+/// Connects a socket. Cancel safe.
+pub async fn dial(address: &Address) -> Result<Stream, ConnectError> {
+    let failed = |e| ConnectError::Io(address.to_string(), e);
+    match address {
+        Address::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix).map_err(failed),
+        Address::Tcp(host, port) => {
+            let lookup = lookup_host((&**host, *port)).await;
+            let mut last = None;
+            for candidate in lookup.map_err(|e| ConnectError::Lookup(host.to_string(), e))? {
+                match TcpStream::connect(candidate).await {
+                    Ok(stream) => {
+                        stream.set_nodelay(true).map_err(failed)?;
+                        return Ok(Stream::Tcp(stream));
+                    }
+                    Err(e) => last = Some(e),
+                }
+            }
+            let none = || std::io::Error::from(std::io::ErrorKind::NotFound);
+            Err(failed(last.unwrap_or_else(none)))
+        }
+    }
+}
+
+/// Connects and logs in. Cancel safe: dropped at any point, the connection is closed. The caller bounds the time.
+pub async fn connect(target: Target, ids: &ServerIds) -> Result<Server, ConnectError> {
+    let mut stream = dial(&target.address).await?;
+    let io = |e| ConnectError::Io(target.address.to_string(), e);
+    if let Stream::Tcp(socket) = &stream {
+        target.tcp.apply(socket).map_err(io)?;
+    }
+    let (mut login, first) = Login::start(&target.user, &target.database, target.secret);
+    stream.write_all(&first).await.map_err(io)?;
+    let mut buffer = Vec::new();
+    let mut wire = Wire { stream: &mut stream, buffer: &mut buffer, address: &target.address };
+    loop {
+        let (tag, body) = wire.message().await?;
+        match login.hear(tag, &body)? {
+            Next::Wait => {}
+            Next::Send(bytes) => wire.stream.write_all(&bytes).await.map_err(io)?,
+            Next::Done => break,
+        }
+    }
+    if let Some(query) = &target.connect_query {
+        wire.run(query).await?;
+    }
+    if !buffer.is_empty() {
+        return Err(ConnectError::Protocol("the server sent more than a login"));
+    }
+    let (pid, secret) = login.key;
+    Ok(Server {
+        stream,
+        talk: Conversation::new(target.max_prepared_statements, target.defaults),
+        inbound: Vec::new(),
+        outbound: Vec::new(),
+        key: CancelKey { address: target.address, pid, secret },
+        id: ids.next(),
+        home: target.worker,
+        since: Instant::now(),
+        welcome: login.parameters,
+    })
+}
+
+/// A connection in login, message by message.
+struct Wire<'a> {
+    stream: &'a mut Stream,
+    buffer: &'a mut Vec<u8>,
+    address: &'a Address,
+}
+
+impl Wire<'_> {
+    async fn message(&mut self) -> Result<(u8, Vec<u8>), ConnectError> {
+        loop {
+            let header = frame::header(self.buffer).map_err(|_| ConnectError::Protocol("invalid message length"))?;
+            match header {
+                Some(header) if header.size > LONGEST => return Err(ConnectError::Protocol("message too long")),
+                Some(header) if header.size <= self.buffer.len() => {
+                    let body = self.buffer[HEADER..header.size].to_vec();
+                    self.buffer.drain(..header.size);
+                    return Ok((header.tag, body));
+                }
+                _ => {}
+            }
+            let io = |e| ConnectError::Io(self.address.to_string(), e);
+            if self.stream.read_some(self.buffer, 4096).await.map_err(io)? == 0 {
+                return Err(io(std::io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+
+    /// Runs one query to its end; any error refuses the connection.
+    async fn run(&mut self, query: &str) -> Result<(), ConnectError> {
+        let mut message = Vec::new();
+        crate::wire::frontend::query(&mut message, query.as_bytes());
+        let io = |e| ConnectError::Io(self.address.to_string(), e);
+        self.stream.write_all(&message).await.map_err(io)?;
+        loop {
+            match self.message().await? {
+                (b::ERROR, body) => return Err(ConnectError::Refused(refusal(&body))),
+                (b::READY, _) => return Ok(()),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The fields of an ErrorResponse.
+pub fn refusal(body: &[u8]) -> Refusal {
+    let text = |kind| backend::field(body, kind).map(|t| String::from_utf8_lossy(t).into_owned());
+    Refusal {
+        sqlstate: String::from_utf8_lossy(&backend::sqlstate(body)).into_owned(),
+        message: text(b'M').unwrap_or_else(|| "the server refused without a message".to_owned()),
+        detail: text(b'D'),
+        hint: text(b'H'),
+    }
+}
+
+/// Ends a connection in good order: Terminate, then wait for PostgreSQL to close, so that whoever counts its backends
+/// counts this one no more. The caller bounds the time.
+pub async fn hang_up(server: &mut Server) {
+    if server.talk.is_whole() && server.outbound.is_empty() {
+        if !server.talk.exchange.is_drained() {
+            let _ = cancel::cancel(&server.key).await;
+        }
+        let _ = server.stream.write_all(crate::wire::frontend::TERMINATE).await;
+    }
+    server.stream.shutdown().await;
+    let mut rest = Vec::new();
+    while server.stream.read_some(&mut rest, 4096).await.is_ok_and(|n| n > 0) {
+        rest.clear();
+    }
+}

@@ -1,0 +1,184 @@
+//! Logging in to PostgreSQL as its client. Pure: messages in, messages out.
+
+use super::connect::refusal;
+use super::error::ConnectError;
+use crate::auth::md5;
+use crate::auth::scram;
+use crate::auth::scram::client::{ClientExchange, ClientSecret, WaitsForFinal};
+use crate::auth::scram::messages::{ChannelBinding, Nonce};
+use crate::auth::scram::secret::PassThrough;
+use crate::auth::secret::Secret;
+use crate::wire::backend::{self, Authentication};
+use crate::wire::cursor::Cursor;
+use crate::wire::tag::backend as b;
+use bytes::BytesMut;
+use postgres_protocol::message::frontend;
+use zeroize::Zeroizing;
+
+/// What proves the user to PostgreSQL.
+#[derive(Debug, Clone)]
+pub enum ServerSecret {
+    /// Nothing is known: only trust will do.
+    None,
+    /// A stored secret: a password answers everything, md5 digits only md5.
+    Stored(std::sync::Arc<Secret>),
+    /// What a client proved with the same SCRAM secret as the server has.
+    PassThrough(PassThrough),
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Next {
+    /// Take the next message.
+    Wait,
+    /// Send this, then take the next message.
+    Send(Vec<u8>),
+    /// The server is ready for a query.
+    Done,
+}
+
+/// A login in progress, and what it has brought so far.
+#[derive(Debug)]
+pub struct Login {
+    user: String,
+    secret: ServerSecret,
+    scram: Scram,
+    /// BackendKeyData.
+    pub key: (u32, Vec<u8>),
+    /// ParameterStatus, in order.
+    pub parameters: Vec<(String, String)>,
+}
+
+#[derive(Debug)]
+enum Scram {
+    None,
+    First(ClientExchange),
+    Final(WaitsForFinal),
+    Verified,
+}
+
+impl Login {
+    /// Begins; the bytes are the StartupMessage, protocol 3.0.
+    pub fn start(user: &str, database: &str, secret: ServerSecret) -> (Self, Vec<u8>) {
+        let mut message = BytesMut::new();
+        // Names come from configuration or startup packets and hold no zero byte, the only thing refused here.
+        let _ = frontend::startup_message([("user", user), ("database", database)], &mut message);
+        let login = Self {
+            user: user.to_owned(),
+            secret,
+            scram: Scram::None,
+            key: (0, vec![0; 4]),
+            parameters: Vec::new(),
+        };
+        (login, message.to_vec())
+    }
+
+    /// Takes one message of the server.
+    pub fn hear(&mut self, tag: u8, body: &[u8]) -> Result<Next, ConnectError> {
+        match tag {
+            b::AUTHENTICATION => self.authenticate(body),
+            b::ERROR => Err(ConnectError::Refused(refusal(body))),
+            b::NOTICE => Ok(Next::Wait),
+            b::PARAMETER_STATUS => {
+                if let Ok((name, value)) = backend::parameter(body) {
+                    let text = |t: &[u8]| String::from_utf8_lossy(t).into_owned();
+                    self.parameters.push((text(name), text(value)));
+                }
+                Ok(Next::Wait)
+            }
+            b::BACKEND_KEY_DATA => {
+                let mut c = Cursor::new(body);
+                let pid = c.i32().map_err(|_| ConnectError::Protocol("BackendKeyData is too short"))?;
+                self.key = (u32::from_be_bytes(pid.to_be_bytes()), c.rest().to_vec());
+                Ok(Next::Wait)
+            }
+            b::READY => Ok(Next::Done),
+            b::NEGOTIATE => Err(ConnectError::Protocol("the server does not speak protocol 3.0")),
+            _ => Err(ConnectError::Protocol("unexpected message")),
+        }
+    }
+
+    fn authenticate(&mut self, body: &[u8]) -> Result<Next, ConnectError> {
+        let request = Authentication::parse(body).map_err(|_| ConnectError::Protocol("Authentication is too short"))?;
+        match request {
+            Authentication::Ok => match self.scram {
+                Scram::None | Scram::Verified => Ok(Next::Wait),
+                _ => Err(ConnectError::Protocol("the server did not prove that it knows the password")),
+            },
+            Authentication::CleartextPassword => match &self.secret {
+                ServerSecret::Stored(secret) if let Secret::Plain(password) = &**secret => Ok(answer(password.as_bytes())),
+                _ => Err(self.wrong_type("the password in clear")),
+            },
+            Authentication::Md5Password(salt) => {
+                let stored = match &self.secret {
+                    ServerSecret::Stored(secret) => md5::answer(secret, &self.user, salt),
+                    _ => None,
+                };
+                stored.map(|text| answer(text.as_bytes())).ok_or_else(|| self.wrong_type("an md5 answer"))
+            }
+            Authentication::Sasl(mechanisms) => self.scram_first(mechanisms),
+            Authentication::SaslContinue(data) => match std::mem::replace(&mut self.scram, Scram::None) {
+                Scram::First(exchange) => {
+                    let (next, message) = exchange.server_first(data).map_err(|e| scram_failed(&e))?;
+                    self.scram = Scram::Final(next);
+                    Ok(Next::Send(sent(|buf| frontend::sasl_response(&message, buf))))
+                }
+                _ => Err(ConnectError::Protocol("SASL message out of turn")),
+            },
+            Authentication::SaslFinal(data) => match std::mem::replace(&mut self.scram, Scram::None) {
+                Scram::Final(waits) => {
+                    waits.server_final(data).map_err(|e| scram_failed(&e))?;
+                    self.scram = Scram::Verified;
+                    Ok(Next::Wait)
+                }
+                _ => Err(ConnectError::Protocol("SASL message out of turn")),
+            },
+            Authentication::Other(_) => Err(ConnectError::Credentials(
+                "the server asks for a kind of authentication that is not supported".to_owned(),
+            )),
+        }
+    }
+
+    fn scram_first(&mut self, mechanisms: &[u8]) -> Result<Next, ConnectError> {
+        if !mechanisms.split(|&b| b == 0).any(|m| m == scram::MECHANISM.as_bytes()) {
+            let text = "none of the server's SASL authentication mechanisms are supported";
+            return Err(ConnectError::Credentials(text.to_owned()));
+        }
+        let secret = match &self.secret {
+            ServerSecret::PassThrough(proof) => ClientSecret::PassThrough(proof.clone()),
+            ServerSecret::Stored(secret) if let Secret::Plain(password) = &**secret => {
+                ClientSecret::Password(Zeroizing::new(password.as_bytes().to_vec()))
+            }
+            _ => return Err(self.wrong_type("SCRAM")),
+        };
+        let nonce = Nonce::from_random(rand::random());
+        let (exchange, message) = ClientExchange::new(secret, nonce, ChannelBinding::Unsupported);
+        self.scram = Scram::First(exchange);
+        Ok(Next::Send(sent(|buf| frontend::sasl_initial_response(scram::MECHANISM, &message, buf))))
+    }
+
+    fn wrong_type(&self, wanted: &str) -> ConnectError {
+        let have = match &self.secret {
+            ServerSecret::None => "none is known for this user",
+            ServerSecret::Stored(secret) if matches!(**secret, Secret::Md5(_)) => "only md5 digits are known",
+            ServerSecret::Stored(_) => "only a SCRAM secret is known, and no client has logged in with it",
+            ServerSecret::PassThrough(_) => "only a SCRAM key is known",
+        };
+        ConnectError::Credentials(format!("wrong password type: the server wants {wanted}, {have}"))
+    }
+}
+
+fn scram_failed(error: &scram::ScramError) -> ConnectError {
+    ConnectError::Credentials(error.to_string())
+}
+
+fn answer(password: &[u8]) -> Next {
+    Next::Send(sent(|buf| frontend::password_message(password, buf)))
+}
+
+fn sent(write: impl FnOnce(&mut BytesMut) -> std::io::Result<()>) -> Vec<u8> {
+    let mut buf = BytesMut::new();
+    // Fails only for a zero byte within a password, which no stored secret has; the server then refuses the empty answer.
+    let _ = write(&mut buf);
+    buf.to_vec()
+}
