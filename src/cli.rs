@@ -105,3 +105,95 @@ impl From<Args> for Command {
 pub fn parse() -> Command {
     Args::parse().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    fn read(line: &[&str]) -> Result<Command, clap::Error> {
+        Args::try_parse_from(std::iter::once("pgweir").chain(line.iter().copied())).map(Into::into)
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn what_can_be_asked() {
+        let file = || Source::File(PathBuf::from("a.toml"));
+        let run = |source, overrides| Command::Run { source, overrides };
+        let table = [
+            (vec!["a.toml"], run(file(), Overrides::default())),
+            (vec!["--check", "a.toml"], Command::Check { path: PathBuf::from("a.toml") }),
+            (
+                vec!["--database-url", "postgres://h"],
+                run(Source::Url(Password::new("postgres://h".to_owned())), Overrides::default()),
+            ),
+            (
+                vec!["a.toml", "--listen-port", "1", "--listen-addr", "*,::1", "--log-level", "Debug"],
+                run(
+                    file(),
+                    Overrides {
+                        listen_addr: vec![ListenAddr::All, "::1".parse().expect("an address")],
+                        listen_port: Some(1),
+                        metrics_listen: None,
+                        log_level: Some(LogLevel::Debug),
+                    },
+                ),
+            ),
+            (
+                vec!["--metrics-listen", "", "a.toml"],
+                run(file(), Overrides { metrics_listen: Some(MetricsListen(None)), ..Overrides::default() }),
+            ),
+            (
+                vec!["--metrics-listen=127.0.0.1:1", "a.toml"],
+                run(
+                    file(),
+                    Overrides {
+                        metrics_listen: Some(MetricsListen("127.0.0.1:1".parse().ok())),
+                        ..Overrides::default()
+                    },
+                ),
+            ),
+        ];
+        for (line, expected) in table {
+            assert_eq!(read(&line).expect("allowed"), expected, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_refused() {
+        for (line, kind) in [
+            (vec![], ErrorKind::MissingRequiredArgument),
+            (vec!["a.toml", "b.toml"], ErrorKind::UnknownArgument),
+            (vec!["a.toml", "--database-url", "postgres://h"], ErrorKind::ArgumentConflict),
+            (vec!["--check", "a.toml", "--listen-port", "1"], ErrorKind::ArgumentConflict),
+            (vec!["--check"], ErrorKind::InvalidValue),
+            (vec!["a.toml", "--listen-port", "0"], ErrorKind::ValueValidation),
+            (vec!["a.toml", "--listen-addr", "1.2.3"], ErrorKind::ValueValidation),
+            (vec!["a.toml", "--metrics-listen", "9127"], ErrorKind::ValueValidation),
+            (vec!["a.toml", "--log-level", "loud"], ErrorKind::ValueValidation),
+            (vec!["--help"], ErrorKind::DisplayHelp),
+            (vec!["--version"], ErrorKind::DisplayVersion),
+        ] {
+            assert_eq!(read(&line).expect_err("refused").kind(), kind, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn the_help_has_an_example_that_works() {
+        let help = Args::command().render_help().to_string();
+        let example = help.split_once("file that works:").expect("it has the smallest file").1;
+        let (config, warnings) = crate::config::parse(example, "help").expect("it loads");
+        assert!(warnings.is_empty() && config.fallback.is_some());
+    }
+
+    #[test]
+    fn debug_output_has_no_password() {
+        let command = read(&["--database-url", "postgres://u:hunter2@h/d"]).expect("allowed");
+        assert!(!format!("{command:?}").contains("hunter2"));
+    }
+}

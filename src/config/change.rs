@@ -43,7 +43,7 @@ impl fmt::Display for Change {
             What::Added => write!(f, "{} added", self.section)?,
             What::Removed => write!(f, "{} removed", self.section)?,
             What::Setting { name, old, new } if old == new => {
-                write!(f, "{name} in {} changed", self.section)?
+                write!(f, "{name} in {} changed", self.section)?;
             }
             What::Setting { name, old, new } => {
                 write!(f, "{name} in {} changed from {old} to {new}", self.section)?;
@@ -96,4 +96,64 @@ fn entries<S: Section>(
         }
     });
     changes.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    fn config(text: &str) -> Config {
+        parse(text, "f").unwrap_or_else(|errors| panic!("{errors}")).0
+    }
+
+    #[test]
+    fn every_kind_of_change() {
+        let old = config(
+            "[pgweir]\nlisten_port = 6432\nquery_wait_timeout = 5\n[databases.gone]\n[databases.app]\n\
+             password = \"hunter2\"\nport = 1\n[users.u]\npassword = \"hunter2\"\n",
+        );
+        let new = config(
+            "[pgweir]\nlisten_port = 6433\nquery_wait_timeout = \"500ms\"\nworkers = 2\n[databases.app]\n\
+             password = \"hunter3\"\nport = 2\npool_size = 0\n[databases.\"*\"]\n[users.u]\n[users.\"a b\"]\n\
+             [metrics]\nlisten = \"\"\n",
+        );
+        let lines: Vec<String> = diff(&old, &new).iter().map(ToString::to_string).collect();
+        let expected = [
+            "listen_port in [pgweir] changed from 6432 to 6433 (needs a restart)",
+            "workers in [pgweir] changed from 0 to 2 (needs a restart)",
+            "query_wait_timeout in [pgweir] changed from 5 to 0.5",
+            "[databases.\"*\"] added",
+            "port in [databases.app] changed from 1 to 2",
+            "password in [databases.app] changed",
+            "pool_size in [databases.app] changed from unset to 0",
+            "[databases.gone] removed",
+            "[users.\"a b\"] added",
+            "password in [users.u] changed from (secret) to unset",
+            "listen in [metrics] changed from \"127.0.0.1:9127\" to \"\" (needs a restart)",
+        ];
+        assert_eq!(lines, expected);
+        assert!(diff(&old, &old.clone()).is_empty());
+    }
+
+    #[test]
+    fn what_is_bound_at_start_needs_a_restart() {
+        let restart: Vec<&str> = crate::config::sections()
+            .iter()
+            .flat_map(|(_, settings)| settings.iter())
+            .filter(|setting| setting.effect == Effect::Restart)
+            .map(|setting| setting.name)
+            .collect();
+        let expected = [
+            "listen_addr",
+            "listen_port",
+            "listen_backlog",
+            "so_reuseport",
+            "unix_socket_dir",
+            "unix_socket_mode",
+            "workers",
+            "listen",
+        ];
+        assert_eq!(restart, expected);
+    }
 }

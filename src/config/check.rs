@@ -102,14 +102,15 @@ fn minimums(sections: &Sections, report: &mut Report<'_>) {
         let (min, size) = (all.min_pool_size, number(all.pool_size));
         report.problem(at, format!("min_pool_size {min} in [pgweir] is above default_pool_size {size}"));
     }
-    let mut highest = (all.min_pool_size, "[pgweir]");
+    let mut highest = (0, "");
     for read in &sections.databases {
         let own = PoolSettings::of(&general.section, &read.section, None);
         if !read.sound(&["pool_size", "min_pool_size"]) {
             continue;
         }
         if own.min_pool_size > highest.0 {
-            highest = (own.min_pool_size, &read.title);
+            let inherited = read.given("min_pool_size").is_none();
+            highest = (own.min_pool_size, if inherited { &general.title } else { &read.title });
         }
         if let (true, Some(at)) = (own.keeps_too_many(), first_given(read, &["min_pool_size", "pool_size"])) {
             let (min, size) = (own.min_pool_size, number(own.pool_size));

@@ -26,7 +26,7 @@ section! {
     pub user: Option<String> as Maybe<Name> = Unset(r#""app""#);
     /// Password of that user.
     pub password: Option<Password> as Maybe<Secret> = Unset(r#""secret""#);
-    /// Most servers of each pool of this database; 0 is unlimited.
+    /// Most servers of each pool of this database.
     pub pool_size: Option<Limit> as Maybe<Size> = Like("default_pool_size");
     /// Servers each pool of this database keeps connected even when idle.
     pub min_pool_size: Option<u32> as Maybe<Number<0, 1_000_000>> = Like("min_pool_size");
@@ -34,7 +34,7 @@ section! {
     pub reserve_pool_size: Option<u32> as Maybe<Number<0, 1_000_000>> = Like("reserve_pool_size");
     /// When a server of this database goes back to its pool.
     pub pool_mode: Option<PoolMode> as Maybe<OneOf<PoolMode>> = Like("pool_mode");
-    /// Most servers of this database, over all its pools; 0 is unlimited.
+    /// Most servers of this database, over all its pools.
     pub max_db_connections: Option<Limit> as Maybe<Size> = Like("max_db_connections");
     /// How old a server of this database may get before it is closed; 0 lets each be used once.
     pub server_lifetime: Option<Duration> as Maybe<Seconds> = Like("server_lifetime");

@@ -109,6 +109,8 @@ pub(super) struct Report<'t> {
     line_starts: Vec<usize>,
     /// Lines TOML itself couldn't read; what else they seem to say is not worth telling.
     broken_lines: BTreeSet<usize>,
+    /// The first of them that is a section's header: whose settings follow it is anyone's guess.
+    broken_header: Option<usize>,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
 }
@@ -121,6 +123,7 @@ impl<'t> Report<'t> {
             text,
             line_starts,
             broken_lines: BTreeSet::new(),
+            broken_header: None,
             problems: Vec::new(),
             warnings: Vec::new(),
         }
@@ -130,13 +133,18 @@ impl<'t> Report<'t> {
     pub(super) fn syntax(&mut self, at: usize, message: String) {
         let position = self.position(at);
         self.broken_lines.insert(position.0);
+        let line = self.text.get(self.line_starts[position.0 - 1]..).unwrap_or_default();
+        if line.trim_start().starts_with('[') {
+            self.broken_header = Some(self.broken_header.map_or(position.0, |first| first.min(position.0)));
+        }
         self.problems.push(Problem { position: Some(position), message });
     }
 
     /// A problem at a byte offset.
     pub(super) fn problem(&mut self, at: usize, message: String) {
         let position = self.position(at);
-        if !self.broken_lines.contains(&position.0) {
+        let lost = self.broken_header.is_some_and(|header| position.0 > header);
+        if !lost && !self.broken_lines.contains(&position.0) {
             self.problems.push(Problem { position: Some(position), message });
         }
     }

@@ -37,7 +37,7 @@ section! {
     pub pool_mode: PoolMode as OneOf<PoolMode> = Is(r#""transaction""#);
     /// Most client connections; the next one is refused.
     pub max_client_conn: u32 as Number<1, 10_000_000> = Is("100");
-    /// Most servers of a pool, which is one pair of database and user; 0 is unlimited.
+    /// Most servers of a pool, which is one pair of database and user.
     pub default_pool_size: Limit as Size = Is("20");
     /// Servers a pool keeps connected even when idle.
     pub min_pool_size: u32 as Number<0, 1_000_000> = Is("0");
@@ -45,9 +45,9 @@ section! {
     pub reserve_pool_size: u32 as Number<0, 1_000_000> = Is("0");
     /// How long a client waits before its pool may use its reserve.
     pub reserve_pool_timeout: Option<Duration> as SecondsOrOff = Is("5");
-    /// Most servers of one database, over all its pools; 0 is unlimited.
+    /// Most servers of one database, over all its pools.
     pub max_db_connections: Limit as Size = Is("0");
-    /// Most servers of one user, over all its pools; 0 is unlimited.
+    /// Most servers of one user, over all its pools.
     pub max_user_connections: Limit as Size = Is("0");
 
     /// What makes a used server clean for its next client; empty means never.

@@ -77,6 +77,6 @@ fn user(entry: Named<'_>, report: &mut Report<'_>) -> Read<User> {
 fn check_name(entry: &Named<'_>, report: &mut Report<'_>) {
     if Name::accept(entry.name.clone()).is_err() {
         let (title, allowed, bytes) = (&entry.raw.title, Name::allowed(), entry.name.len());
-        report.problem(entry.raw.at, format!("{title}: its name must be {allowed}; it has {bytes}"));
+        report.problem(entry.raw.at, format!("{title} must have {allowed}; this one has {bytes} bytes"));
     }
 }

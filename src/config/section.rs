@@ -199,11 +199,12 @@ pub(super) fn kind(value: &Spanned<DeValue<'_>>) -> String {
     format!("{article} {kind}")
 }
 
-/// A value as the file has it, shortened; tables and arrays by their kind only.
+/// A value as the file has it; by its kind only when it is long, or may be a URL with a password.
 fn quoted(value: &Spanned<DeValue<'_>>, report: &Report<'_>) -> String {
     let text = report.quote(value.span());
     match value.get_ref() {
         DeValue::Table(_) | DeValue::Array(_) => kind(value),
+        _ if text.contains('@') => kind(value),
         _ if text.chars().count() <= LONGEST_QUOTE && !text.contains(char::is_control) => text.to_owned(),
         _ => format!("{} of {} bytes", kind(value), text.len()),
     }

@@ -111,16 +111,23 @@ impl Parts {
             "port" => self.port = Some(value),
             "user" => self.user = Some(value),
             "password" => {
-                self.password = Some(Secret::accept(value).map_err(|_| refused::<Secret>("password"))?)
+                self.password = Some(Secret::accept(value).map_err(|_| refused::<Secret>("password"))?);
             }
             "dbname" => self.dbname = Some(value),
             "connect_timeout" => self.connect_timeout = Some(value),
             "sslmode" => sslmode(&value)?,
             "application_name" | "fallback_application_name" => {}
-            _ => return Err(Error::Parameter { name: name.to_owned(), known: PARAMETERS.join(", ") }),
+            _ => return Err(unknown_parameter(name)),
         }
         Ok(())
     }
+}
+
+/// What isn't like a name is not repeated: it may be the end of a password with a bare `?` in it.
+fn unknown_parameter(name: &str) -> Error {
+    let like_a_name = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let name = if like_a_name { name.to_owned() } else { "…".to_owned() };
+    Error::Parameter { name, known: PARAMETERS.join(", ") }
 }
 
 fn decoded(part: &str, text: &str) -> Result<String, Error> {
@@ -145,5 +152,165 @@ fn sslmode(mode: &str) -> Result<(), Error> {
         "disable" | "allow" | "prefer" => Ok(()),
         "require" | "verify-ca" | "verify-full" => Err(Error::Tls(mode.to_owned())),
         _ => Err(Error::Part { part: "parameter sslmode", allowed: "disable, allow or prefer".to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Host;
+    use proptest::prelude::*;
+
+    /// Host and port, user and password, database.
+    fn read(url: &str) -> Result<(String, String, String), Error> {
+        let config = from_database_url(url)?;
+        let (name, user) = config.users.first_key_value().expect("one user");
+        let (dbname, entry) = config.databases.first_key_value().expect("one database");
+        let other = config.database("other").expect("a fallback");
+        assert_eq!((&other.host, other.port, other.dbname()), (&entry.host, entry.port, "other"));
+        assert_eq!(
+            (entry.name.as_str(), entry.dbname(), user.name.as_str()),
+            (&**dbname, &**dbname, &**name)
+        );
+        let password = user.password.as_ref().expect("a password").expose();
+        Ok((format!("{}:{}", entry.host, entry.port), format!("{name}/{password}"), dbname.clone()))
+    }
+
+    #[test]
+    fn good_urls() {
+        for (url, place, user, dbname) in [
+            ("postgres://u:p@db.example:5433/app", "db.example:5433", "u/p", "app"),
+            ("postgresql://u:p@db.example/app", "db.example:5432", "u/p", "app"),
+            ("postgres://u:p@127.0.0.1", "127.0.0.1:5432", "u/p", "u"),
+            ("postgres://u:p@[::1]:1/app", "::1:1", "u/p", "app"),
+            ("postgres://u%40x:p%3A%2F%25+@h/a%20b", "h:5432", "u@x/p:/%+", "a b"),
+            ("postgres://u:p@%2Frun%2Fpostgresql:5433/app", "/run/postgresql:5433", "u/p", "app"),
+            (
+                "postgres:///app?host=/run/postgresql&user=u&password=a%26b+c&port=7",
+                "/run/postgresql:7",
+                "u/a&b+c",
+                "app",
+            ),
+            (
+                "postgres://u:p@h/app?dbname=other&sslmode=prefer&application_name=x&",
+                "h:5432",
+                "u/p",
+                "other",
+            ),
+            ("postgres://u:p@h/app?sslmode=disable", "h:5432", "u/p", "app"),
+            ("postgres://u:p@h/app?sslmode=allow", "h:5432", "u/p", "app"),
+        ] {
+            assert_eq!(read(url), Ok((place.to_owned(), user.to_owned(), dbname.to_owned())), "{url}");
+        }
+        let config = from_database_url("postgres://u:p@h/app?connect_timeout=3").expect("a good URL");
+        assert_eq!(config.general.server_connect_timeout, Some(std::time::Duration::from_secs(3)));
+        let unix = from_database_url("postgres://u:p@%2Ftmp/app").expect("a good URL");
+        assert_eq!(unix.database("app").map(|it| it.host.clone()), Some(Host::Unix("/tmp".into())));
+    }
+
+    #[test]
+    fn bad_urls() {
+        for (url, message) in [
+            (
+                "app",
+                "the database URL can't be read: relative URL without a base; expected postgres://user:password@host:port/database",
+            ),
+            (
+                "mysql://u:hunter2@h/d",
+                "the database URL must begin with postgres:// or postgresql://, not mysql://",
+            ),
+            (
+                "postgres://:hunter2@h/d",
+                "the database URL has no user; expected postgres://user:password@host:port/database",
+            ),
+            (
+                "postgres://u@h/d",
+                "the database URL has no password; expected postgres://user:password@host:port/database",
+            ),
+            (
+                "postgres://u:hunter2@h:70000/d",
+                "the database URL can't be read: invalid port number; expected postgres://user:password@host:port/database",
+            ),
+            ("postgres://u:hunter2@h:0/d", "the port in the database URL must be a port from 1 to 65535"),
+            (
+                "postgres://u:hunter2@h/d?port=x",
+                "the port in the database URL must be a port from 1 to 65535",
+            ),
+            (
+                "postgres://u:hunter2@h1,h2/d",
+                "the host in the database URL must be one host name or address, or the directory of a Unix socket such as \"/run/postgresql\"",
+            ),
+            (
+                "postgres://u:hunter2@h/a%00b",
+                "the database in the database URL must be a name of 1 to 63 bytes without NUL",
+            ),
+            ("postgres://u:hunter2%ff@h/d", "the password in the database URL must be UTF-8"),
+            (
+                "postgres://u:hunter2%00@h/d",
+                "the password in the database URL must be text without NUL, not empty (leave the key out for no password)",
+            ),
+            (
+                "postgres://u:hunter2@h/*",
+                "the database in the database URL must be another one: this name is reserved",
+            ),
+            (
+                "postgres://u:hunter2@h/pgbouncer",
+                "the database in the database URL must be another one: this name is reserved",
+            ),
+        ] {
+            assert_eq!(read(url).expect_err(url).to_string(), message, "{url}");
+        }
+    }
+
+    #[test]
+    fn bad_parameters() {
+        for (url, message) in [
+            (
+                "postgres://u:hunter2@h/d?sslmode=maybe",
+                "the parameter sslmode in the database URL must be disable, allow or prefer",
+            ),
+            (
+                "postgres://u:hunter2@h/d?sslmod=require",
+                "unknown parameter \"sslmod\" in the database URL; known are host, port, user, password, dbname, sslmode, connect_timeout, application_name, fallback_application_name",
+            ),
+            (
+                "postgres://u:hunter?2@h/d",
+                "the database URL can't be read: invalid port number; expected postgres://user:password@host:port/database",
+            ),
+            (
+                "postgres://u@h/d?hunter2@x=1",
+                "unknown parameter \"…\" in the database URL; known are host, port, user, password, dbname, sslmode, connect_timeout, application_name, fallback_application_name",
+            ),
+            (
+                "postgres://u:hunter2@h/d?connect_timeout=-1",
+                "the parameter connect_timeout in the database URL must be a time in seconds, or text such as \"250ms\", \"5s\", \"1m\", \"1h\"; 0 is off",
+            ),
+        ] {
+            assert_eq!(read(url).expect_err(url).to_string(), message, "{url}");
+        }
+    }
+
+    #[test]
+    fn encryption_is_not_promised() {
+        for mode in ["require", "verify-ca", "verify-full"] {
+            let error = read(&format!("postgres://u:p@h/d?sslmode={mode}")).expect_err("it can't be had");
+            assert_eq!(error, Error::Tls(mode.to_owned()));
+            assert!(error.to_string().contains("not supported yet"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_url_panics_or_tells_the_password(text in "(postgres://)?.{0,20}(:hunter2@)?.{0,20}([?&][a-z%=]{0,9}){0,3}") {
+            if let Err(error) = from_database_url(&text) {
+                prop_assert!(!error.to_string().contains("hunter2"));
+            }
+        }
+
+        #[test]
+        fn every_password_gets_through(password in "[^\0]{1,40}") {
+            let encoded: String = password.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            prop_assert_eq!(read(&format!("postgres://u:{encoded}@h/d")).map(|it| it.1), Ok(format!("u/{password}")));
+        }
     }
 }

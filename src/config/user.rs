@@ -15,10 +15,10 @@ section! {
     pub password: Option<Password> as Maybe<Secret> = Unset(r#""secret""#);
     /// When a server of this user goes back to its pool.
     pub pool_mode: Option<PoolMode> as Maybe<OneOf<PoolMode>> = Like("pool_mode");
-    /// Most servers of each pool of this user; 0 is unlimited.
+    /// Most servers of each pool of this user.
     pub pool_size: Option<Limit> as Maybe<Size> = Like("default_pool_size");
     /// Servers each pool of this user may open beyond its size.
     pub reserve_pool_size: Option<u32> as Maybe<Number<0, 1_000_000>> = Like("reserve_pool_size");
-    /// Most servers of this user, over all its pools; 0 is unlimited.
+    /// Most servers of this user, over all its pools.
     pub max_user_connections: Option<Limit> as Maybe<Size> = Like("max_user_connections");
 }

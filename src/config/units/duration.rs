@@ -66,7 +66,7 @@ impl Unit for Seconds {
     type Value = Duration;
 
     fn allowed() -> String {
-        r#"seconds, or text such as "250ms", "5s", "1m", "1h""#.to_owned()
+        r#"a time in seconds, or text such as "250ms", "5s", "1m", "1h""#.to_owned()
     }
 
     fn accept(written: Written) -> Result<Duration, Refusal> {
@@ -106,7 +106,7 @@ impl Unit for MillisecondsOrOff {
     type Value = Option<Duration>;
 
     fn allowed() -> String {
-        r#"milliseconds, or text such as "250ms", "5s", "1m", "1h"; 0 is off"#.to_owned()
+        r#"a time in milliseconds, or text such as "250ms", "5s", "1m", "1h"; 0 is off"#.to_owned()
     }
 
     fn accept(written: Written) -> Result<Option<Duration>, Refusal> {

@@ -22,6 +22,9 @@ pub(super) use text::{FilePath, Name, Secret, SocketDir, Sql, SqlOrNone, TextLis
 pub(super) use words::OneOf;
 pub use words::{AuthType, LogFormat, LogLevel, PoolMode, Switch};
 
+/// Nothing longer is compared with the words that are known: it is none of them.
+const LONGEST_MISSPELT: usize = 64;
+
 /// A way to write a value.
 pub(super) trait Unit {
     /// The TOML types it may be written as.
@@ -104,6 +107,9 @@ impl<U: Unit> Unit for Maybe<U> {
 
 /// The candidate nearest to a misspelt word, if one is near enough to be meant.
 pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    if word.len() > LONGEST_MISSPELT {
+        return None;
+    }
     let word = word.to_lowercase();
     let bound = 1 + word.chars().count() / 4;
     candidates
