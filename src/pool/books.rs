@@ -1,0 +1,299 @@
+//! Everything that a pool's mutex guards: the ledger, the places of the pool's own, and why no more servers are being
+//! opened. Decides which opens to begin; never spawns, wakes or closes anything.
+use std::{
+    sync::{Arc, Weak},
+    task::Waker,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Pooled, SlotIndex,
+    error::{CloseReason, OpenError, WaitError},
+    lease::Seat,
+    ledger::{Circumstances, Counts, Ledger, Rules},
+    limits::{Backoff, CapName, Claim, Member, NoPlace, PoolSettings, SharedCap, take_all},
+    permit::{Permit, Slots},
+};
+
+/// What was in the way when opens were last looked into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Obstacle {
+    /// Nothing.
+    None,
+    /// All places of the pool are taken, but for a reserve that isn't due.
+    Full,
+    /// The cap at this index has no place; the pool is among its starving, or about to be offered a place.
+    Cap(usize),
+}
+
+/// Who makes the pool look whether it can open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Push<'a> {
+    /// A new waiter. What was in the way is taken to be so still: whoever removes it makes the pool look again.
+    Newcomer,
+    /// Something may have changed.
+    Again,
+    /// A place under this cap is offered.
+    Offer(&'a CapName),
+}
+
+/// Opens to begin once the lock is released.
+#[derive(Default)]
+pub(super) struct Plan {
+    pub(super) opens: Vec<(SlotIndex, usize, Permit)>,
+    /// How many of them are from the reserve.
+    pub(super) reserve: usize,
+    /// The cap on which the pool has just begun to starve.
+    pub(super) starving_on: Option<usize>,
+}
+
+/// What never changes about a pool's bounds.
+pub(super) struct Bounds {
+    /// Sorted by name.
+    pub(super) caps: Arc<[Arc<SharedCap>]>,
+    pub(super) pool: Weak<dyn Member>,
+    pub(super) workers: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// For good.
+    Shutdown,
+}
+
+/// One pool's state.
+pub(super) struct Books<S: Pooled> {
+    pub(super) ledger: Ledger<Box<Seat<S>>, S::CancelKey, Waker>,
+    pub(super) settings: PoolSettings,
+    pub(super) last_open_error: Option<OpenError>,
+    pub(super) keep_min: bool,
+    normal: Slots,
+    reserve: Slots,
+    backoff: Backoff,
+    obstacle: Obstacle,
+    phase: Phase,
+    /// More servers than the settings allow may be live.
+    shrinking: bool,
+    /// The latest time that anybody told.
+    clock: Instant,
+    next_worker: usize,
+}
+
+fn rules(settings: &PoolSettings) -> Rules {
+    Rules { lifetime: settings.lifetime, round_robin: settings.round_robin }
+}
+
+impl<S: Pooled> Books<S> {
+    pub(super) fn new(settings: PoolSettings, workers: usize, now: Instant) -> Self {
+        Self {
+            ledger: Ledger::new(workers, rules(&settings)),
+            normal: Slots::new(settings.size.map(u32::from)),
+            reserve: Slots::new(Some(settings.reserve_size)),
+            settings,
+            last_open_error: None,
+            keep_min: false,
+            backoff: Backoff::default(),
+            obstacle: Obstacle::None,
+            phase: Phase::Running,
+            shrinking: false,
+            clock: now,
+            next_worker: 0,
+        }
+    }
+
+    /// Times come from several threads; the books' own never goes back.
+    pub(super) fn advance(&mut self, now: Instant) {
+        self.clock = self.clock.max(now);
+    }
+
+    pub(super) fn clock(&self) -> Instant {
+        self.clock
+    }
+
+    pub(super) fn is_shutdown(&self) -> bool {
+        self.phase == Phase::Shutdown
+    }
+
+    pub(super) fn reconfigure(&mut self, settings: PoolSettings) {
+        self.normal.resize(settings.size.map(u32::from));
+        self.reserve.resize(Some(settings.reserve_size));
+        self.ledger.set_rules(rules(&settings));
+        self.settings = settings;
+        self.shrinking = true;
+    }
+
+    /// What decides about a server that is looking for its next place now.
+    pub(super) fn circumstances(&mut self, bounds: &Bounds) -> Circumstances {
+        let surplus = self.shrinking && self.surplus() > 0;
+        self.shrinking = surplus;
+        let starving = bounds.caps.iter().find(|cap| cap.is_starving());
+        Circumstances {
+            now: self.clock,
+            replaceable: self.may_replace(),
+            surplus: surplus.then_some(CloseReason::Excess),
+            pressure: starving.map(|cap| CloseReason::Evicted(cap.name().kind)),
+        }
+    }
+
+    /// False while opens fail: then old servers are worth keeping.
+    pub(super) fn may_replace(&self) -> bool {
+        !self.backoff.is_pausing(self.clock)
+    }
+
+    /// True if the pool waits for a place under the cap at this index.
+    pub(super) fn starves_on(&self, cap: usize) -> bool {
+        self.obstacle == Obstacle::Cap(cap)
+    }
+
+    /// Servers above pool size and reserve.
+    pub(super) fn surplus(&self) -> usize {
+        let most = |size: u32| size as usize + self.settings.reserve_size as usize;
+        self.settings.size.map_or(0, |size| self.lent().saturating_sub(most(size.get())))
+    }
+
+    pub(super) fn reserve_in_use(&self) -> usize {
+        self.settings.size.map_or(0, |size| self.lent().saturating_sub(size.get() as usize))
+    }
+
+    fn lent(&self) -> usize {
+        self.normal.lent() + self.reserve.lent()
+    }
+
+    /// Begins the opens that the line asks for and the bounds allow.
+    pub(super) fn fill(&mut self, bounds: &Bounds, push: Push<'_>) -> Plan {
+        let mut plan = Plan::default();
+        if push == Push::Newcomer && self.obstacle != Obstacle::None {
+            return plan;
+        }
+        let mut first_on = match push {
+            Push::Offer(cap) => Some(cap),
+            Push::Newcomer | Push::Again => None,
+        };
+        let mut obstacle = Obstacle::None;
+        while self.may_open()
+            && self.ledger.wanted() > 0
+            && let Some(waiter) = self.ledger.next_in_need()
+        {
+            let patience = self.settings.reserve_timeout;
+            let overdue = !patience.is_zero() && self.clock - waiter.since >= patience;
+            let claim =
+                Claim { pool: &bounds.pool, now: self.clock, first_on: first_on.take(), urgent: true };
+            match self.permit(bounds, &claim, overdue) {
+                Ok((permit, reserve)) => {
+                    plan.reserve += usize::from(reserve);
+                    plan.opens.push((self.ledger.begin_open(self.clock), waiter.worker, permit));
+                }
+                Err(None) => {
+                    obstacle = Obstacle::Full;
+                    break;
+                }
+                Err(Some(NoPlace { cap, newly })) => {
+                    obstacle = Obstacle::Cap(cap);
+                    plan.starving_on = newly.then_some(cap);
+                    break;
+                }
+            }
+        }
+        self.face(bounds, obstacle);
+        plan
+    }
+
+    /// Begins opens up to min_pool_size, only where there is room: it makes nobody else close a server.
+    pub(super) fn fill_minimum(&mut self, bounds: &Bounds) -> Plan {
+        let mut plan = Plan::default();
+        while self.may_open() && self.ledger.live() < self.minimum() {
+            let claim = Claim { pool: &bounds.pool, now: self.clock, first_on: None, urgent: false };
+            let Ok((permit, _)) = self.permit(bounds, &claim, false) else { break };
+            self.next_worker = (self.next_worker + 1) % bounds.workers.max(1);
+            plan.opens.push((self.ledger.begin_open(self.clock), self.next_worker, permit));
+        }
+        plan
+    }
+
+    /// Servers to keep however idle.
+    pub(super) fn minimum(&self) -> usize {
+        if self.keep_min { self.settings.min_size as usize } else { 0 }
+    }
+
+    /// Call after the line may have become shorter: a pool that needs nothing doesn't starve.
+    pub(super) fn relent(&mut self, bounds: &Bounds) {
+        if self.obstacle != Obstacle::None && self.ledger.wanted() == 0 {
+            self.face(bounds, Obstacle::None);
+        }
+    }
+
+    fn face(&mut self, bounds: &Bounds, obstacle: Obstacle) {
+        if let Obstacle::Cap(cap) = self.obstacle
+            && !matches!(obstacle, Obstacle::Cap(_))
+        {
+            bounds.caps[cap].forget(&bounds.pool);
+        }
+        self.obstacle = obstacle;
+    }
+
+    fn may_open(&self) -> bool {
+        !self.is_shutdown()
+            && !self.backoff.is_pausing(self.clock)
+            && self.ledger.counts().opening < self.backoff.at_once(self.settings.max_opening)
+    }
+
+    /// The right to open one more and whether it is from the reserve; else the cap in the way, or none: the pool is full.
+    /// Above pool size, counting normal and reserve servers alike, only what is overdue may open.
+    fn permit(
+        &self,
+        bounds: &Bounds,
+        claim: &Claim<'_>,
+        overdue: bool,
+    ) -> Result<(Permit, bool), Option<NoPlace>> {
+        let size = self.settings.size.map(|size| size.get() as usize);
+        let lent = self.lent();
+        let above = size.is_some_and(|size| lent >= size);
+        let most = size.map(|size| size + self.settings.reserve_size as usize);
+        if (above && !overdue) || most.is_some_and(|most| lent >= most) {
+            return Err(None);
+        }
+        let reserve = || above.then(|| self.reserve.take()).flatten();
+        let own = self.normal.take().or_else(reserve).ok_or(None)?;
+        let shared = take_all(&bounds.caps, claim).map_err(Some)?;
+        Ok((Permit::new(own, shared, &bounds.caps, &bounds.pool), above))
+    }
+
+    pub(super) fn open_succeeded(&mut self) {
+        self.backoff.succeeded();
+        self.last_open_error = None;
+    }
+
+    /// Returns the pause before the next try, and whom to wake.
+    pub(super) fn open_failed(
+        &mut self,
+        slot: SlotIndex,
+        error: &OpenError,
+        random: u16,
+    ) -> (Duration, Vec<Waker>) {
+        self.ledger.abort_open(slot);
+        let pause = self.backoff.failed(self.clock, self.settings.login_retry, random);
+        self.last_open_error = Some(error.clone());
+        let wakers = match error {
+            OpenError::Final(error) => self.ledger.refuse_all(&WaitError::Open(Arc::clone(error))),
+            OpenError::Transient(_) => Vec::new(),
+        };
+        (pause, wakers)
+    }
+
+    /// No server is handed out any more. Returns the idle ones, to be closed, and whom to wake.
+    pub(super) fn shut_down(
+        &mut self,
+        bounds: &Bounds,
+        reason: CloseReason,
+    ) -> (Vec<Box<Seat<S>>>, Vec<Waker>) {
+        self.phase = Phase::Shutdown;
+        let wakers = self.ledger.refuse_all(&WaitError::Shutdown);
+        self.face(bounds, Obstacle::None);
+        (self.ledger.retire_forever(reason), wakers)
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.ledger.counts()
+    }
+}

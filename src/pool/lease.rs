@@ -1,0 +1,137 @@
+//! What a client holds of a pool: a lease on a server, or a guard over one that is being cancelled.
+//! A lease goes back only by `release`; dropped, it closes its server. Nothing here waits.
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+    sync::{Arc, Weak},
+    time::Instant,
+};
+
+use super::{CloseReason, Pool, Pooled, SlotIndex, permit::Permit};
+
+/// A server with its rights. The order of the fields is the order in which they are dropped: first the connection.
+pub(super) struct Seat<S: Pooled> {
+    pub(super) server: S,
+    pub(super) slot: SlotIndex,
+    pub(super) pool: Weak<Pool<S>>,
+    _permit: Permit,
+}
+
+impl<S: Pooled> Seat<S> {
+    pub(super) fn new(server: S, slot: SlotIndex, pool: &Arc<Pool<S>>, permit: Permit) -> Box<Self> {
+        Box::new(Self { server, slot, pool: Arc::downgrade(pool), _permit: permit })
+    }
+}
+
+/// The right to one server, for a transaction, a session or a statement. One pointer in size.
+#[must_use = "dropping a lease closes its server"]
+pub struct Lease<S: Pooled> {
+    /// Present until released or closed.
+    seat: Option<Box<Seat<S>>>,
+}
+
+impl<S: Pooled> Lease<S> {
+    pub(super) fn new(seat: Box<Seat<S>>) -> Self {
+        Self { seat: Some(seat) }
+    }
+
+    /// Where the server is, as a hint for the client's next [`super::Request`].
+    pub fn slot(&self) -> SlotIndex {
+        self.seat().slot
+    }
+
+    /// Gives the server back in good order: to the longest waiter, else to be idle; the pool may close it instead.
+    pub fn release(mut self, now: Instant) {
+        if let Some(seat) = self.seat.take()
+            && let Some(pool) = seat.pool.upgrade()
+        {
+            pool.give(seat, now);
+        }
+    }
+
+    /// Closes the server.
+    pub fn close(mut self, reason: CloseReason) {
+        self.end(reason);
+    }
+
+    fn end(&mut self, reason: CloseReason) {
+        let Some(seat) = self.seat.take() else { return };
+        match seat.pool.upgrade() {
+            Some(pool) => pool.close_leased(seat, reason),
+            // The pool is gone, and its books with it.
+            None => drop(seat),
+        }
+    }
+
+    fn seat(&self) -> &Seat<S> {
+        self.seat.as_ref().expect("a lease holds its server until it is consumed")
+    }
+}
+
+impl<S: Pooled> Deref for Lease<S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        &self.seat().server
+    }
+}
+
+impl<S: Pooled> DerefMut for Lease<S> {
+    fn deref_mut(&mut self) -> &mut S {
+        &mut self.seat.as_mut().expect("a lease holds its server until it is consumed").server
+    }
+}
+
+impl<S: Pooled> Drop for Lease<S> {
+    fn drop(&mut self) {
+        self.end(CloseReason::Dropped);
+    }
+}
+
+impl<S: Pooled> fmt::Debug for Lease<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("slot", &self.seat.as_ref().map(|seat| seat.slot)).finish()
+    }
+}
+
+/// Whom a cancel found.
+#[derive(Debug)]
+pub enum CancelOutcome<S: Pooled> {
+    /// The client was waiting; its ticket resolves to [`super::WaitError::Canceled`].
+    Waiting,
+    /// The client has a server.
+    Running(CancelGuard<S>),
+    /// The client has no server of this pool and waits for none.
+    Nothing,
+}
+
+/// Keeps a server from the next client until a cancel aimed at the present one is settled. Hold it until PostgreSQL has
+/// closed the cancel connection. The lease itself is not disturbed.
+#[must_use = "dropping the guard lets the server go on to the next client"]
+pub struct CancelGuard<S: Pooled> {
+    pub(super) pool: Weak<Pool<S>>,
+    pub(super) slot: SlotIndex,
+    pub(super) serial: u64,
+    pub(super) key: S::CancelKey,
+}
+
+impl<S: Pooled> CancelGuard<S> {
+    /// What the CancelRequest needs.
+    pub fn key(&self) -> &S::CancelKey {
+        &self.key
+    }
+}
+
+impl<S: Pooled> Drop for CancelGuard<S> {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.cancel_settled(self.slot, self.serial);
+        }
+    }
+}
+
+impl<S: Pooled> fmt::Debug for CancelGuard<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CancelGuard").field("slot", &self.slot).finish_non_exhaustive()
+    }
+}

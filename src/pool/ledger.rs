@@ -1,0 +1,550 @@
+//! Which server is opening, idle, leased or parked, and who waits. Pure: every transition is a method that returns what is
+//! to be done (wake, close), for the caller to do after its lock is released. It never wakes, drops or opens anything.
+use std::{
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use slab::Slab;
+
+use super::{
+    ClientId, SlotIndex,
+    error::{CloseReason, WaitError},
+    links::{Linked, Links, List},
+    queue::{InLine, Queue, WaiterId},
+};
+
+/// A server is in exactly one state, and in an idle list exactly while it is idle.
+///
+/// ```text
+/// Opening ─opened─┐                       ┌─────── cancels settled ───────┐
+///                 ├─▶ waiter? ─▶ Leased ──┼─ give, cancel under way ─▶ Parked
+/// Parked ─────────┤      no ─▶ Idle ─take─┘
+/// Leased ──give───┘
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// A connect is under way; there is no server yet.
+    Opening,
+    /// In the list of its home worker, or in the dirty list, since then.
+    Idle(Instant),
+    /// With that client, or granted to it and not fetched yet.
+    Leased(ClientId),
+    /// Given back while a cancel aimed at its last client was under way.
+    Parked,
+}
+
+#[derive(Debug)]
+struct Entry<S, K> {
+    state: State,
+    /// Present while idle or parked.
+    server: Option<S>,
+    links: Links,
+    /// Never reused, unlike the slot.
+    serial: u64,
+    last_client: Option<ClientId>,
+    home: usize,
+    dirty: bool,
+    cancels: u32,
+    cancel_key: Option<K>,
+    opened: Instant,
+    /// Its share of server_lifetime, in 1/65536.
+    lifetime_share: u32,
+    /// When that share is over; `None`: never.
+    expires: Option<Instant>,
+}
+
+impl<S, K> Linked for Entry<S, K> {
+    fn links(&self) -> &Links {
+        &self.links
+    }
+    fn links_mut(&mut self) -> &mut Links {
+        &mut self.links
+    }
+}
+
+/// What the ledger has to know of the settings.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    /// `None`: never too old. Zero: used once.
+    pub(super) lifetime: Option<Duration>,
+    /// Take the longest-idle server instead of the most recently used.
+    pub(super) round_robin: bool,
+}
+
+impl Rules {
+    fn expiry(&self, opened: Instant, share: u32) -> Option<Instant> {
+        opened.checked_add((self.lifetime? / 65_536).checked_mul(share)?)
+    }
+}
+
+/// What decides, besides the ledger itself, where a server goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Circumstances {
+    /// Never earlier than in an earlier call.
+    pub(super) now: Instant,
+    /// False while servers can't be replaced: then old ones stay.
+    pub(super) replaceable: bool,
+    /// It has to go whoever waits.
+    pub(super) surplus: Option<CloseReason>,
+    /// It has to go rather than idle.
+    pub(super) pressure: Option<CloseReason>,
+}
+
+/// Where a server went.
+#[must_use]
+#[derive(Debug)]
+pub(super) enum Settled<S, W> {
+    /// To the longest waiter, who has to be woken.
+    Granted(Option<W>),
+    /// To an idle list, or it is parked.
+    Kept,
+    /// Out of the ledger: to be closed.
+    Close(S, CloseReason),
+}
+
+/// A server that has just logged in.
+#[derive(Debug)]
+pub(super) struct Arrival<S, K> {
+    pub(super) server: S,
+    pub(super) home: usize,
+    pub(super) dirty: bool,
+    pub(super) cancel_key: K,
+    /// 16 random bits: how much earlier than server_lifetime it goes.
+    pub(super) random: u16,
+}
+
+/// Whom a cancel found.
+#[derive(Debug)]
+pub(super) enum Found<S, K, W> {
+    /// A waiter, now refused: wake it; a server it had been granted went elsewhere.
+    Waiting(Option<W>, Option<Settled<S, W>>),
+    /// A lease: the server is kept from others until [`Ledger::cancel_settled`] is called with these.
+    Running(SlotIndex, u64, K),
+    /// Neither.
+    Nothing,
+}
+
+/// What can be seen of an idle server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct IdleServer {
+    pub(super) slot: SlotIndex,
+    pub(super) serial: u64,
+    pub(super) since: Instant,
+    pub(super) last_client: Option<ClientId>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) opening: usize,
+    pub(super) leased: usize,
+    pub(super) parked: usize,
+    pub(super) idle: usize,
+    pub(super) dirty_idle: usize,
+    pub(super) waiting: usize,
+}
+
+/// The books of one pool.
+///
+/// While anyone is in line no server is idle, so a newcomer never overtakes a waiter.
+#[derive(Debug)]
+pub(super) struct Ledger<S, K, W> {
+    entries: Slab<Entry<S, K>>,
+    /// By home worker.
+    clean: Box<[List]>,
+    dirty: List,
+    queue: Queue<S, W>,
+    rules: Rules,
+    opening: usize,
+    leased: usize,
+    parked: usize,
+    next_serial: u64,
+    /// Servers with a lower serial are not used again, for this reason.
+    obsolete: (u64, CloseReason),
+}
+
+impl<S, K: Clone, W> Ledger<S, K, W> {
+    /// `workers` is at least one; servers at home elsewhere count as the last worker's.
+    pub(super) fn new(workers: usize, rules: Rules) -> Self {
+        Self {
+            entries: Slab::new(),
+            clean: vec![List::default(); workers.max(1)].into(),
+            dirty: List::default(),
+            queue: Queue::new(),
+            rules,
+            opening: 0,
+            leased: 0,
+            parked: 0,
+            next_serial: 0,
+            obsolete: (0, CloseReason::Obsolete),
+        }
+    }
+
+    pub(super) fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+        for (_, entry) in &mut self.entries {
+            entry.expires = rules.expiry(entry.opened, entry.lifetime_share);
+        }
+    }
+
+    // Opening
+
+    /// How many more opens the line asks for: one per waiter, less those under way.
+    pub(super) fn wanted(&self) -> usize {
+        self.queue.len().saturating_sub(self.opening)
+    }
+
+    /// The waiter that the next open would be for.
+    pub(super) fn next_in_need(&self) -> Option<InLine> {
+        self.queue.in_line(self.opening)
+    }
+
+    pub(super) fn begin_open(&mut self, now: Instant) -> SlotIndex {
+        self.opening += 1;
+        self.next_serial += 1;
+        let entry = Entry {
+            state: State::Opening,
+            server: None,
+            links: Links::default(),
+            serial: self.next_serial,
+            last_client: None,
+            home: 0,
+            dirty: false,
+            cancels: 0,
+            cancel_key: None,
+            opened: now,
+            lifetime_share: 0,
+            expires: None,
+        };
+        SlotIndex(
+            u32::try_from(self.entries.insert(entry)).expect("fewer servers than four thousand million"),
+        )
+    }
+
+    /// The open that `begin_open` noted came to nothing.
+    pub(super) fn abort_open(&mut self, slot: SlotIndex) {
+        debug_assert_eq!(self.entries[slot.at()].state, State::Opening);
+        self.entries.remove(slot.at());
+        self.opening -= 1;
+    }
+
+    /// The open that `begin_open` noted brought a server.
+    pub(super) fn opened(
+        &mut self,
+        slot: SlotIndex,
+        arrival: Arrival<S, K>,
+        c: &Circumstances,
+    ) -> Settled<S, W> {
+        let last = self.clean.len() - 1;
+        let entry = &mut self.entries[slot.at()];
+        debug_assert_eq!(entry.state, State::Opening);
+        entry.home = arrival.home.min(last);
+        entry.dirty = arrival.dirty;
+        entry.cancel_key = Some(arrival.cancel_key);
+        entry.opened = c.now;
+        // Between nine and ten tenths, so that servers opened together are not replaced together.
+        entry.lifetime_share = 65_536 - u32::from(arrival.random) / 10;
+        entry.expires = self.rules.expiry(entry.opened, entry.lifetime_share);
+        self.opening -= 1;
+        self.settle(slot, arrival.server, c)
+    }
+
+    // Leasing
+
+    /// An idle server for this client: its own last one, else a clean one of its worker, else any clean one, else a
+    /// dirty one. With round robin a clean server is not preferred for having been the client's own.
+    pub(super) fn take(
+        &mut self,
+        client: ClientId,
+        worker: usize,
+        hint: Option<SlotIndex>,
+    ) -> Option<(SlotIndex, S)> {
+        let slot = self
+            .own_last(client, hint)
+            .or_else(|| self.pick(self.clean.get(worker)?))
+            .or_else(|| self.clean_anywhere())
+            .or_else(|| self.dirty.oldest().map(SlotIndex))?;
+        debug_assert!(self.queue.is_empty(), "a server was idle while clients waited");
+        let server = self.unlist(slot);
+        self.lease(slot, client);
+        Some((slot, server))
+    }
+
+    /// Takes one idle server that was seen earlier, if it has stayed idle since.
+    pub(super) fn take_seen(&mut self, seen: &IdleServer, client: ClientId) -> Option<S> {
+        let entry = self.entries.get(seen.slot.at())?;
+        if entry.serial != seen.serial || entry.state != State::Idle(seen.since) {
+            return None;
+        }
+        let server = self.unlist(seen.slot);
+        self.lease(seen.slot, client);
+        Some(server)
+    }
+
+    /// A leased server comes back.
+    pub(super) fn give(
+        &mut self,
+        slot: SlotIndex,
+        server: S,
+        dirty: bool,
+        c: &Circumstances,
+    ) -> Settled<S, W> {
+        let entry = &mut self.entries[slot.at()];
+        let State::Leased(client) = entry.state else { unreachable!("only a leased server is given back") };
+        entry.last_client = Some(client);
+        entry.dirty = dirty;
+        self.leased -= 1;
+        if entry.cancels > 0 {
+            entry.state = State::Parked;
+            entry.server = Some(server);
+            self.parked += 1;
+            return Settled::Kept;
+        }
+        self.settle(slot, server, c)
+    }
+
+    /// A leased server is being closed by its holder.
+    pub(super) fn remove(&mut self, slot: SlotIndex) {
+        debug_assert!(matches!(self.entries[slot.at()].state, State::Leased(_)));
+        self.entries.remove(slot.at());
+        self.leased -= 1;
+    }
+
+    // Waiting
+
+    /// Joins the line; only after `take` found nothing.
+    pub(super) fn enqueue(&mut self, who: InLine, waker: W) -> WaiterId {
+        debug_assert!(self.idle_len() == 0, "a client waits while a server is idle");
+        self.queue.join(who, waker)
+    }
+
+    /// See [`Queue::poll`].
+    pub(super) fn poll(
+        &mut self,
+        id: WaiterId,
+        refresh: impl FnOnce(&mut Option<W>),
+    ) -> Poll<Result<(SlotIndex, S), WaitError>> {
+        self.queue.poll(id, refresh)
+    }
+
+    /// A ticket is dropped; a server that it had been granted goes on to the next.
+    pub(super) fn leave(&mut self, id: WaiterId, c: &Circumstances) -> Option<Settled<S, W>> {
+        let (slot, server) = self.queue.leave(id)?;
+        self.leased -= 1;
+        Some(self.settle(slot, server, c))
+    }
+
+    /// Sends the front waiter away if it has waited since `latest` or longer.
+    pub(super) fn expire_front(&mut self, latest: Instant) -> Option<Option<W>> {
+        self.queue.in_line(0).filter(|front| front.since <= latest)?;
+        self.queue.refuse(WaitError::Timeout)
+    }
+
+    /// Sends everybody in line away; returns their wake handles.
+    pub(super) fn refuse_all(&mut self, why: &WaitError) -> Vec<W> {
+        std::iter::from_fn(|| self.queue.refuse(why.clone())).flatten().collect()
+    }
+
+    pub(super) fn front(&self) -> Option<InLine> {
+        self.queue.in_line(0)
+    }
+
+    // Cancel
+
+    /// Refuses the client if it waits, else keeps its server from others until the cancel is settled.
+    pub(super) fn cancel(&mut self, client: ClientId, c: &Circumstances) -> Found<S, K, W> {
+        if let Some(id) = self.queue.find(client) {
+            let (waker, granted) = self.queue.revoke(id, WaitError::Canceled);
+            let settled = granted.map(|(slot, server)| {
+                self.leased -= 1;
+                self.settle(slot, server, c)
+            });
+            return Found::Waiting(waker, settled);
+        }
+        let Some((at, entry)) = self.entries.iter_mut().find(|(_, e)| e.state == State::Leased(client))
+        else {
+            return Found::Nothing;
+        };
+        let Some(key) = entry.cancel_key.clone() else { return Found::Nothing };
+        entry.cancels += 1;
+        Found::Running(SlotIndex(at as u32), entry.serial, key)
+    }
+
+    /// One cancel that `cancel` began is over; a parked server may go on. Nothing if the server is gone since.
+    pub(super) fn cancel_settled(
+        &mut self,
+        slot: SlotIndex,
+        serial: u64,
+        c: &Circumstances,
+    ) -> Option<Settled<S, W>> {
+        let entry = self.entries.get_mut(slot.at()).filter(|e| e.serial == serial)?;
+        entry.cancels -= 1;
+        if entry.cancels > 0 || entry.state != State::Parked {
+            return None;
+        }
+        let server = entry.server.take()?;
+        self.parked -= 1;
+        Some(self.settle(slot, server, c))
+    }
+
+    // Upkeep
+
+    /// Existing servers, opening ones too, are not used again: idle ones are returned, others close when given back.
+    pub(super) fn retire(&mut self, reason: CloseReason) -> Vec<S> {
+        if self.obsolete.0 < u64::MAX {
+            self.obsolete = (self.next_serial + 1, reason);
+        }
+        self.idle_servers().into_iter().map(|idle| self.remove_idle(idle.slot)).collect()
+    }
+
+    /// As `retire`, for all servers to come as well.
+    pub(super) fn retire_forever(&mut self, reason: CloseReason) -> Vec<S> {
+        self.obsolete = (u64::MAX, reason);
+        self.retire(reason)
+    }
+
+    /// All idle servers, longest idle first.
+    pub(super) fn idle_servers(&self) -> Vec<IdleServer> {
+        let mut idle: Vec<IdleServer> = self.entries.iter().filter_map(|(at, e)| seen(at, e)).collect();
+        idle.sort_by_key(|i| (i.since, i.serial));
+        idle
+    }
+
+    /// Idle servers that carry the state of their last client, longest idle first.
+    pub(super) fn dirty_idle_servers(&self) -> Vec<IdleServer> {
+        let mut idle = self.idle_servers();
+        idle.retain(|i| self.entries[i.slot.at()].dirty);
+        idle
+    }
+
+    /// The server of an idle entry, to look at.
+    pub(super) fn idle_server_mut(&mut self, slot: SlotIndex) -> Option<&mut S> {
+        self.entries.get_mut(slot.at()).filter(|e| matches!(e.state, State::Idle(_)))?.server.as_mut()
+    }
+
+    /// Takes an idle server out of the ledger, to be closed.
+    pub(super) fn remove_idle(&mut self, slot: SlotIndex) -> S {
+        let server = self.unlist(slot);
+        self.entries.remove(slot.at());
+        server
+    }
+
+    /// Since when the longest-idle server has been idle.
+    pub(super) fn longest_idle(&self) -> Option<IdleServer> {
+        let oldest = self.clean.iter().chain([&self.dirty]).filter_map(List::oldest);
+        oldest
+            .filter_map(|at| seen(at as usize, &self.entries[at as usize]))
+            .min_by_key(|i| (i.since, i.serial))
+    }
+
+    /// True when the server has reached its share of server_lifetime.
+    pub(super) fn is_over_age(&self, slot: SlotIndex, now: Instant) -> bool {
+        self.entries[slot.at()].expires.is_some_and(|expires| now >= expires)
+    }
+
+    /// Servers in whatever state, opening ones included.
+    pub(super) fn live(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            opening: self.opening,
+            leased: self.leased,
+            parked: self.parked,
+            idle: self.idle_len() - self.dirty.len(),
+            dirty_idle: self.dirty.len(),
+            waiting: self.queue.len(),
+        }
+    }
+
+    // Within
+
+    fn own_last(&self, client: ClientId, hint: Option<SlotIndex>) -> Option<SlotIndex> {
+        let slot = hint?;
+        let entry = self.entries.get(slot.at())?;
+        let own = matches!(entry.state, State::Idle(_)) && entry.last_client == Some(client);
+        (own && (entry.dirty || !self.rules.round_robin)).then_some(slot)
+    }
+
+    fn pick(&self, list: &List) -> Option<SlotIndex> {
+        if self.rules.round_robin { list.oldest() } else { list.newest() }.map(SlotIndex)
+    }
+
+    fn clean_anywhere(&self) -> Option<SlotIndex> {
+        let since = |slot: &SlotIndex| match self.entries[slot.at()].state {
+            State::Idle(since) => since,
+            _ => unreachable!("only idle servers are listed"),
+        };
+        let picks = self.clean.iter().filter_map(|list| self.pick(list));
+        if self.rules.round_robin { picks.min_by_key(since) } else { picks.max_by_key(since) }
+    }
+
+    fn idle_len(&self) -> usize {
+        self.clean.iter().map(List::len).sum::<usize>() + self.dirty.len()
+    }
+
+    fn lease(&mut self, slot: SlotIndex, client: ClientId) {
+        self.entries[slot.at()].state = State::Leased(client);
+        self.leased += 1;
+    }
+
+    /// Takes an idle server out of its list; its entry is left for the caller to change or remove.
+    fn unlist(&mut self, slot: SlotIndex) -> S {
+        let (dirty, home) = (self.entries[slot.at()].dirty, self.entries[slot.at()].home);
+        let list = if dirty { &mut self.dirty } else { &mut self.clean[home] };
+        list.remove(&mut self.entries, slot.0);
+        self.entries[slot.at()].server.take().expect("an idle entry holds its server")
+    }
+
+    /// A usable server looks for its next place.
+    fn settle(&mut self, slot: SlotIndex, server: S, c: &Circumstances) -> Settled<S, W> {
+        if let Some(reason) = self.must_close(slot, c) {
+            self.entries.remove(slot.at());
+            return Settled::Close(server, reason);
+        }
+        if let Some(front) = self.queue.in_line(0) {
+            self.lease(slot, front.client);
+            return match self.queue.grant(slot, server) {
+                Ok(waker) => Settled::Granted(waker),
+                Err(_) => unreachable!("somebody was seen in line"),
+            };
+        }
+        if let Some(reason) = c.pressure {
+            self.entries.remove(slot.at());
+            return Settled::Close(server, reason);
+        }
+        let entry = &mut self.entries[slot.at()];
+        entry.state = State::Idle(c.now);
+        entry.server = Some(server);
+        let list = if entry.dirty { &mut self.dirty } else { &mut self.clean[entry.home] };
+        list.push(&mut self.entries, slot.0);
+        Settled::Kept
+    }
+
+    /// An old server goes only if it can be replaced, and while clients wait one replacement at a time.
+    fn must_close(&self, slot: SlotIndex, c: &Circumstances) -> Option<CloseReason> {
+        let entry = &self.entries[slot.at()];
+        if entry.serial < self.obsolete.0 {
+            return Some(self.obsolete.1);
+        }
+        if c.surplus.is_some() {
+            return c.surplus;
+        }
+        let used = entry.last_client.is_some();
+        let once = self.rules.lifetime == Some(Duration::ZERO);
+        let spared = !c.replaceable || (!self.queue.is_empty() && self.opening > 0);
+        let over = used && (once || (!spared && self.is_over_age(slot, c.now)));
+        over.then_some(CloseReason::Lifetime)
+    }
+}
+
+fn seen<S, K>(at: usize, entry: &Entry<S, K>) -> Option<IdleServer> {
+    let State::Idle(since) = entry.state else { return None };
+    Some(IdleServer {
+        slot: SlotIndex(at as u32),
+        serial: entry.serial,
+        since,
+        last_client: entry.last_client,
+    })
+}

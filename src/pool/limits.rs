@@ -1,0 +1,320 @@
+//! How many servers a pool may have, when it may try again after a failure, and the caps that pools share. Pure but for
+//! locks; decides who gets a freed place under a cap, never opens or closes anything itself.
+use std::{
+    fmt,
+    num::NonZeroU32,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::permit::{Slot, Slots};
+
+/// What one pool is allowed and asked to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolSettings {
+    /// pool_size; `None` is unlimited.
+    pub size: Option<NonZeroU32>,
+    /// min_pool_size.
+    pub min_size: u32,
+    /// reserve_pool_size: servers above `size` for clients that have waited too long.
+    pub reserve_size: u32,
+    /// reserve_pool_timeout: how long is too long; zero turns the reserve off.
+    pub reserve_timeout: Duration,
+    /// server_lifetime; `None` is for ever, zero is one use.
+    pub lifetime: Option<Duration>,
+    /// server_idle_timeout; `None` is for ever.
+    pub idle_timeout: Option<Duration>,
+    /// query_wait_timeout; `None` is for ever.
+    pub query_wait_timeout: Option<Duration>,
+    /// server_login_retry: the longest pause after failed opens.
+    pub login_retry: Duration,
+    /// server_round_robin.
+    pub round_robin: bool,
+    /// Most opens under way at a time.
+    pub max_opening: u32,
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self {
+            size: NonZeroU32::new(20),
+            min_size: 0,
+            reserve_size: 0,
+            reserve_timeout: Duration::from_secs(5),
+            lifetime: Some(Duration::from_secs(3600)),
+            idle_timeout: Some(Duration::from_secs(600)),
+            query_wait_timeout: Some(Duration::from_secs(120)),
+            login_retry: Duration::from_secs(15),
+            round_robin: false,
+            max_opening: 8,
+        }
+    }
+}
+
+/// When the next open may be tried.
+#[derive(Debug, Default)]
+pub(super) struct Backoff {
+    failures: u32,
+    until: Option<Instant>,
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+impl Backoff {
+    /// An open failed. Others that were under way when the pause began don't lengthen it. Returns what is left of it.
+    pub(super) fn failed(&mut self, now: Instant, longest: Duration, random: u16) -> Duration {
+        if let Some(until) = self.until.filter(|until| *until > now) {
+            return until - now;
+        }
+        self.failures = self.failures.saturating_add(1);
+        let doubled = FIRST_PAUSE.saturating_mul(1 << (self.failures - 1).min(20)).min(longest);
+        // Between half and all of it, so that pools of one host don't come back together.
+        let pause = doubled / 2 + doubled / 2 / 65_536 * u32::from(random);
+        self.until = now.checked_add(pause);
+        pause
+    }
+
+    /// An open succeeded.
+    pub(super) fn succeeded(&mut self) {
+        *self = Self::default();
+    }
+
+    /// True while the pool must not open.
+    pub(super) fn is_pausing(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| until > now)
+    }
+
+    /// How many opens may be under way: after a failure one, to try the ground.
+    pub(super) fn at_once(&self, max_opening: u32) -> usize {
+        if self.failures > 0 { 1 } else { max_opening.max(1) as usize }
+    }
+}
+
+/// Whose servers a shared cap counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CapKind {
+    /// All servers of one database.
+    Database,
+    /// All servers of one user.
+    User,
+    /// All servers.
+    All,
+}
+
+impl CapKind {
+    /// The setting that bounds it.
+    pub fn setting(self) -> &'static str {
+        match self {
+            Self::Database => "max_db_connections",
+            Self::User => "max_user_connections",
+            Self::All => "max_server_connections",
+        }
+    }
+}
+
+/// Names a shared cap; no two caps that a pool is under may have the same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CapName {
+    /// Whose servers.
+    pub kind: CapKind,
+    /// Which database or user; empty for all.
+    pub of: Arc<str>,
+}
+
+impl fmt::Display for CapName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind.setting(), self.of)
+    }
+}
+
+/// A pool as its shared caps see it.
+pub(super) trait Member: Send + Sync {
+    /// Since when its longest-idle server has been idle.
+    fn longest_idle_since(&self) -> Option<Instant>;
+    /// Closes its longest-idle server, if one is idle.
+    fn evict_longest_idle(&self, kind: CapKind);
+    /// Looks again whether it can open; if `first_on` is a cap's name, its turn has come there.
+    fn look_again(&self, first_on: Option<&CapName>);
+}
+
+/// A bound on the servers of several pools together.
+///
+/// Every place is taken under the cap's lock, and a pool that finds no place is noted as starving under the same
+/// lock. A place that comes back is offered to the starving until it is taken or nobody starves any more, and as long
+/// as somebody starves others don't take. So no free place is left beside a pool that waits for one.
+#[derive(Debug)]
+pub struct SharedCap {
+    name: CapName,
+    slots: Slots,
+    roll: Mutex<Roll>,
+    /// How many starve; a hint that may be read without the lock.
+    starving: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Roll {
+    members: Vec<Weak<dyn Member>>,
+    starving: Vec<Starving>,
+}
+
+impl fmt::Debug for Roll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} members, {} starving", self.members.len(), self.starving.len())
+    }
+}
+
+struct Starving {
+    pool: Weak<dyn Member>,
+    since: Instant,
+}
+
+/// A pool asks for one place under each of its caps.
+pub(super) struct Claim<'a> {
+    pub(super) pool: &'a Weak<dyn Member>,
+    /// For the order among the starving.
+    pub(super) now: Instant,
+    /// The cap that has offered its place to this pool.
+    pub(super) first_on: Option<&'a CapName>,
+    /// Whether to be noted as starving if there is no place.
+    pub(super) urgent: bool,
+}
+
+/// Which of the caps had no place, and whether the pool has just become one of its starving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NoPlace {
+    pub(super) cap: usize,
+    pub(super) newly: bool,
+}
+
+impl SharedCap {
+    /// `limit` in servers; `None` is unlimited.
+    pub fn new(name: CapName, limit: Option<NonZeroU32>) -> Arc<Self> {
+        let slots = Slots::new(limit.map(NonZeroU32::get));
+        Arc::new(Self { name, slots, roll: Mutex::default(), starving: AtomicUsize::new(0) })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &CapName {
+        &self.name
+    }
+
+    /// Connections under it, opening ones included.
+    pub fn in_use(&self) -> usize {
+        self.slots.lent()
+    }
+
+    /// Its bound; `None` is unlimited.
+    pub fn limit(&self) -> Option<u32> {
+        self.slots.limit()
+    }
+
+    /// Changes the bound. A smaller one is reached as servers close.
+    pub fn resize(&self, limit: Option<NonZeroU32>) {
+        self.slots.resize(limit.map(NonZeroU32::get));
+        self.offer();
+    }
+
+    /// True if a pool may be waiting for a place.
+    pub(super) fn is_starving(&self) -> bool {
+        self.starving.load(Ordering::Relaxed) > 0
+    }
+
+    pub(super) fn enroll(&self, pool: &Weak<dyn Member>) {
+        self.roll.lock().members.push(Weak::clone(pool));
+    }
+
+    pub(super) fn leave(&self, pool: &Weak<dyn Member>) {
+        let mut roll = self.roll.lock();
+        roll.members.retain(|member| !member.ptr_eq(pool));
+        self.strike(&mut roll, pool);
+    }
+
+    /// The pool no longer waits for a place.
+    pub(super) fn forget(&self, pool: &Weak<dyn Member>) {
+        self.strike(&mut self.roll.lock(), pool);
+    }
+
+    /// The pools under the cap, but for the asking one.
+    pub(super) fn others(&self, pool: &Weak<dyn Member>) -> Vec<Arc<dyn Member>> {
+        let roll = self.roll.lock();
+        roll.members.iter().filter(|member| !member.ptr_eq(pool)).filter_map(Weak::upgrade).collect()
+    }
+
+    /// Offers free places to the starving, the longest first. Call it after a place came back, with no lock held.
+    pub(super) fn offer(&self) {
+        while let Some(pool) = self.next_starving() {
+            if let Some(pool) = pool.upgrade() {
+                pool.look_again(Some(&self.name));
+            }
+        }
+    }
+
+    fn next_starving(&self) -> Option<Weak<dyn Member>> {
+        let mut roll = self.roll.lock();
+        let next = roll.starving.iter().enumerate().min_by_key(|(_, s)| s.since).map(|(at, _)| at)?;
+        // Taken and put back under the lock: nobody can see that it was gone.
+        drop(self.slots.take()?);
+        let starving = roll.starving.remove(next);
+        self.starving.store(roll.starving.len(), Ordering::Relaxed);
+        Some(starving.pool)
+    }
+
+    fn strike(&self, roll: &mut Roll, pool: &Weak<dyn Member>) -> bool {
+        let before = roll.starving.len();
+        roll.starving.retain(|s| !s.pool.ptr_eq(pool));
+        self.starving.store(roll.starving.len(), Ordering::Relaxed);
+        roll.starving.len() < before
+    }
+
+    /// Returns true if the pool was not among the starving yet.
+    fn enlist(&self, roll: &mut Roll, claim: &Claim<'_>) -> bool {
+        if roll.starving.iter().any(|s| s.pool.ptr_eq(claim.pool)) {
+            return false;
+        }
+        roll.starving.push(Starving { pool: Weak::clone(claim.pool), since: claim.now });
+        self.starving.store(roll.starving.len(), Ordering::Relaxed);
+        true
+    }
+}
+
+/// Takes a place under every cap, or under none. `caps` are sorted by name, which is the order of their locks.
+pub(super) fn take_all(caps: &[Arc<SharedCap>], claim: &Claim<'_>) -> Result<Vec<Slot>, NoPlace> {
+    let mut rolls: Vec<MutexGuard<'_, Roll>> = caps.iter().map(|cap| cap.roll.lock()).collect();
+    let mut slots = Vec::with_capacity(caps.len());
+    for (at, cap) in caps.iter().enumerate() {
+        let others_first = claim.first_on != Some(&cap.name)
+            && rolls[at].starving.iter().any(|s| !s.pool.ptr_eq(claim.pool));
+        match if others_first { None } else { cap.slots.take() } {
+            Some(slot) => slots.push(slot),
+            None => {
+                // Before the locks are: what this claim held meanwhile can't have turned anybody else away.
+                drop(slots);
+                let newly = claim.urgent && note_starving(caps, &mut rolls, at, claim);
+                return Err(NoPlace { cap: at, newly });
+            }
+        }
+    }
+    for (cap, roll) in caps.iter().zip(&mut rolls) {
+        cap.strike(roll, claim.pool);
+    }
+    Ok(slots)
+}
+
+fn note_starving(
+    caps: &[Arc<SharedCap>],
+    rolls: &mut [MutexGuard<'_, Roll>],
+    blocked: usize,
+    claim: &Claim<'_>,
+) -> bool {
+    for (at, (cap, roll)) in caps.iter().zip(rolls.iter_mut()).enumerate() {
+        if at != blocked {
+            cap.strike(roll, claim.pool);
+        }
+    }
+    caps[blocked].enlist(&mut rolls[blocked], claim)
+}

@@ -1,0 +1,72 @@
+//! One open: from the permit to a server in the books. However it ends, finished, failed or dropped half way, the books
+//! learn of it, and the permit outlives the connection. Retries are not decided here.
+use std::{borrow::Cow, sync::Arc, task::Waker, time::Instant};
+
+use super::{
+    Event, OpenError, Pool, Pooled, SlotIndex, books::Push, lease::Seat, ledger::Arrival, permit::Permit,
+};
+
+/// An open under way.
+pub(super) struct Opening<S: Pooled> {
+    pool: Arc<Pool<S>>,
+    slot: SlotIndex,
+    /// Present until it has ended.
+    permit: Option<Permit>,
+}
+
+impl<S: Pooled> Opening<S> {
+    pub(super) fn new(pool: Arc<Pool<S>>, slot: SlotIndex, permit: Permit) -> Self {
+        Self { pool, slot, permit: Some(permit) }
+    }
+
+    /// Hands the open to the worker's thread.
+    pub(super) fn start(self, worker: usize) {
+        let pool = Arc::clone(&self.pool);
+        pool.connector().spawn(worker, Box::pin(self.run(worker)));
+    }
+
+    async fn run(mut self, worker: usize) {
+        let connecting = self.pool.connector().connect(&self.pool, worker);
+        match connecting.await {
+            Ok(server) => self.arrived(server),
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn arrived(&mut self, server: S) {
+        let Some(permit) = self.permit.take() else { return };
+        let (home, dirty, cancel_key) = (server.home(), server.is_dirty(), server.cancel_key());
+        let seat = Seat::new(server, self.slot, &self.pool, permit);
+        let arrival = Arrival { server: seat, home, dirty, cancel_key, random: rand::random() };
+        let now = Instant::now();
+        self.pool.tell(Event::Opened);
+        let mut books = self.pool.books.lock();
+        books.advance(now);
+        books.open_succeeded();
+        let circumstances = books.circumstances(&self.pool.bounds);
+        let settled = books.ledger.opened(self.slot, arrival, &circumstances);
+        let plan = books.fill(&self.pool.bounds, Push::Again);
+        drop(books);
+        self.pool.follow(Some(settled));
+        self.pool.carry_out(plan);
+    }
+
+    fn failed(&mut self, error: &OpenError) {
+        let Some(permit) = self.permit.take() else { return };
+        let now = Instant::now();
+        let mut books = self.pool.books.lock();
+        books.advance(now);
+        let (retry_in, wakers) = books.open_failed(self.slot, error, rand::random());
+        books.relent(&self.pool.bounds);
+        drop(books);
+        wakers.into_iter().for_each(Waker::wake);
+        self.pool.tell(Event::OpenFailed { error, retry_in });
+        drop(permit);
+    }
+}
+
+impl<S: Pooled> Drop for Opening<S> {
+    fn drop(&mut self) {
+        self.failed(&OpenError::Transient(Cow::Borrowed("open abandoned")));
+    }
+}

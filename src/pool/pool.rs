@@ -1,0 +1,341 @@
+//! The pool of one (database, user): take, give, wait, cancel. Its one mutex guards the books and is held for tens of
+//! nanoseconds; whatever wakes, closes or opens is done after it is released.
+use std::{
+    fmt,
+    future::poll_fn,
+    sync::{Arc, Weak},
+    task::{Poll, Waker},
+    time::Instant,
+};
+
+use parking_lot::Mutex;
+
+use super::{
+    CancelGuard, CancelOutcome, ClientId, CloseReason, Connector, Event, Lease, Observer, OpenError, PoolKey,
+    PoolSettings, Pooled, Request, SharedCap, SlotIndex, Ticket, WaitError,
+    books::{Books, Bounds, Plan, Push},
+    evict,
+    lease::Seat,
+    ledger::{Circumstances, Found, Ledger, Settled},
+    limits::{CapKind, CapName, Member},
+    open::Opening,
+    queue::{InLine, WaiterId},
+};
+
+type LedgerOf<S> = Ledger<Box<Seat<S>>, <S as Pooled>::CancelKey, Waker>;
+pub(super) type SettledSeat<S> = Settled<Box<Seat<S>>, Waker>;
+
+/// What a pool is made of.
+pub struct Parts<S: Pooled> {
+    /// Whose servers.
+    pub key: PoolKey,
+    /// May be changed later by [`Pool::reconfigure`].
+    pub settings: PoolSettings,
+    /// How many workers there are; clients and servers name theirs by index.
+    pub workers: usize,
+    /// The shared caps it is under, each name at most once.
+    pub caps: Vec<Arc<SharedCap>>,
+    /// Opens its servers.
+    pub connector: Arc<dyn Connector<S>>,
+    /// Hears what happens.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// What `take` found.
+#[derive(Debug)]
+pub enum Take<S: Pooled> {
+    /// A server, at once.
+    Leased(Lease<S>),
+    /// A place in the line.
+    Queued(Ticket<S>),
+}
+
+/// A look at a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Numbers {
+    /// Servers leased, or granted and about to be fetched.
+    pub active: usize,
+    /// Clean idle servers.
+    pub idle: usize,
+    /// Idle servers that carry their last client's state.
+    pub dirty_idle: usize,
+    /// Opens under way.
+    pub opening: usize,
+    /// Servers given back that wait for a cancel to be settled.
+    pub canceling: usize,
+    /// Clients in line.
+    pub waiting: usize,
+    /// Servers above pool_size, opening ones included.
+    pub reserve_in_use: usize,
+    /// Since when the front client has been in line.
+    pub oldest_wait_since: Option<Instant>,
+}
+
+/// The servers of one (database, user) and the line of clients that wait for one.
+///
+/// It lives in an `Arc`. Leases, servers and guards refer to it weakly: when the last `Arc` goes, so do idle servers, and
+/// leased ones close when they come back.
+pub struct Pool<S: Pooled> {
+    key: PoolKey,
+    pub(super) books: Mutex<Books<S>>,
+    pub(super) bounds: Bounds,
+    connector: Arc<dyn Connector<S>>,
+    observer: Arc<dyn Observer>,
+    this: Weak<Self>,
+}
+
+impl<S: Pooled> Pool<S> {
+    /// A pool without servers; it opens one when a client waits, or at the first [`Pool::tick`] with a minimum.
+    pub fn new(parts: Parts<S>, now: Instant) -> Arc<Self> {
+        let Parts { key, settings, workers, mut caps, connector, observer } = parts;
+        caps.sort_by(|a, b| a.name().cmp(b.name()));
+        caps.dedup_by(|a, b| a.name() == b.name());
+        let pool = Arc::new_cyclic(|this: &Weak<Self>| {
+            let pool: Weak<dyn Member> = this.clone();
+            Self {
+                key,
+                books: Mutex::new(Books::new(settings, workers, now)),
+                bounds: Bounds { caps: caps.into(), pool, workers },
+                connector,
+                observer,
+                this: Weak::clone(this),
+            }
+        });
+        for cap in pool.bounds.caps.iter() {
+            cap.enroll(&pool.bounds.pool);
+        }
+        pool
+    }
+
+    /// Whose servers these are.
+    pub fn key(&self) -> &PoolKey {
+        &self.key
+    }
+
+    /// An idle server at once, or a place in the line; then `waker` is woken when its ticket has news. In this order: the
+    /// client's own last server, a clean one at home on its worker, any clean one, a dirty one.
+    pub fn take(self: &Arc<Self>, request: &Request, waker: &Waker) -> Take<S> {
+        let Request { client, worker, hint, now } = *request;
+        loop {
+            let mut books = self.books.lock();
+            let Some((_, mut seat)) = books.ledger.take(client, worker, hint) else {
+                return Take::Queued(self.enqueue(books, InLine { client, worker, since: now }, waker));
+            };
+            drop(books);
+            if seat.server.is_alive() {
+                return Take::Leased(Lease::new(seat));
+            }
+            self.close_leased(seat, CloseReason::Dead);
+        }
+    }
+
+    /// As [`Pool::take`], waiting. Cancel safe.
+    pub async fn acquire(self: &Arc<Self>, request: Request) -> Result<Lease<S>, WaitError> {
+        match poll_fn(|context| Poll::Ready(self.take(&request, context.waker()))).await {
+            Take::Leased(lease) => Ok(lease),
+            Take::Queued(ticket) => ticket.await,
+        }
+    }
+
+    /// A CancelRequest for this client has come. At most one lease per client and pool is looked for.
+    pub fn cancel(&self, client: ClientId) -> CancelOutcome<S> {
+        let found = self.in_books(|ledger, circumstances| ledger.cancel(client, circumstances));
+        match found {
+            Found::Nothing => CancelOutcome::Nothing,
+            Found::Running(slot, serial, key) => {
+                CancelOutcome::Running(CancelGuard { pool: Weak::clone(&self.this), slot, serial, key })
+            }
+            Found::Waiting(waker, settled) => {
+                wake(waker);
+                self.follow(settled);
+                CancelOutcome::Waiting
+            }
+        }
+    }
+
+    /// The pool as it is now.
+    pub fn numbers(&self) -> Numbers {
+        let books = self.books.lock();
+        let counts = books.counts();
+        Numbers {
+            active: counts.leased,
+            idle: counts.idle,
+            dirty_idle: counts.dirty_idle,
+            opening: counts.opening,
+            canceling: counts.parked,
+            waiting: counts.waiting,
+            reserve_in_use: books.reserve_in_use(),
+            oldest_wait_since: books.ledger.front().map(|front| front.since),
+        }
+    }
+
+    /// Why the last open failed, if none has succeeded since.
+    pub fn last_open_error(&self) -> Option<OpenError> {
+        self.books.lock().last_open_error.clone()
+    }
+
+    /// Its settings.
+    pub fn settings(&self) -> PoolSettings {
+        self.books.lock().settings.clone()
+    }
+
+    fn enqueue(
+        self: &Arc<Self>,
+        mut books: parking_lot::MutexGuard<'_, Books<S>>,
+        who: InLine,
+        waker: &Waker,
+    ) -> Ticket<S> {
+        books.advance(who.since);
+        let who = InLine { since: books.clock(), ..who };
+        let waiter = books.ledger.enqueue(who, waker.clone());
+        let refused = match books.is_shutdown() {
+            true => books.ledger.refuse_all(&WaitError::Shutdown),
+            false => Vec::new(),
+        };
+        let plan = books.fill(&self.bounds, Push::Newcomer);
+        drop(books);
+        refused.into_iter().for_each(Waker::wake);
+        self.carry_out(plan);
+        Ticket::new(Arc::clone(self), waiter)
+    }
+
+    pub(super) fn poll_waiter(&self, waiter: WaiterId, waker: &Waker) -> Poll<Result<Lease<S>, WaitError>> {
+        let mut replaced = None;
+        let polled = self.books.lock().ledger.poll(waiter, |kept| {
+            if !kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
+                replaced = kept.replace(waker.clone());
+            }
+        });
+        drop(replaced);
+        polled.map(|resolved| resolved.map(|(_, seat)| Lease::new(seat)))
+    }
+
+    pub(super) fn leave(&self, waiter: WaiterId) {
+        let settled = self.in_books(|ledger, circumstances| ledger.leave(waiter, circumstances));
+        self.follow(settled);
+    }
+
+    pub(super) fn give(&self, seat: Box<Seat<S>>, now: Instant) {
+        let (slot, dirty) = (seat.slot, seat.server.is_dirty());
+        let mut books = self.books.lock();
+        books.advance(now);
+        let circumstances = books.circumstances(&self.bounds);
+        let settled = books.ledger.give(slot, seat, dirty, &circumstances);
+        books.relent(&self.bounds);
+        drop(books);
+        self.follow(Some(settled));
+    }
+
+    pub(super) fn close_leased(&self, seat: Box<Seat<S>>, reason: CloseReason) {
+        self.books.lock().ledger.remove(seat.slot);
+        self.close(seat, reason);
+    }
+
+    pub(super) fn cancel_settled(&self, slot: SlotIndex, serial: u64) {
+        let settled =
+            self.in_books(|ledger, circumstances| ledger.cancel_settled(slot, serial, circumstances));
+        self.follow(settled);
+    }
+
+    /// One transition under the lock.
+    fn in_books<T>(&self, transition: impl FnOnce(&mut LedgerOf<S>, &Circumstances) -> T) -> T {
+        let mut books = self.books.lock();
+        let circumstances = books.circumstances(&self.bounds);
+        let outcome = transition(&mut books.ledger, &circumstances);
+        books.relent(&self.bounds);
+        outcome
+    }
+
+    /// Does what a transition asked for.
+    pub(super) fn follow(&self, settled: Option<SettledSeat<S>>) {
+        match settled {
+            Some(Settled::Granted(waker)) => wake(waker),
+            Some(Settled::Close(seat, reason)) => self.close(seat, reason),
+            Some(Settled::Kept) | None => {}
+        }
+    }
+
+    /// Closes a server that is no longer in the books. Its permit goes last, and makes those look again who wait for it.
+    pub(super) fn close(&self, seat: Box<Seat<S>>, reason: CloseReason) {
+        self.tell(Event::Closed(reason));
+        drop(seat);
+    }
+
+    pub(super) fn tell(&self, event: Event<'_>) {
+        self.observer.event(&self.key, event);
+    }
+
+    pub(super) fn connector(&self) -> &dyn Connector<S> {
+        &*self.connector
+    }
+
+    /// Starts the planned opens, and makes room where the pool has begun to starve.
+    pub(super) fn carry_out(&self, plan: Plan) {
+        if let Some(pool) = self.this.upgrade() {
+            for (slot, worker, permit) in plan.opens {
+                Opening::new(Arc::clone(&pool), slot, permit).start(worker);
+            }
+        }
+        for _ in 0..plan.reserve {
+            self.tell(Event::ReserveTaken);
+        }
+        if let Some(cap) = plan.starving_on {
+            self.make_room(cap);
+        }
+    }
+
+    /// Evicts idle servers of other pools until the pool no longer starves on the cap or none is idle. From then on they
+    /// see that it starves, and close instead of letting a server idle. Looks into one pool at a time.
+    fn make_room(&self, at: usize) {
+        let cap = &self.bounds.caps[at];
+        while self.books.lock().starves_on(at) {
+            let others = cap.others(&self.bounds.pool);
+            let candidates = others.iter().map(|pool| (pool, pool.longest_idle_since()));
+            let Some(chosen) = evict::choose(candidates) else {
+                self.tell(Event::Blocked(cap.name()));
+                return;
+            };
+            chosen.evict_longest_idle(cap.name().kind);
+        }
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+impl<S: Pooled> Member for Pool<S> {
+    fn longest_idle_since(&self) -> Option<Instant> {
+        self.books.lock().ledger.longest_idle().map(|idle| idle.since)
+    }
+
+    fn evict_longest_idle(&self, kind: CapKind) {
+        let mut books = self.books.lock();
+        let Some(idle) = books.ledger.longest_idle() else { return };
+        let seat = books.ledger.remove_idle(idle.slot);
+        drop(books);
+        self.close(seat, CloseReason::Evicted(kind));
+    }
+
+    fn look_again(&self, first_on: Option<&CapName>) {
+        let push = first_on.map_or(Push::Again, Push::Offer);
+        let plan = self.books.lock().fill(&self.bounds, push);
+        self.carry_out(plan);
+    }
+}
+
+impl<S: Pooled> Drop for Pool<S> {
+    fn drop(&mut self) {
+        for cap in self.bounds.caps.iter() {
+            cap.leave(&self.bounds.pool);
+        }
+    }
+}
+
+impl<S: Pooled> fmt::Debug for Pool<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("key", &self.key).finish_non_exhaustive()
+    }
+}
