@@ -1,1 +1,48 @@
-//! cancel
+//! A CancelRequest on its way from a client's key to what the client does now.
+
+use crate::pool::{CancelOutcome, ClientId, PoolKey, PoolSet};
+use crate::roster::{Entry, Roster};
+use crate::server::Server;
+use crate::server::cancel::cancel as cancel_server;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// What became of a request whose key was right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// PostgreSQL has signalled the server.
+    Sent,
+    /// PostgreSQL could not be reached in time.
+    Failed,
+    /// The client was in line, and is no more.
+    Waiting,
+    /// The client does nothing.
+    Nothing,
+}
+
+/// Finds the client and cancels what it does. Returns when that is settled; until then the server it was aimed at goes to
+/// nobody else. `None`: the key is nobody's.
+pub async fn cancel(
+    roster: &Roster,
+    pools: &PoolSet<Server>,
+    (pid, secret): (u32, &[u8]),
+    limit: Option<Duration>,
+) -> Option<(Arc<Entry>, Outcome)> {
+    let entry = roster.find(pid, secret)?;
+    let key = PoolKey { database: Arc::clone(&entry.database), user: Arc::clone(&entry.user) };
+    let outcome = match pools.find(&key).map(|pool| pool.cancel(ClientId(entry.id))) {
+        None | Some(CancelOutcome::Nothing) => Outcome::Nothing,
+        Some(CancelOutcome::Waiting) => Outcome::Waiting,
+        Some(CancelOutcome::Running(guard)) => {
+            let sending = cancel_server(guard.key());
+            let sent = match limit {
+                Some(limit) => timeout(limit, sending).await.unwrap_or_else(|late| Err(late.into())),
+                None => sending.await,
+            };
+            drop(guard);
+            if sent.is_ok() { Outcome::Sent } else { Outcome::Failed }
+        }
+    };
+    Some((entry, outcome))
+}

@@ -26,7 +26,7 @@ pgweir [OPTIONS] --database-url <URL>\n       \
 pgweir --check <CONFIG.toml>")]
 pub struct Args {
     /// Configuration file
-    #[arg(value_name = "CONFIG.toml", required_unless_present_any = ["check", "database_url"])]
+    #[arg(value_name = "CONFIG.toml", required_unless_present_any = ["check", "database_url", "health"])]
     config: Option<PathBuf>,
 
     /// Run without a file: postgres://user:password@host:port/database
@@ -36,6 +36,10 @@ pub struct Args {
     /// Check a configuration file and exit: 0 if it is right, 1 if not
     #[arg(long, value_name = "CONFIG.toml", exclusive = true)]
     check: Option<PathBuf>,
+
+    /// Ask a running pgweir's metrics address whether it is ready, and exit: 0 if it is, 1 if not
+    #[arg(long, value_name = "ADDRESS:PORT", exclusive = true)]
+    health: Option<String>,
 
     /// Accept clients on this address instead; may be given several times or as a comma list, "*" for all
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
@@ -63,6 +67,11 @@ pub enum Command {
         source: Source,
         /// What to put in place of it.
         overrides: Overrides,
+    },
+    /// Ask a running pgweir whether it is ready: exit status 0 if it is, 1 if not.
+    Health {
+        /// Its metrics address.
+        address: String,
     },
     /// Check a configuration file: exit status 0 if it is right, 1 if not.
     Check {
@@ -93,6 +102,9 @@ impl From<Args> for Command {
             metrics_listen: args.metrics_listen,
             log_level: args.log_level,
         };
+        if let Some(address) = args.health {
+            return Self::Health { address };
+        }
         match (args.check, args.database_url, args.config) {
             (Some(path), ..) => Self::Check { path },
             (None, Some(url), _) => Self::Run { source: Source::Url(url), overrides },

@@ -1,2 +1,13 @@
-//! The session of one client, from its first byte to its last.
+//! The session of one client, from its first byte to its last: startup, login, then transaction by transaction.
+pub mod cleanup;
+pub mod connection;
+pub mod context;
+pub mod fit;
 pub mod intercept;
+pub mod login;
+pub mod opener;
+pub mod relay;
+pub mod report;
+pub mod session;
+pub mod startup;
+pub mod triage;

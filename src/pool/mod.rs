@@ -19,6 +19,7 @@ mod open;
 mod permit;
 #[expect(clippy::module_inception, reason = "the pool itself")]
 mod pool;
+mod postgres;
 mod queue;
 mod set;
 mod ticket;

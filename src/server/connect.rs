@@ -131,6 +131,7 @@ pub async fn connect(target: Target, ids: &ServerIds) -> Result<Server, ConnectE
         key: CancelKey { address: target.address, pid, secret },
         id: ids.next(),
         home: target.worker,
+        owner: 0,
         since: Instant::now(),
         welcome: login.parameters,
     })

@@ -53,6 +53,14 @@ pub struct Heard {
     pub evicted: u32,
 }
 
+impl Heard {
+    /// Whether nothing was told.
+    #[inline]
+    pub fn is_silent(&self) -> bool {
+        self.parameters.is_empty() && self.errors.is_empty() && self.evicted == 0
+    }
+}
+
 /// Whose unnamed statement a server holds: client and generation.
 pub type UnnamedOwner = (u64, u32);
 

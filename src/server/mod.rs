@@ -33,6 +33,8 @@ pub struct Server {
     pub id: u64,
     /// Worker whose reactor the socket is registered with.
     pub home: usize,
+    /// The client it served last.
+    pub owner: u64,
     /// When it logged in.
     pub since: Instant,
     /// Parameters PostgreSQL reported at login.

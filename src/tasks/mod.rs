@@ -1,1 +1,3 @@
-//! tasks
+//! Background work: the janitor, and the signals of the process.
+pub mod janitor;
+pub mod signals;

@@ -3,7 +3,6 @@
 use super::cursor::Cursor;
 use super::encode::{cstr, message};
 use super::error::WireError;
-use super::sqlstate::SqlState;
 use super::tag::backend as b;
 
 /// ParseComplete, whole.
@@ -40,7 +39,7 @@ pub struct Report<'a> {
     /// Severity, sent as S and V.
     pub severity: Severity,
     /// SQLSTATE.
-    pub code: SqlState,
+    pub code: &'a str,
     /// Primary message, PostgreSQL's style: lower case, no full stop.
     pub message: &'a str,
     /// Detail, a sentence.

@@ -77,7 +77,6 @@ struct Feed<'a, 'b> {
 /// A whole or partial message within the input.
 #[derive(Clone, Copy)]
 struct Message<'b> {
-    at: usize,
     header: Header,
     /// Its body as far as it is here.
     body: &'b [u8],
@@ -138,7 +137,7 @@ impl<'b> Feed<'_, 'b> {
             };
             frame::check_frontend(header)?;
             let here = header.size.min(self.input.len() - at);
-            let message = Message { at, header, body: &self.input[at + HEADER..at + here] };
+            let message = Message { header, body: &self.input[at + HEADER..at + here] };
             match self.message(message)? {
                 Step::Pause(pause) => break pause,
                 Step::Replaced => {}

@@ -1,0 +1,76 @@
+//! Accepts clients and deals them to the workers in turn. Runs on worker 0; the raw socket is accepted, so that a client is
+//! registered with its own worker's reactor only.
+
+use crate::client::connection::serve;
+use crate::client::context::Shared;
+use crate::net::listen::{Accepted, Listener};
+use crate::net::options::TcpOptions;
+use crate::net::stream::Stream;
+use crate::roster::ClientAddress;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::sleep;
+
+/// After an accept that failed, for want of file descriptors mostly: no busy loop.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts until dropped.
+pub(super) async fn accept(listener: Listener, shared: Arc<Shared>, options: TcpOptions, turn: Arc<AtomicUsize>) {
+    let listener = match AsyncFd::register(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!("cannot watch a listening socket: {error}");
+            return;
+        }
+    };
+    let mut failing = false;
+    loop {
+        let Ok(mut ready) = listener.readable().await else { return };
+        match ready.try_io(|listener| listener.get_ref().accept()) {
+            Err(_would_block) => {}
+            Ok(Ok(accepted)) => {
+                failing = false;
+                deal(accepted, &shared, options, &turn);
+            }
+            Ok(Err(error)) if is_peers(&error) => {}
+            Ok(Err(error)) => {
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::error!("cannot accept clients: {error}; trying on (raise the limit on open files?)");
+                }
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// The connection was gone before it was accepted.
+fn is_peers(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted)
+}
+
+fn deal(accepted: Accepted, shared: &Arc<Shared>, options: TcpOptions, turn: &AtomicUsize) {
+    let worker = turn.fetch_add(1, Ordering::Relaxed) % shared.workers.len();
+    let Ok(number) = u16::try_from(worker) else { return };
+    let shared = Arc::clone(shared);
+    let handle = shared.workers[worker].clone();
+    handle.spawn(async move {
+        match register(accepted, options) {
+            Ok((stream, address)) => serve(stream, address, shared, number).await,
+            Err(error) => tracing::warn!("a client was lost on arrival: {error}"),
+        }
+    });
+}
+
+fn register(accepted: Accepted, options: TcpOptions) -> io::Result<(Stream, ClientAddress)> {
+    Ok(match accepted {
+        Accepted::Tcp(socket, peer) => {
+            options.apply(&socket)?;
+            (Stream::Tcp(TcpStream::from_std(socket)?), ClientAddress::Tcp(peer))
+        }
+        Accepted::Unix(socket) => (Stream::Unix(UnixStream::from_std(socket)?), ClientAddress::Unix),
+    })
+}

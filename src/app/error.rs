@@ -1,0 +1,32 @@
+//! Why pgweir doesn't start, in words that say what to do.
+
+use crate::config;
+use crate::credentials::store::StoreError;
+use crate::credentials::users_file::UsersFileError;
+use std::io;
+
+/// Anything that keeps pgweir from starting.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The configuration is wrong.
+    #[error("{0}")]
+    Config(#[from] config::Errors),
+    /// The database URL or the command line is wrong.
+    #[error("{0}")]
+    Url(#[from] config::Error),
+    /// auth_file can't be read.
+    #[error("cannot read auth_file {0}: {1}")]
+    AuthFile(String, io::Error),
+    /// auth_file is wrong.
+    #[error("{0}")]
+    Users(#[from] UsersFileError),
+    /// A user's secret is wrong.
+    #[error("{0}")]
+    Secrets(#[from] StoreError),
+    /// An address can't be listened on.
+    #[error("cannot listen on {0}: {1}\n{2}")]
+    Listen(String, io::Error, &'static str),
+    /// A runtime or a signal handler can't be had.
+    #[error("cannot start: {0}")]
+    Io(#[from] io::Error),
+}

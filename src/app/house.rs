@@ -1,0 +1,45 @@
+//! The process as the janitor and the health page see it.
+
+use crate::client::cleanup;
+use crate::client::context::Shared;
+use crate::http::Health;
+use crate::lifecycle::Phase;
+use crate::pool::{CloseReason, Lease, Pool, PoolSet, Pooled as _};
+use crate::roster::Roster;
+use crate::server::Server;
+use crate::tasks::janitor::House;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl House for Shared {
+    fn roster(&self) -> &Arc<Roster> {
+        &self.roster
+    }
+
+    fn pools(&self) -> &PoolSet<Server> {
+        &self.pools
+    }
+
+    fn limits(&self) -> (Option<Duration>, Option<Duration>) {
+        let config = self.config.load();
+        (config.general.client_idle_timeout, config.general.idle_transaction_timeout)
+    }
+
+    fn reset(&self, pool: &Arc<Pool<Server>>, lease: Lease<Server>) {
+        let context = self.contexts.lock().get(pool.key()).cloned();
+        match (context, self.workers.get(lease.home())) {
+            (Some(context), Some(worker)) => drop(worker.spawn(cleanup::reset(lease, context))),
+            _ => lease.close(CloseReason::ResetFailed),
+        }
+    }
+}
+
+impl Health for Shared {
+    fn ready(&self) -> Result<(), String> {
+        match self.lifecycle.phase() {
+            Phase::Starting => Err("pgweir is starting".to_owned()),
+            Phase::Running => Ok(()),
+            Phase::Draining => Err("pgweir is shutting down".to_owned()),
+        }
+    }
+}

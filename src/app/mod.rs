@@ -1,0 +1,74 @@
+//! Wires everything together and runs it: the only module that knows everyone.
+
+mod accept;
+mod error;
+mod house;
+mod listeners;
+mod logging;
+mod reload;
+mod run;
+mod secrets;
+mod workers;
+
+use crate::cli::{self, Command, Source};
+use crate::config::{self, Config, Warning};
+use std::path::Path;
+use std::process::ExitCode;
+
+pub use error::AppError;
+
+/// What `main` does.
+pub fn main() -> ExitCode {
+    let outcome = match cli::parse() {
+        Command::Check { path } => check(&path),
+        Command::Health { address } => return health(&address),
+        Command::Run { source, overrides } => run::run(source, &overrides),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pgweir: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(path: &Path) -> Result<(), AppError> {
+    let (config, warnings) = config::load::load(path)?;
+    secrets::store(&config)?;
+    warnings.iter().for_each(|w| println!("{w}"));
+    println!("{}: right ({} databases, {} users)", path.display(), config.databases.len(), config.users.len());
+    Ok(())
+}
+
+fn load(source: &Source) -> Result<(Config, Vec<Warning>), AppError> {
+    match source {
+        Source::File(path) => Ok(config::load::load(path)?),
+        Source::Url(url) => Ok((config::from_database_url(url.expose())?, Vec::new())),
+    }
+}
+
+/// Asks a running pgweir's `/readyz` whether it is well, for a container's HEALTHCHECK.
+fn health(address: &str) -> ExitCode {
+    use std::io::{Read as _, Write as _};
+    let ask = || -> std::io::Result<String> {
+        let address = address.strip_prefix("http://").unwrap_or(address).split('/').next().unwrap_or_default();
+        let mut stream = std::net::TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(5)))?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: pgweir\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    match ask() {
+        Ok(answer) if answer.starts_with("HTTP/1.1 200") => ExitCode::SUCCESS,
+        Ok(answer) => {
+            eprintln!("pgweir is not ready: {}", answer.lines().last().unwrap_or_default());
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("pgweir does not answer at {address}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

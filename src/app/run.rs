@@ -1,0 +1,197 @@
+//! The life of the process: start, serve, reload, stop.
+
+use super::error::AppError;
+use super::logging::Level;
+use super::workers::Workers;
+use super::{accept, listeners, load, logging, reload, secrets};
+use crate::auth;
+use crate::auth::scram::secret::MockKey;
+use crate::cli::Source;
+use crate::client::context::{Shared, tcp_options};
+use crate::config::{Config, Overrides};
+use crate::http;
+use crate::lifecycle::{Lifecycle, Phase};
+use crate::metrics::Metrics;
+use crate::net::listen::Listener;
+use crate::params::set::Sets;
+use crate::params::statement::Scanner;
+use crate::pool::PoolSet;
+use crate::prepared::registry::Registry;
+use crate::roster::Kick;
+use crate::server::connect::ServerIds;
+use crate::tasks::janitor;
+use crate::tasks::signals::{Request, Signals};
+use arc_swap::ArcSwap;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
+
+/// How often the end of a drain is looked for.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long clients may take to hear that pgweir stops.
+const PARTING: Duration = Duration::from_secs(1);
+
+/// Serves until told to stop.
+pub(super) fn run(source: Source, overrides: &Overrides) -> Result<(), AppError> {
+    let (config, warnings) = load(&source)?;
+    let config = config.with(overrides)?;
+    let level = logging::start(config.general.log_level, config.general.log_format);
+    warnings.iter().for_each(|w| tracing::warn!("{w}"));
+    let store = secrets::store(&config)?;
+    raise_file_limit(&config);
+    let listeners = listeners::open(&config)?;
+    let metrics_listener = match config.metrics_listen {
+        None => None,
+        Some(address) => {
+            let listener = std::net::TcpListener::bind(address);
+            Some(listener.map_err(|e| listeners::refused(&format!("{address} (metrics)"), e))?)
+        }
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = Workers::start(config.general.workers.map_or(cores, |n| n.get() as usize))?;
+    let shared = Arc::new(share(config, store, &workers));
+    announce(&shared.config.load(), &listeners, metrics_listener.as_ref());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = runtime.block_on(serve(Arc::clone(&shared), listeners, metrics_listener, |shared| {
+        if let Err(error) = reload::reload(shared, &source, overrides, &level) {
+            tracing::error!("reload failed, nothing was changed: {error}");
+        }
+    }));
+    let _: &Level = &level;
+    workers.stop();
+    outcome
+}
+
+fn share(config: Config, store: crate::credentials::store::Store, workers: &Workers) -> Shared {
+    let login = auth::login::Settings {
+        scram_iterations: config.general.scram_iterations,
+        mock_key: MockKey::new(rand::random()),
+        unknown: store.most_look_like(),
+    };
+    Shared {
+        registry: Registry::default(),
+        scanner: Scanner::default(),
+        sets: Sets::default(),
+        roster: Arc::default(),
+        pools: PoolSet::new(),
+        contexts: Default::default(),
+        metrics: Arc::new(Metrics::new(workers.handles.len())),
+        login,
+        config: ArcSwap::from_pointee(config),
+        store: ArcSwap::from_pointee(store),
+        lifecycle: Lifecycle::default(),
+        server_ids: ServerIds::default(),
+        workers: workers.handles.clone(),
+    }
+}
+
+async fn serve(
+    shared: Arc<Shared>,
+    listeners: Vec<Listener>,
+    metrics: Option<std::net::TcpListener>,
+    reload: impl Fn(&Shared),
+) -> Result<(), AppError> {
+    let mut signals = Signals::new()?;
+    tokio::spawn(janitor::run(Arc::clone(&shared) as Arc<dyn janitor::House>));
+    let (stop_http, http_stopped) = tokio::sync::oneshot::channel::<()>();
+    if let Some(listener) = metrics {
+        let state = http::State::new(Arc::clone(&shared.metrics), Arc::clone(&shared) as Arc<dyn http::Health>);
+        tokio::spawn(async move {
+            let stopped = async { drop(http_stopped.await) };
+            if let Err(error) = http::serve(listener, state, stopped).await {
+                tracing::error!("metrics are not served: {error}");
+            }
+        });
+    }
+    let (turn, options) = (Arc::new(AtomicUsize::new(0)), tcp_options(&shared.config.load()));
+    keep_minimums(&shared);
+    let acceptors: Vec<_> = listeners
+        .into_iter()
+        .map(|l| shared.workers[0].spawn(accept::accept(l, Arc::clone(&shared), options, Arc::clone(&turn))))
+        .collect();
+    shared.lifecycle.advance(Phase::Running);
+    let request = loop {
+        match signals.next().await {
+            Request::Reload => reload(&shared),
+            request => break request,
+        }
+    };
+    shared.lifecycle.advance(Phase::Draining);
+    acceptors.iter().for_each(tokio::task::JoinHandle::abort);
+    if request == Request::Drain {
+        drain(&shared, &mut signals).await;
+    }
+    stop(&shared).await;
+    drop(stop_http);
+    Ok(())
+}
+
+/// Lets running transactions finish, for shutdown_timeout at most; another signal ends the wait.
+async fn drain(shared: &Shared, signals: &mut Signals) {
+    let limit = shared.config.load().general.shutdown_timeout;
+    tracing::info!(clients = shared.roster.connected(), seconds = limit.as_secs(), "stopping: letting transactions finish");
+    shared.roster.kick_all(Kick::Shutdown);
+    let until = Instant::now() + limit;
+    while shared.roster.connected() > 0 && Instant::now() < until {
+        tokio::select! {
+            () = sleep(LOOK) => shared.roster.kick_all(Kick::Shutdown),
+            request = signals.next() => if request != Request::Reload { return },
+        }
+    }
+}
+
+/// Tells everybody who is left, then lets go of the servers.
+async fn stop(shared: &Shared) {
+    shared.roster.kick_all(Kick::Now);
+    let until = Instant::now() + PARTING;
+    while shared.roster.connected() > 0 && Instant::now() < until {
+        sleep(LOOK).await;
+    }
+    shared.pools.shutdown();
+    tracing::info!(clients_left = shared.roster.connected(), "stopped");
+}
+
+/// Pools that are to have servers before their first client: those whose user is known from the configuration.
+fn keep_minimums(shared: &Arc<Shared>) {
+    let config = shared.config.load_full();
+    for database in config.databases.values() {
+        let forced = database.user.as_deref().map(|user| vec![user]);
+        let users = forced.unwrap_or_else(|| config.users.keys().map(String::as_str).collect());
+        for user in users {
+            if config.pool_settings(database, user).min_pool_size > 0 {
+                shared.context(database, user).pool.keep_minimum(true);
+            }
+        }
+    }
+}
+
+fn announce(config: &Config, listeners: &[Listener], metrics: Option<&std::net::TcpListener>) {
+    let mut on: Vec<String> = listeners.iter().map(|l| l.address().to_string()).collect();
+    if let Some(Ok(address)) = metrics.map(std::net::TcpListener::local_addr) {
+        on.push(format!("{address} (metrics)"));
+    }
+    let fallback = if config.fallback.is_some() { " and a fallback for others" } else { "" };
+    tracing::info!(
+        "pgweir {} listens on {}: {} databases{fallback}, {} users",
+        env!("CARGO_PKG_VERSION"),
+        on.join(", "),
+        config.databases.len(),
+        config.users.len(),
+    );
+}
+
+/// Every client and every server is an open file.
+fn raise_file_limit(config: &Config) {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let wanted = u64::from(config.general.max_client_conn) + 512;
+    if limit.maximum.is_some_and(|maximum| maximum < wanted) {
+        tracing::warn!(
+            "max_client_conn is {}, but this process may open only {} files: raise LimitNOFILE or ulimit -n",
+            config.general.max_client_conn,
+            limit.maximum.unwrap_or(0),
+        );
+    }
+}

@@ -1,0 +1,84 @@
+//! What becomes of a server whose client is gone: whatever runs is cancelled, a transaction rolled back, the session
+//! reset, and the server given back, if all that is certain and done in time; else it is closed.
+
+use super::context::PoolContext;
+use super::fit::{self, FitError};
+use crate::pool::{CancelOutcome, ClientId, CloseReason, Lease};
+use crate::server::cancel::cancel;
+use crate::server::exchange::{Action, Reply, Status};
+use crate::server::Server;
+use crate::wire::encode::message;
+use crate::wire::frontend::{self, SYNC};
+use crate::wire::tag::frontend as f;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+
+/// How long a cleanup may take.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Cleans up after `client` and gives the server back, or closes it. Runs in a task of its own.
+pub async fn clean_up(mut lease: Lease<Server>, context: Arc<PoolContext>, client: ClientId) {
+    if !lease.talk.is_whole() && lease.talk.sending > 0 || lease.talk.exchange.doubt().is_some() || lease.talk.heard.fatal {
+        lease.close(CloseReason::ClientGone);
+        return;
+    }
+    match timeout(LIMIT, quiet(&mut lease, &context, client)).await {
+        Ok(Ok(())) if lease.talk.is_free() && lease.talk.exchange.doubt().is_none() => lease.release(Instant::now()),
+        _ => lease.close(CloseReason::ClientGone),
+    }
+}
+
+/// Resets a dirty server nobody will come back to.
+pub async fn reset(mut lease: Lease<Server>, context: Arc<PoolContext>) {
+    match timeout(LIMIT, scrub(&mut lease, &context)).await {
+        Ok(Ok(())) => lease.release(Instant::now()),
+        _ => lease.close(CloseReason::ResetFailed),
+    }
+}
+
+async fn quiet(lease: &mut Lease<Server>, context: &PoolContext, client: ClientId) -> Result<(), FitError> {
+    let pending = std::mem::take(&mut lease.outbound);
+    lease.stream.write_all(&pending).await?;
+    let exchange = &lease.talk.exchange;
+    if !exchange.is_drained() && !exchange.is_copy_in() {
+        settle(context, client).await?;
+    }
+    let mut ending = Vec::new();
+    let exchange = &mut lease.talk.exchange;
+    if exchange.is_copy_in() {
+        message(&mut ending, f::COPY_FAIL, |v| v.extend_from_slice(b"client disconnected\0"));
+        exchange.expect(Reply::CopyEnd, Action::Swallow);
+    }
+    if exchange.needs_sync() {
+        ending.extend_from_slice(SYNC);
+        exchange.expect(Reply::Sync, Action::Swallow);
+    }
+    lease.stream.write_all(&ending).await?;
+    fit::drain(lease).await?;
+    if lease.talk.exchange.status() != Status::Idle {
+        let mut rollback = Vec::new();
+        frontend::query(&mut rollback, b"ROLLBACK");
+        lease.talk.exchange.expect(Reply::Query, Action::Swallow);
+        lease.stream.write_all(&rollback).await?;
+        fit::drain(lease).await?;
+    }
+    scrub(lease, context).await
+}
+
+async fn scrub(lease: &mut Lease<Server>, context: &PoolContext) -> Result<(), FitError> {
+    lease.talk.heard = Default::default();
+    let reset = context.reset_query.as_deref().filter(|_| lease.talk.dirty || context.reset_always);
+    let parameters = Arc::clone(&lease.talk.parameters);
+    let wanted = if reset.is_some() { &context.defaults } else { &parameters };
+    fit::fit(lease, reset, wanted, &context.defaults).await
+}
+
+/// Cancels what the server runs for the client, and waits until the cancel can't reach anything later.
+async fn settle(context: &PoolContext, client: ClientId) -> io::Result<()> {
+    match context.pool.cancel(client) {
+        CancelOutcome::Running(guard) => cancel(guard.key()).await,
+        CancelOutcome::Waiting | CancelOutcome::Nothing => Ok(()),
+    }
+}

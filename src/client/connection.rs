@@ -1,0 +1,191 @@
+//! One accepted connection from its first byte to its last.
+
+use super::context::{PoolContext, Shared};
+use super::login::{self, LoginEnd};
+use super::report::Trouble;
+use super::session::{End, Session, State};
+use super::startup::{self, StartupEnd, Wants, Wish};
+use crate::cancel::{self, Outcome};
+use crate::lifecycle::Phase;
+use crate::metrics::{LoginFailure, Refusal};
+use crate::net::stream::Stream;
+use crate::prepared::client_statements::ClientStatements;
+use crate::roster::{ClientAddress, Kick, SecretSize};
+use crate::wire::backend::{self, Severity};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tokio::time::{sleep_until, timeout};
+
+/// How long a refusal may take to be sent.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Serves a connection; returns when it is closed. Its socket must be registered with this worker's reactor.
+pub async fn serve(stream: Stream, address: ClientAddress, shared: Arc<Shared>, worker: u16) {
+    shared.metrics.client_accepted();
+    let opened = Box::pin(open(stream, address, &shared, worker)).await;
+    if let Some((session, context)) = opened {
+        context.clients.fetch_add(1, Ordering::Relaxed);
+        let id = session.id();
+        let end = session.run().await;
+        context.clients.fetch_sub(1, Ordering::Relaxed);
+        log_end(&shared, &context, address, id, &end);
+    }
+}
+
+/// Everything before the session; kept apart because its future is large and gone when the session begins.
+async fn open(mut stream: Stream, address: ClientAddress, shared: &Arc<Shared>, worker: u16) -> Option<(Session, Arc<PoolContext>)> {
+    let limit = shared.config.load().general.client_login_timeout;
+    let deadline = limit.map(|limit| tokio::time::Instant::now() + limit);
+    let opening = negotiate(&mut stream, address, shared, worker);
+    let outcome = match deadline {
+        None => opening.await,
+        Some(deadline) => tokio::select! {
+            biased;
+            outcome = opening => outcome,
+            () = sleep_until(deadline) => Err(Refused::tell(Trouble::LoginTimeout, LoginFailure::Timeout)),
+        },
+    };
+    match outcome {
+        Ok(None) => None,
+        Ok(Some(Opened { state, context, member })) => {
+            Some((Session::new(stream, state, Arc::clone(&context), member, worker), context))
+        }
+        Err(refused) => {
+            refuse(&mut stream, address, shared, &refused).await;
+            None
+        }
+    }
+}
+
+struct Opened {
+    state: State,
+    context: Arc<PoolContext>,
+    member: crate::roster::Membership,
+}
+
+/// A connection that doesn't become a session.
+struct Refused {
+    trouble: Option<Trouble>,
+    failure: LoginFailure,
+    wish: Option<(String, String)>,
+}
+
+impl Refused {
+    fn tell(trouble: Trouble, failure: LoginFailure) -> Self {
+        Self { trouble: Some(trouble), failure, wish: None }
+    }
+
+    fn lost() -> Self {
+        Self { trouble: None, failure: LoginFailure::ClientLost, wish: None }
+    }
+}
+
+async fn negotiate(stream: &mut Stream, address: ClientAddress, shared: &Arc<Shared>, worker: u16) -> Result<Option<Opened>, Refused> {
+    let wish = match startup::receive(stream).await {
+        Ok(Wants::Session(wish)) => wish,
+        Ok(Wants::Nothing) => return Ok(None),
+        Ok(Wants::Cancel(pid, secret)) => {
+            cancel_for(shared, pid, &secret).await;
+            return Ok(None);
+        }
+        Err(StartupEnd::Tell(trouble)) => return Err(Refused::tell(trouble, LoginFailure::Protocol)),
+        Err(StartupEnd::Lost(_)) => return Err(Refused::lost()),
+        Err(StartupEnd::DirectTls) => return Err(Refused { trouble: None, failure: LoginFailure::Protocol, wish: None }),
+    };
+    let names = (wish.database.clone(), wish.user.clone());
+    log_in(stream, address, shared, &wish, worker).await.map(Some).map_err(|refused| Refused { wish: Some(names), ..refused })
+}
+
+async fn log_in(stream: &mut Stream, address: ClientAddress, shared: &Arc<Shared>, wish: &Wish, worker: u16) -> Result<Opened, Refused> {
+    let begun = Instant::now();
+    if let Some(options) = &wish.negotiate {
+        let mut out = Vec::new();
+        backend::negotiate_protocol_version(&mut out, startup_minor(), options.iter().map(String::as_str));
+        stream.write_all(&out).await.map_err(|_| Refused::lost())?;
+    }
+    let proof = login::authenticate(stream, shared, wish).await.map_err(|end| match end {
+        LoginEnd::Tell(trouble @ Trouble::Login(_)) => Refused::tell(trouble, LoginFailure::Credentials),
+        LoginEnd::Tell(trouble) => Refused::tell(trouble, LoginFailure::Protocol),
+        LoginEnd::Lost(_) => Refused::lost(),
+    })?;
+    let (config, phase) = (shared.config.load_full(), shared.lifecycle.phase());
+    if phase != Phase::Running {
+        return Err(Refused::tell(Trouble::Kicked(Kick::Shutdown), LoginFailure::Unavailable));
+    }
+    let Some(admission) = shared.roster.admit(config.general.max_client_conn as usize) else {
+        shared.metrics.client_refused(Refusal::MaxClientConn);
+        return Err(Refused::tell(Trouble::TooManyClients, LoginFailure::Limit));
+    };
+    let Some(database) = config.database(&wish.database) else {
+        return Err(Refused::tell(Trouble::NoDatabase(wish.database.clone()), LoginFailure::NoDatabase));
+    };
+    if wish.replication {
+        return Err(Refused::tell(Trouble::Replication, LoginFailure::Rejected));
+    }
+    let context = shared.context(&database, &wish.user);
+    context.opener.learn(proof);
+    let (id, wanted) = (shared.roster.next_id(), login::wanted(shared, wish));
+    let reported = login::reported(&context, id, usize::from(worker), &wanted).await.map_err(|trouble| {
+        let failure = if matches!(trouble, Trouble::Refused(_)) { LoginFailure::Parameter } else { LoginFailure::NoServer };
+        Refused::tell(trouble, failure)
+    })?;
+    let size = if wish.minor >= 2 { SecretSize::Long } else { SecretSize::Short };
+    let names = (Arc::clone(&context.pool.key().database), Arc::clone(&context.pool.key().user));
+    let member = shared.roster.enter(admission, address, names, id, size);
+    let key = &member.entry().key;
+    let welcome = login::welcome(&reported, key.pid, key.secret());
+    stream.write_all(&welcome).await.map_err(|_| Refused::lost())?;
+    context.metrics.login_ok(super::session::nanos(begun.elapsed()));
+    if config.general.log_connections.is_on() {
+        let (database, user) = (&*wish.database, &*wish.user);
+        tracing::info!(client = id, %address, database, user, "login");
+    }
+    let state = State { id, statements: ClientStatements::default(), wanted };
+    Ok(Opened { state, context, member })
+}
+
+fn startup_minor() -> u16 {
+    crate::wire::startup::MINOR
+}
+
+/// Passes a CancelRequest on, and holds the connection until it is settled, as PostgreSQL does.
+async fn cancel_for(shared: &Arc<Shared>, pid: u32, secret: &[u8]) {
+    shared.metrics.cancel_request();
+    let limit = shared.config.load().general.cancel_wait_timeout;
+    let outcome = cancel::cancel(&shared.roster, &shared.pools, (pid, secret), limit).await;
+    if let Some((entry, outcome)) = outcome {
+        shared.metrics.pool(&entry.database, &entry.user).cancel(match outcome {
+            Outcome::Sent | Outcome::Failed => crate::metrics::CancelOutcome::Sent,
+            Outcome::Waiting => crate::metrics::CancelOutcome::Waiting,
+            Outcome::Nothing => crate::metrics::CancelOutcome::Ignored,
+        });
+    }
+}
+
+async fn refuse(stream: &mut Stream, address: ClientAddress, shared: &Shared, refused: &Refused) {
+    let (database, user) = refused.wish.as_ref().map_or(("(nodb)", "(nouser)"), |(d, u)| (&**d, &**u));
+    shared.metrics.login_failed(refused.failure);
+    let Some(trouble) = &refused.trouble else {
+        tracing::debug!(%address, database, user, "login ended: {}", refused.failure.label());
+        return;
+    };
+    let mut out = Vec::new();
+    trouble.encode(&mut out, Severity::Fatal);
+    tracing::warn!(%address, database, user, "login refused: {}", trouble.log_line());
+    let _ = timeout(FAREWELL, stream.write_all(&out)).await;
+    let _ = timeout(FAREWELL, stream.shutdown()).await;
+}
+
+fn log_end(shared: &Shared, context: &PoolContext, address: ClientAddress, client: u64, end: &End) {
+    if !shared.config.load().general.log_disconnections.is_on() {
+        return;
+    }
+    let (database, user) = (&*context.pool.key().database, &*context.pool.key().user);
+    match end {
+        End::Closed => tracing::info!(client, %address, database, user, "disconnect: client closed"),
+        End::Lost(error) => tracing::info!(client, %address, database, user, "disconnect: client lost: {error}"),
+        End::ServerFatal => tracing::warn!(client, %address, database, user, "disconnect: server ended the session"),
+        End::Told(trouble) => tracing::warn!(client, %address, database, user, "disconnect: {}", trouble.log_line()),
+    }
+}

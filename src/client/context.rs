@@ -1,0 +1,241 @@
+//! What sessions share: per process, and per pool.
+
+use super::intercept::Names;
+use super::opener::{Opener, OpenerHandle};
+use crate::auth;
+use crate::auth::secret::Secret;
+use crate::config::{Config, Database, PoolMode};
+use crate::credentials::store::Store;
+use crate::lifecycle::Lifecycle;
+use crate::metrics::{Gauges, Metrics, PoolGauges, PoolMetrics};
+use crate::net::options::TcpOptions;
+use crate::params::set::{Set, Sets};
+use crate::params::statement::Scanner;
+use crate::pool::{CapKind, Parts, Pool, PoolKey, PoolSet, PoolSettings};
+use crate::prepared::registry::Registry;
+use crate::roster::Roster;
+use crate::server::Server;
+use crate::server::connect::ServerIds;
+use crate::server::login::ServerSecret;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+
+/// One for the process.
+pub struct Shared {
+    /// All statements.
+    pub registry: Registry,
+    /// Finds statements that leave session state.
+    pub scanner: Scanner,
+    /// All parameter sets.
+    pub sets: Sets,
+    /// Who is connected.
+    pub roster: Arc<Roster>,
+    /// All pools.
+    pub pools: PoolSet<Server>,
+    /// What is known beside each pool, by the same keys.
+    pub contexts: Mutex<HashMap<PoolKey, Arc<PoolContext>>>,
+    /// The numbers.
+    pub metrics: Arc<Metrics>,
+    /// What all logins share.
+    pub login: auth::login::Settings,
+    /// Settings in force.
+    pub config: ArcSwap<Config>,
+    /// Users' secrets in force.
+    pub store: ArcSwap<Store>,
+    /// Whether pgweir is running or about to stop.
+    pub lifecycle: Lifecycle,
+    /// Counts servers.
+    pub server_ids: ServerIds,
+    /// The workers' runtimes.
+    pub workers: Box<[Handle]>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// The pool of a database and a user, and what goes with it; made on first use.
+    pub fn context(self: &Arc<Self>, database: &Arc<Database>, user: &str) -> Arc<PoolContext> {
+        let pool_user = database.user.as_deref().unwrap_or(user);
+        let key = PoolKey::new(&database.name, pool_user);
+        let mut contexts = self.contexts.lock();
+        if let Some(context) = contexts.get(&key) {
+            return Arc::clone(context);
+        }
+        let context = self.make_context(database, &key);
+        contexts.insert(key, Arc::clone(&context));
+        context
+    }
+
+    fn make_context(self: &Arc<Self>, database: &Arc<Database>, key: &PoolKey) -> Arc<PoolContext> {
+        let config = self.config.load_full();
+        let general = &config.general;
+        let settings = config.pool_settings(database, &key.user);
+        let statements = general.max_prepared_statements;
+        let metrics = self.metrics.pool(&key.database, &key.user);
+        let (defaults, welcome) = (self.sets.empty(), Arc::<ArcSwapOption<_>>::default());
+        let opener = Arc::new(Opener {
+            database: Arc::clone(database),
+            user: Arc::clone(&key.user),
+            secret: Mutex::new(self.server_secret(database, &key.user)),
+            tcp: tcp_options(&config),
+            limit: general.server_connect_timeout,
+            max_prepared_statements: statements.map_or(NonZeroUsize::MIN, |n| NonZeroUsize::MIN.saturating_add(n.get() as usize - 1)),
+            defaults: Arc::clone(&defaults),
+            welcome: Arc::clone(&welcome),
+            metrics: Arc::clone(&metrics),
+            shared: Arc::downgrade(self),
+            workers: self.workers.clone(),
+        });
+        let caps = vec![
+            self.pools.cap(CapKind::Database, &key.database, settings.max_db_connections.max()),
+            self.pools.cap(CapKind::User, &key.user, settings.max_user_connections.max()),
+        ];
+        let parts = Parts {
+            key: key.clone(),
+            settings: pool_settings(&config, database, &key.user),
+            workers: self.workers.len(),
+            caps,
+            connector: Arc::new(OpenerHandle(Arc::clone(&opener))),
+            observer: Arc::clone(&opener) as Arc<dyn crate::pool::Observer>,
+        };
+        let pool = self.pools.obtain(key, || Pool::new(parts, Instant::now()));
+        let kept = settings.pool_mode != PoolMode::Session && statements.is_some();
+        let context = Arc::new(PoolContext {
+            shared: Arc::clone(self),
+            pool,
+            opener,
+            mode: settings.pool_mode,
+            names: if kept { Names::Kept } else { Names::Passed },
+            reset_query: general.server_reset_query.clone(),
+            reset_always: general.server_reset_query_always.is_on(),
+            metrics: Arc::clone(&metrics),
+            defaults,
+            welcome,
+            canonical: Mutex::default(),
+            clients: AtomicUsize::new(0),
+        });
+        let weak: Weak<PoolContext> = Arc::downgrade(&context);
+        metrics.observe(weak);
+        context
+    }
+
+    /// What is configured to prove a user to PostgreSQL.
+    fn server_secret(&self, database: &Database, user: &str) -> ServerSecret {
+        if let Some(password) = &database.password {
+            return Secret::parse(password.expose()).map_or(ServerSecret::None, |s| ServerSecret::Stored(Arc::new(s)));
+        }
+        match self.store.load().secret(user) {
+            Some(stored) => match stored.secret() {
+                Secret::Scram(_) => ServerSecret::None,
+                secret => ServerSecret::Stored(Arc::new(secret.clone())),
+            },
+            None => ServerSecret::None,
+        }
+    }
+}
+
+/// Socket options of the configuration.
+pub fn tcp_options(config: &Config) -> TcpOptions {
+    let general = &config.general;
+    TcpOptions {
+        keepalive: general.tcp_keepalive.is_on(),
+        keepidle: general.tcp_keepidle,
+        keepintvl: general.tcp_keepintvl,
+        keepcnt: general.tcp_keepcnt.map(std::num::NonZeroU32::get),
+        user_timeout: general.tcp_user_timeout,
+    }
+}
+
+/// A pool's settings in the pool's own terms.
+pub fn pool_settings(config: &Config, database: &Database, user: &str) -> PoolSettings {
+    let (general, settings) = (&config.general, config.pool_settings(database, user));
+    PoolSettings {
+        size: settings.pool_size.max(),
+        min_size: settings.min_pool_size,
+        reserve_size: settings.reserve_pool_size,
+        reserve_timeout: settings.reserve_pool_timeout.unwrap_or(Duration::ZERO),
+        lifetime: Some(settings.server_lifetime),
+        idle_timeout: general.server_idle_timeout,
+        query_wait_timeout: general.query_wait_timeout,
+        login_retry: general.server_login_retry,
+        round_robin: general.server_round_robin.is_on(),
+        ..PoolSettings::default()
+    }
+}
+
+/// ParameterStatus values by name.
+pub type Reported = Arc<[(String, String)]>;
+
+/// One for each pool.
+pub struct PoolContext {
+    /// The process.
+    pub shared: Arc<Shared>,
+    /// The pool.
+    pub pool: Arc<Pool<Server>>,
+    /// Opens its servers.
+    pub opener: Arc<Opener>,
+    /// When servers go back.
+    pub mode: PoolMode,
+    /// Whether statement names are kept by pgweir.
+    pub names: Names,
+    /// What makes a used server clean; `None`: nothing is done.
+    pub reset_query: Option<String>,
+    /// Whether to reset even what looks clean.
+    pub reset_always: bool,
+    /// Its numbers.
+    pub metrics: Arc<PoolMetrics>,
+    /// The parameters of a session that changed nothing.
+    pub defaults: Arc<Set>,
+    /// Parameters of the last server that logged in.
+    pub welcome: Arc<ArcSwapOption<Vec<(String, String)>>>,
+    /// What servers reported after parameter sets were applied to them.
+    pub canonical: Mutex<HashMap<usize, (Arc<Set>, Reported)>>,
+    /// Clients logged in.
+    pub clients: AtomicUsize,
+}
+
+impl PoolContext {
+    /// The value a parameter has on a server nobody changed.
+    pub fn default_of(&self, name: &str) -> Option<String> {
+        let welcome = self.welcome.load();
+        let found = welcome.iter().flat_map(|w| w.iter()).find(|(n, _)| n.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.clone())
+    }
+}
+
+impl std::fmt::Debug for PoolContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PoolContext").field("pool", self.pool.key()).finish_non_exhaustive()
+    }
+}
+
+impl Gauges for PoolContext {
+    fn gauges(&self) -> PoolGauges {
+        let numbers = self.pool.numbers();
+        let settings = self.pool.settings();
+        let clients = self.clients.load(Ordering::Relaxed);
+        PoolGauges {
+            clients_active: numbers.active,
+            clients_waiting: numbers.waiting,
+            clients_idle: clients.saturating_sub(numbers.active + numbers.waiting),
+            servers_active: numbers.active,
+            servers_idle: numbers.idle,
+            servers_used: numbers.dirty_idle,
+            servers_login: numbers.opening,
+            servers_being_canceled: numbers.canceling,
+            max_wait: numbers.oldest_wait_since.map(|since| since.elapsed()).unwrap_or_default(),
+            size_limit: settings.size.map(|n| n.get() as usize),
+            reserve_limit: settings.reserve_size as usize,
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Making a leased server fit for somebody, and waiting until it is: at login, and when cleaning up. Cold paths only; a
+//! session does the same by polling.
+
+use crate::params::set::Set;
+use crate::prepared::client_statements::ClientStatements;
+use crate::server::Server;
+use crate::server::connect::refusal;
+use crate::server::error::Refusal;
+use crate::server::prelude::Prelude;
+use crate::wire::outgoing::Outgoing;
+use std::io;
+use std::sync::Arc;
+
+/// Why a server could not be made fit.
+#[derive(Debug)]
+pub enum FitError {
+    /// It refused.
+    Refused(Refusal),
+    /// It was lost.
+    Lost(io::Error),
+}
+
+impl From<io::Error> for FitError {
+    fn from(error: io::Error) -> Self {
+        Self::Lost(error)
+    }
+}
+
+/// Resets the server if asked to, and gives it these parameters. Not cancel safe: dropped half way, the lease must be
+/// closed. The caller bounds the time.
+pub async fn fit(server: &mut Server, reset: Option<&str>, wanted: &Arc<Set>, defaults: &Arc<Set>) -> Result<(), FitError> {
+    let mut bytes = Vec::new();
+    if server.talk.prelude(&mut bytes, reset, wanted, defaults) == Prelude::None {
+        return Ok(());
+    }
+    server.stream.write_all(&bytes).await?;
+    drain(server).await?;
+    match server.talk.heard.prelude_error.take() {
+        Some(body) => Err(FitError::Refused(refusal(&body))),
+        None => Ok(()),
+    }
+}
+
+/// Reads until the server owes nothing; what it says is for nobody. Not cancel safe.
+pub async fn drain(server: &mut Server) -> io::Result<()> {
+    let (mut nobody, mut scratch) = (ClientStatements::default(), Vec::new());
+    while !server.talk.exchange.is_drained() || !server.talk.is_whole() {
+        let mut input = std::mem::take(&mut server.inbound);
+        if server.stream.read_some(&mut input, 16 * 1024).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut out = Outgoing::new(&input, &mut scratch);
+        let used = server.talk.receive(&input, &mut nobody, &mut out).map_err(|e| io::Error::other(e.to_string()))?;
+        input.drain(..used);
+        server.inbound = input;
+        if server.talk.heard.fatal {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,423 @@
+//! A client with a server: bytes both ways until the server is free again. No message is copied that can be passed on as
+//! it is, none is held that can be streamed; a slow reader stops only its own server.
+
+use super::intercept::{self, Pause, Rules};
+use super::report::Trouble;
+use super::session::{End, Link, Session, Turn, nanos};
+use crate::config::PoolMode;
+use crate::net::buffers::{self, Buffers};
+use crate::params::tracked;
+use crate::pool::{CloseReason, Lease};
+use crate::roster::Phase;
+use crate::server::Server;
+use crate::server::connect::refusal;
+use crate::server::exchange::Status;
+use crate::server::prelude::Prelude;
+use crate::wire::outgoing::Outgoing;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+/// Servers in a row that could not be made fit before the client is told.
+const UNFIT_LIMIT: u8 = 3;
+
+/// A lease and how far it is.
+#[derive(Debug)]
+pub(super) struct Active {
+    lease: Lease<Server>,
+    began: Instant,
+    /// When the query that runs was begun; the transaction's begin for its first.
+    query_began: Instant,
+    step: Step,
+}
+
+/// What the client's bytes wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Nothing.
+    Relay,
+    /// The prelude has to succeed first.
+    Prelude,
+    /// Replies have to come first that the next message depends on.
+    Stall,
+    /// The client has said goodbye: the server finishes what it was asked.
+    Leave,
+    /// Between two queries of a transaction: the next begins with the client's next bytes.
+    Between,
+}
+
+impl Active {
+    /// Whether nothing of a transaction is under way, though the server is held (session mode).
+    pub(super) fn is_between_transactions(&self) -> bool {
+        self.lease.talk.is_free()
+    }
+
+    /// The lease, and whether the server got only whole messages.
+    pub(super) fn into_lease(self) -> (Lease<Server>, bool) {
+        let whole = self.lease.talk.sending == 0;
+        (self.lease, whole)
+    }
+}
+
+impl Session {
+    /// Starts on a server: makes it fit if needed, and sends it what the client has sent so far.
+    pub(super) fn begin(&mut self, cx: &mut Context<'_>, mut lease: Lease<Server>, now: Instant, input: &[u8], scratch: &mut Vec<u8>) -> Turn {
+        let context = &self.context;
+        let server = &mut *lease;
+        let stranger = std::mem::replace(&mut server.owner, self.state.id) != self.state.id;
+        let must_reset = context.reset_always || (stranger && server.talk.dirty);
+        let mut prelude = Prelude::None;
+        let mut front = Vec::new();
+        if must_reset || !Arc::ptr_eq(&server.talk.parameters, &self.state.wanted) {
+            let reset = context.reset_query.as_deref().filter(|_| must_reset);
+            prelude = server.talk.prelude(&mut front, reset, &self.state.wanted, &context.defaults);
+            if reset.is_some() {
+                self.cells().reset();
+            }
+            if prelude != Prelude::None {
+                self.cells().replay();
+            }
+        }
+        self.hint = Some(lease.slot());
+        self.set_phase(Phase::Active);
+        let step = if prelude == Prelude::Awaited { Step::Prelude } else { Step::Relay };
+        self.link = Link::Active(Active { lease, began: now, query_began: now, step });
+        if prelude == Prelude::Awaited {
+            self.inbound = input.to_vec();
+            return self.write_server(cx, &front);
+        }
+        let (used, turn) = self.feed(cx, input, &front, scratch);
+        self.inbound = input[used.min(input.len())..].to_vec();
+        turn
+    }
+
+    fn write_server(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Turn {
+        let Link::Active(active) = &mut self.link else { return Turn::Again };
+        let server = &mut *active.lease;
+        match server.stream.write_or_keep(cx, bytes, &mut server.outbound) {
+            Ok(()) => Turn::Again,
+            Err(_) => self.server_lost(),
+        }
+    }
+
+    /// Gives bytes of the client to the server, behind `front`. Returns how many were used.
+    fn feed(&mut self, cx: &mut Context<'_>, input: &[u8], front: &[u8], scratch: &mut Vec<u8>) -> (usize, Turn) {
+        let Link::Active(active) = &mut self.link else { return (0, Turn::Again) };
+        let context = &self.context;
+        let rules = Rules {
+            registry: &context.shared.registry,
+            scanner: &context.shared.scanner,
+            names: context.names,
+            client: self.state.id,
+            parse_context: self.state.wanted.parse_context(),
+        };
+        let server = &mut *active.lease;
+        let mut out = Outgoing::new(input, scratch);
+        if !front.is_empty() {
+            out.inject(|v| v.extend_from_slice(front));
+        }
+        let fed = match intercept::feed(rules, &mut self.state.statements, &mut server.talk, input, &mut out) {
+            Ok(fed) => fed,
+            Err(e) => return (input.len(), e.into()),
+        };
+        let bytes = out.bytes();
+        let sent = server.stream.write_or_keep(cx, bytes, &mut server.outbound);
+        let cells = context.metrics.worker(usize::from(self.worker));
+        cells.server_bytes(0, bytes.len() as u64);
+        active.step = match fed.pause {
+            Pause::More => Step::Relay,
+            Pause::Stall => Step::Stall,
+            Pause::Terminate => Step::Leave,
+        };
+        if sent.is_err() {
+            return (fed.used, self.server_lost());
+        }
+        let turn = if fed.flush { self.answer_locally(cx) } else { Turn::Again };
+        (fed.used, turn)
+    }
+
+    #[cold]
+    fn answer_locally(&mut self, cx: &mut Context<'_>) -> Turn {
+        let Link::Active(active) = &mut self.link else { return Turn::Again };
+        let mut own = Vec::new();
+        let mut out = Outgoing::new(&[], &mut own);
+        active.lease.talk.answer_locally(&mut out);
+        match self.stream.write_or_keep(cx, out.bytes(), &mut self.outbound) {
+            Ok(()) => Turn::Again,
+            Err(e) => e.into(),
+        }
+    }
+
+    pub(super) fn poll_active(&mut self, cx: &mut Context<'_>) -> Turn {
+        buffers::with(|Buffers { read, scratch }| {
+            loop {
+                match self.flush(cx) {
+                    Turn::Again => {}
+                    other => return other,
+                }
+                let back = self.read_server(cx, read, scratch);
+                if !matches!(back, Turn::Wait) && !(matches!(back, Turn::Again) && matches!(self.link, Link::Active(_))) {
+                    return back;
+                }
+                let forth = self.read_client(cx, read, scratch);
+                match (back, forth) {
+                    (Turn::Wait, Turn::Wait) => return Turn::Wait,
+                    (_, end @ Turn::End(_)) => return end,
+                    _ if !matches!(self.link, Link::Active(_)) => return Turn::Again,
+                    _ => {}
+                }
+            }
+        })
+    }
+
+    fn flush(&mut self, cx: &mut Context<'_>) -> Turn {
+        let Link::Active(active) = &mut self.link else { return Turn::Again };
+        let server = &mut *active.lease;
+        if !server.outbound.is_empty()
+            && let Poll::Ready(Err(_)) = server.stream.poll_drain(cx, &mut server.outbound)
+        {
+            return self.server_lost();
+        }
+        if !self.outbound.is_empty()
+            && let Poll::Ready(Err(e)) = self.stream.poll_drain(cx, &mut self.outbound)
+        {
+            return e.into();
+        }
+        Turn::Again
+    }
+
+    fn read_server(&mut self, cx: &mut Context<'_>, read: &mut [u8], scratch: &mut Vec<u8>) -> Turn {
+        let Link::Active(active) = &mut self.link else { return Turn::Again };
+        if !self.outbound.is_empty() {
+            return Turn::Wait;
+        }
+        let server = &mut *active.lease;
+        let n = match server.stream.poll_read(cx, read) {
+            Poll::Pending => return Turn::Wait,
+            Poll::Ready(Ok(n)) if n > 0 => n,
+            Poll::Ready(_) => return self.server_lost(),
+        };
+        self.context.metrics.worker(usize::from(self.worker)).server_bytes(n as u64, 0);
+        if server.inbound.is_empty() {
+            let (used, turn) = self.receive(cx, &read[..n], scratch);
+            if used < n
+                && let Link::Active(active) = &mut self.link
+            {
+                active.lease.inbound = read[used..n].to_vec();
+            }
+            return turn;
+        }
+        server.inbound.extend_from_slice(&read[..n]);
+        let mut input = std::mem::take(&mut server.inbound);
+        let (used, turn) = self.receive(cx, &input, scratch);
+        if used < input.len()
+            && let Link::Active(active) = &mut self.link
+        {
+            input.drain(..used);
+            active.lease.inbound = input;
+        }
+        turn
+    }
+
+    /// Gives bytes of the server to the client. Returns how many were used.
+    fn receive(&mut self, cx: &mut Context<'_>, input: &[u8], scratch: &mut Vec<u8>) -> (usize, Turn) {
+        let Link::Active(active) = &mut self.link else { return (input.len(), Turn::Again) };
+        let talk = &mut active.lease.talk;
+        let mut out = Outgoing::new(input, scratch);
+        let received = talk.receive(input, &mut self.state.statements, &mut out);
+        let bytes = out.bytes();
+        if !bytes.is_empty() {
+            self.context.metrics.worker(usize::from(self.worker)).client_bytes(0, bytes.len() as u64);
+            if let Err(e) = self.stream.write_or_keep(cx, bytes, &mut self.outbound) {
+                return (input.len(), e.into());
+            }
+        }
+        let Ok(used) = received else {
+            talk.exchange.set_doubt("the server broke the protocol");
+            return (input.len(), self.server_lost());
+        };
+        if !talk.heard.is_silent() {
+            self.listen();
+        }
+        (used, self.after_replies(cx, scratch, used == input.len()))
+    }
+
+    /// What replies make possible: the client's waiting bytes, the end of the lease.
+    #[inline]
+    fn after_replies(&mut self, cx: &mut Context<'_>, scratch: &mut Vec<u8>, whole: bool) -> Turn {
+        let Link::Active(active) = &mut self.link else { return Turn::Again };
+        let talk = &active.lease.talk;
+        if !talk.exchange.is_drained() {
+            if active.step == Step::Stall {
+                return self.feed_waiting(cx, scratch);
+            }
+            return Turn::Again;
+        }
+        match active.step {
+            Step::Prelude => return self.prelude_done(cx, scratch),
+            Step::Stall => return self.feed_waiting(cx, scratch),
+            _ => {}
+        }
+        if talk.heard.fatal {
+            return Turn::End(End::ServerFatal);
+        }
+        if !talk.exchange.needs_sync() {
+            self.query_done();
+        }
+        let Link::Active(active) = &self.link else { return Turn::Again };
+        if whole && active.lease.talk.is_free() {
+            return self.finish();
+        }
+        if self.context.mode == PoolMode::Statement && active.lease.talk.exchange.status() != Status::Idle {
+            return Turn::End(End::Told(Trouble::TransactionInStatementMode));
+        }
+        Turn::Again
+    }
+
+    fn feed_waiting(&mut self, cx: &mut Context<'_>, scratch: &mut Vec<u8>) -> Turn {
+        let mut input = std::mem::take(&mut self.inbound);
+        let (used, turn) = self.feed(cx, &input, &[], scratch);
+        input.drain(..used.min(input.len()));
+        self.inbound = input;
+        turn
+    }
+
+    /// The prelude is answered: go on, or try another server.
+    fn prelude_done(&mut self, cx: &mut Context<'_>, scratch: &mut Vec<u8>) -> Turn {
+        let Link::Active(active) = &mut self.link else { return Turn::Again };
+        let Some(error) = active.lease.talk.heard.prelude_error.take() else {
+            self.unfit = 0;
+            active.step = Step::Relay;
+            return self.feed_waiting(cx, scratch);
+        };
+        self.unfit += 1;
+        let Link::Active(active) = std::mem::replace(&mut self.link, Link::Idle) else { return Turn::Again };
+        active.lease.close(CloseReason::ResetFailed);
+        if self.unfit >= UNFIT_LIMIT {
+            return Turn::End(End::Told(Trouble::Refused(refusal(&error))));
+        }
+        let input = std::mem::take(&mut self.inbound);
+        self.sort(cx, &input, scratch)
+    }
+
+    /// A query has been answered whole.
+    #[inline]
+    fn query_done(&mut self) {
+        let Link::Active(active) = &mut self.link else { return };
+        if active.step == Step::Between {
+            return;
+        }
+        let status = active.lease.talk.exchange.status();
+        if status != Status::Idle || self.context.mode == PoolMode::Session {
+            let now = Instant::now();
+            let took = nanos(now.saturating_duration_since(active.query_began));
+            active.step = if active.step == Step::Relay { Step::Between } else { active.step };
+            self.cells().query(took);
+            self.set_phase(if status == Status::Idle { Phase::Idle } else { Phase::IdleInTransaction });
+        }
+    }
+
+    /// The transaction is over and everything about the server is known: it goes back.
+    #[inline]
+    fn finish(&mut self) -> Turn {
+        let Link::Active(active) = &self.link else { return Turn::Again };
+        let leaving = active.step == Step::Leave;
+        if self.context.mode == PoolMode::Session && !leaving && active.lease.talk.exchange.doubt().is_none() {
+            return Turn::Again;
+        }
+        if leaving {
+            return Turn::End(End::Closed);
+        }
+        let Link::Active(active) = std::mem::replace(&mut self.link, Link::Idle) else { return Turn::Again };
+        let now = Instant::now();
+        let cells = self.cells();
+        cells.transaction(nanos(now.saturating_duration_since(active.began)));
+        cells.query(nanos(now.saturating_duration_since(active.query_began)));
+        self.set_phase(Phase::Idle);
+        if active.lease.talk.exchange.doubt().is_some() {
+            active.lease.close(CloseReason::Doubt);
+        } else {
+            active.lease.release(now);
+        }
+        Turn::Again
+    }
+
+    fn read_client(&mut self, cx: &mut Context<'_>, read: &mut [u8], scratch: &mut Vec<u8>) -> Turn {
+        let Link::Active(active) = &mut self.link else { return Turn::Again };
+        if !matches!(active.step, Step::Relay | Step::Between) || !active.lease.outbound.is_empty() {
+            return Turn::Wait;
+        }
+        let n = match self.stream.poll_read(cx, read) {
+            Poll::Pending => return Turn::Wait,
+            Poll::Ready(Err(e)) => return e.into(),
+            Poll::Ready(Ok(0)) if active.lease.talk.is_free() => return Turn::End(End::Closed),
+            Poll::Ready(Ok(0)) => return io::Error::from(io::ErrorKind::UnexpectedEof).into(),
+            Poll::Ready(Ok(n)) => n,
+        };
+        if active.step == Step::Between {
+            active.query_began = Instant::now();
+            active.step = Step::Relay;
+            self.set_phase(Phase::Active);
+        }
+        self.count_read(n);
+        let turn = if self.inbound.is_empty() {
+            let (used, turn) = self.feed(cx, &read[..n], &[], scratch);
+            if used < n {
+                self.inbound = read[used..n].to_vec();
+            }
+            turn
+        } else {
+            self.inbound.extend_from_slice(&read[..n]);
+            self.feed_waiting(cx, scratch)
+        };
+        if matches!(turn, Turn::End(_)) { turn } else { self.leave_if_done() }
+    }
+
+    /// The client has said goodbye and the server owes nothing.
+    fn leave_if_done(&mut self) -> Turn {
+        match &self.link {
+            Link::Active(active) if active.step == Step::Leave && active.lease.talk.exchange.is_drained() => Turn::End(End::Closed),
+            _ => Turn::Again,
+        }
+    }
+
+    /// The server is gone. While the client's bytes are still here, another will do.
+    #[cold]
+    fn server_lost(&mut self) -> Turn {
+        let Link::Active(active) = &mut self.link else { return Turn::Again };
+        if active.lease.talk.heard.fatal && active.lease.talk.heard.prelude_error.is_none() {
+            return Turn::End(End::ServerFatal);
+        }
+        if active.step != Step::Prelude {
+            return Turn::End(End::Told(Trouble::ServerLost));
+        }
+        let Link::Active(active) = std::mem::replace(&mut self.link, Link::Idle) else { return Turn::Again };
+        active.lease.close(CloseReason::Lost);
+        Turn::Again
+    }
+
+    /// Takes note of what the server told by the way.
+    #[cold]
+    fn listen(&mut self) {
+        let Link::Active(active) = &mut self.link else { return };
+        let heard = &mut active.lease.talk.heard;
+        let cells = self.context.metrics.worker(usize::from(self.worker));
+        for code in heard.errors.drain(..) {
+            cells.server_error([code[0], code[1]]);
+        }
+        for _ in 0..std::mem::take(&mut heard.evicted) {
+            cells.statement_evicted();
+        }
+        for (name, value, own) in std::mem::take(&mut heard.parameters) {
+            if own || !tracked::follows_client(&name) {
+                continue;
+            }
+            let sets = &self.context.shared.sets;
+            let value = if self.context.default_of(&name).as_deref() == Some(&value) { None } else { Some(&*value) };
+            let talk = &mut active.lease.talk;
+            talk.parameters = sets.with(&talk.parameters, &name, value);
+            self.state.wanted = sets.with(&self.state.wanted, &name, value);
+        }
+    }
+}

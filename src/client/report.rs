@@ -1,0 +1,132 @@
+//! The one place where a problem becomes words and an SQLSTATE for a client.
+//!
+//! Texts are PostgreSQL's where PostgreSQL has the case, else PgBouncer's, since people's tools match them.
+
+use crate::auth::login::LoginError;
+use crate::pool::WaitError;
+use crate::roster::Kick;
+use crate::server::error::Refusal;
+use crate::wire::backend::{Report, Severity};
+use crate::wire::error::WireError;
+use crate::wire::sqlstate::{self, SqlState};
+use crate::wire::startup::{OptionsError, StartupError};
+
+/// Everything that can be told to a client.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The startup packet is wrong.
+    Startup(StartupError),
+    /// The options parameter is wrong.
+    Options(OptionsError),
+    /// A message is wrong.
+    Protocol(WireError),
+    /// Something else than a password message while one was awaited.
+    ExpectedPassword,
+    /// The login failed.
+    Login(LoginError),
+    /// No such database.
+    NoDatabase(String),
+    /// max_client_conn
+    TooManyClients,
+    /// Replication isn't passed on.
+    Replication,
+    /// client_login_timeout
+    LoginTimeout,
+    /// No server was to be had, and what kept failing.
+    NoServer(WaitError, Option<String>),
+    /// The server refused the client's parameters.
+    Refused(Refusal),
+    /// The server was lost in a transaction.
+    ServerLost,
+    /// BEGIN in statement mode.
+    TransactionInStatementMode,
+    /// The session has to end.
+    Kicked(Kick),
+}
+
+impl Trouble {
+    /// Appends the ErrorResponse.
+    pub fn encode(&self, out: &mut Vec<u8>, severity: Severity) {
+        let (code, message, detail, hint) = self.words();
+        Report { severity, code: &code, message: &message, detail: detail.as_deref(), hint }.encode(out);
+    }
+
+    /// What the log says, which may be more than the client is told.
+    pub fn log_line(&self) -> String {
+        match self {
+            Self::Login(e) => e.to_string(),
+            _ => {
+                let (code, message, detail, _) = self.words();
+                let detail = detail.map(|d| format!(" ({d})")).unwrap_or_default();
+                format!("{message}{detail} [{code}]")
+            }
+        }
+    }
+
+    fn words(&self) -> (String, String, Option<String>, Option<&'static str>) {
+        let plain = |code: SqlState, message: &str| (code.to_owned(), message.to_owned(), None, None);
+        match self {
+            Self::Startup(StartupError::NoUser) => plain(sqlstate::INVALID_AUTHORIZATION, &StartupError::NoUser.to_string()),
+            Self::Startup(StartupError::Version(..)) => plain(sqlstate::FEATURE_NOT_SUPPORTED, &self.text()),
+            Self::Startup(StartupError::Encoding) => plain(sqlstate::CHARACTER_NOT_IN_REPERTOIRE, &self.text()),
+            Self::Startup(_) | Self::Protocol(_) => plain(sqlstate::PROTOCOL_VIOLATION, &self.text()),
+            Self::Options(_) => plain("42601", &self.text()),
+            Self::ExpectedPassword => plain(sqlstate::PROTOCOL_VIOLATION, "expected password response"),
+            Self::Login(e) => plain(e.sqlstate(), &e.client_message()),
+            Self::NoDatabase(name) => plain(sqlstate::INVALID_CATALOG_NAME, &format!("database \"{name}\" does not exist")),
+            Self::TooManyClients => (
+                sqlstate::TOO_MANY_CONNECTIONS.to_owned(),
+                "sorry, too many clients already".to_owned(),
+                Some("no more connections allowed (max_client_conn)".to_owned()),
+                None,
+            ),
+            Self::Replication => plain(sqlstate::FEATURE_NOT_SUPPORTED, "replication connections are not supported by pgweir"),
+            Self::LoginTimeout => plain(sqlstate::QUERY_CANCELED, "client_login_timeout"),
+            Self::NoServer(error, behind) => no_server(error, behind.as_deref()),
+            Self::Refused(r) => (r.sqlstate.clone(), r.message.clone(), r.detail.clone(), None),
+            Self::ServerLost => plain(sqlstate::CONNECTION_FAILURE, "server closed the connection unexpectedly"),
+            Self::TransactionInStatementMode => {
+                plain(sqlstate::FEATURE_NOT_SUPPORTED, "transaction blocks not allowed in statement pooling mode")
+            }
+            Self::Kicked(Kick::Shutdown | Kick::Now) => {
+                plain(sqlstate::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
+            }
+            Self::Kicked(Kick::ClientIdle) => plain(sqlstate::IDLE_SESSION_TIMEOUT, "client_idle_timeout"),
+            Self::Kicked(Kick::IdleInTransaction) => {
+                plain(sqlstate::IDLE_IN_TRANSACTION_TIMEOUT, "idle transaction timeout")
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Startup(e) => e.to_string(),
+            Self::Options(e) => e.to_string(),
+            Self::Protocol(e) => e.to_string(),
+            _ => String::new(),
+        }
+    }
+}
+
+fn no_server(error: &WaitError, behind: Option<&str>) -> (String, String, Option<String>, Option<&'static str>) {
+    match error {
+        WaitError::Timeout => (
+            sqlstate::QUERY_CANCELED.to_owned(),
+            "query_wait_timeout".to_owned(),
+            behind.map(|e| format!("The last attempt to open a server connection failed: {e}")),
+            Some("All server connections of the pool were busy, or none could be opened."),
+        ),
+        WaitError::Canceled => {
+            (sqlstate::QUERY_CANCELED.to_owned(), "canceling statement due to user request".to_owned(), None, None)
+        }
+        WaitError::Shutdown => {
+            (sqlstate::ADMIN_SHUTDOWN.to_owned(), "terminating connection due to administrator command".to_owned(), None, None)
+        }
+        WaitError::Open(e) => (
+            if e.sqlstate.len() == 5 { e.sqlstate.clone() } else { sqlstate::UNABLE_TO_CONNECT.to_owned() },
+            e.message.clone(),
+            e.detail.clone(),
+            None,
+        ),
+    }
+}

@@ -1,0 +1,346 @@
+//! A logged-in client: idle, in line for a server, or with one. One small future without buffers of its own.
+
+use super::cleanup;
+use super::context::PoolContext;
+use super::relay::Active;
+use super::report::Trouble;
+use super::triage::{Next, Triage};
+use crate::net::buffers::{self, Buffers, READ_SIZE};
+use crate::net::stream::Stream;
+use crate::params::set::Set;
+use crate::pool::{ClientId, CloseReason, Request, SlotIndex, Take, Ticket, WaitError};
+use crate::prepared::client_statements::ClientStatements;
+use crate::roster::{Kick, Membership, Phase};
+use crate::server::Server;
+use crate::wire::backend::Severity;
+use crate::wire::error::WireError;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+
+/// How long a parting word may take to be sent.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Everything about a session that outlives its transactions: what another process would need to go on with it.
+#[derive(Debug)]
+pub struct State {
+    /// Identifies the client, never reused.
+    pub id: u64,
+    /// Its prepared statements.
+    pub statements: ClientStatements,
+    /// The parameters it wants.
+    pub wanted: Arc<Set>,
+}
+
+/// A session.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) stream: Stream,
+    pub(super) state: State,
+    pub(super) context: Arc<PoolContext>,
+    pub(super) member: Membership,
+    pub(super) link: Link,
+    /// Bytes of the client not yet dealt with: the beginning of a message, or what waits for a server.
+    pub(super) inbound: Vec<u8>,
+    /// What the client's socket has not taken yet.
+    pub(super) outbound: Vec<u8>,
+    pub(super) triage: Triage,
+    pub(super) hint: Option<SlotIndex>,
+    pub(super) worker: u16,
+    /// Servers that failed to be made fit in a row.
+    pub(super) unfit: u8,
+}
+
+/// How a client stands to servers.
+#[derive(Debug)]
+pub(super) enum Link {
+    /// It has none and wants none.
+    Idle,
+    /// In line, since then.
+    Queued(Ticket<Server>, Instant),
+    /// It has one.
+    Active(Active),
+}
+
+/// Why a session ended.
+#[derive(Debug)]
+pub enum End {
+    /// Terminate, or the end of its stream between transactions.
+    Closed,
+    /// Its socket failed, or ended within a transaction.
+    Lost(io::Error),
+    /// It has been told why.
+    Told(Trouble),
+    /// The server ended the session and the client has its word for it.
+    ServerFatal,
+}
+
+/// What a step of the session came to.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// Something happened: look again.
+    Again,
+    /// Nothing more can happen now.
+    Wait,
+    /// It is over.
+    End(End),
+}
+
+impl From<io::Error> for Turn {
+    fn from(error: io::Error) -> Self {
+        Self::End(End::Lost(error))
+    }
+}
+
+impl From<WireError> for Turn {
+    fn from(error: WireError) -> Self {
+        Self::End(End::Told(Trouble::Protocol(error)))
+    }
+}
+
+impl Session {
+    /// A session that has been told that it is ready.
+    pub fn new(stream: Stream, state: State, context: Arc<PoolContext>, member: Membership, worker: u16) -> Self {
+        Self {
+            stream,
+            state,
+            context,
+            member,
+            link: Link::Idle,
+            inbound: Vec::new(),
+            outbound: Vec::new(),
+            triage: Triage::default(),
+            hint: None,
+            worker,
+            unfit: 0,
+        }
+    }
+
+    /// Identifies the client.
+    pub fn id(&self) -> u64 {
+        self.state.id
+    }
+
+    /// Serves the client until it or somebody else ends the session; by then it has been told, and its server is taken
+    /// care of.
+    pub async fn run(mut self) -> End {
+        let mut started = false;
+        let end = std::future::poll_fn(|cx| {
+            if !started {
+                self.member.entry().set_waker(cx.waker().clone());
+                started = true;
+            }
+            self.poll(cx)
+        })
+        .await;
+        self.farewell(&end).await;
+        end
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            if let Some(kick) = self.member.entry().kicked()
+                && let Some(end) = self.kicked(kick)
+            {
+                return Poll::Ready(end);
+            }
+            let turn = match &mut self.link {
+                Link::Idle => self.poll_idle(cx),
+                Link::Queued(..) => self.poll_queued(cx),
+                Link::Active(_) => self.poll_active(cx),
+            };
+            match turn {
+                Turn::Again => {}
+                Turn::Wait => return Poll::Pending,
+                Turn::End(end) => return Poll::Ready(end),
+            }
+        }
+    }
+
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Turn {
+        if !self.outbound.is_empty() {
+            match self.stream.poll_drain(cx, &mut self.outbound) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(e)) => return e.into(),
+                Poll::Pending => return Turn::Wait,
+            }
+        }
+        buffers::with(|Buffers { read, scratch }| match self.stream.poll_read(cx, read) {
+            Poll::Pending => Turn::Wait,
+            Poll::Ready(Err(e)) => e.into(),
+            Poll::Ready(Ok(0)) => Turn::End(End::Closed),
+            Poll::Ready(Ok(n)) => {
+                self.count_read(n);
+                if self.inbound.is_empty() {
+                    return self.sort(cx, &read[..n], scratch);
+                }
+                self.inbound.extend_from_slice(&read[..n]);
+                let input = std::mem::take(&mut self.inbound);
+                self.sort(cx, &input, scratch)
+            }
+        })
+    }
+
+    /// Deals with bytes of a client without a server.
+    pub(super) fn sort(&mut self, cx: &mut Context<'_>, input: &[u8], scratch: &mut Vec<u8>) -> Turn {
+        let mut answer = Vec::new();
+        let sorted = self.triage.sort(input, &mut answer);
+        if !answer.is_empty()
+            && let Err(e) = self.stream.write_or_keep(cx, &answer, &mut self.outbound)
+        {
+            return e.into();
+        }
+        let (used, next) = match sorted {
+            Ok(sorted) => sorted,
+            Err(e) => return e.into(),
+        };
+        let rest = &input[used..];
+        match next {
+            Next::Work => self.want_server(cx, rest, scratch),
+            Next::Terminate => Turn::End(End::Closed),
+            Next::More => {
+                self.inbound = rest.to_vec();
+                Turn::Again
+            }
+        }
+    }
+
+    fn want_server(&mut self, cx: &mut Context<'_>, input: &[u8], scratch: &mut Vec<u8>) -> Turn {
+        let now = Instant::now();
+        let request = Request { client: ClientId(self.state.id), worker: usize::from(self.worker), hint: self.hint, now };
+        match self.context.pool.take(&request, cx.waker()) {
+            Take::Leased(lease) => {
+                self.cells().assigned();
+                self.begin(cx, lease, now, input, scratch)
+            }
+            Take::Queued(ticket) => {
+                self.inbound = input.to_vec();
+                self.link = Link::Queued(ticket, now);
+                self.set_phase(Phase::Waiting);
+                Turn::Again
+            }
+        }
+    }
+
+    fn poll_queued(&mut self, cx: &mut Context<'_>) -> Turn {
+        let Link::Queued(ticket, since) = &mut self.link else { return Turn::Again };
+        match ticket.poll_lease(cx.waker()) {
+            Poll::Ready(Ok(lease)) => {
+                let now = Instant::now();
+                let waited = now.saturating_duration_since(*since);
+                self.cells().wait(nanos(waited));
+                let input = std::mem::take(&mut self.inbound);
+                buffers::with(|b| self.begin(cx, lease, now, &input, &mut b.scratch))
+            }
+            Poll::Ready(Err(error)) => self.without_server(cx, error),
+            Poll::Pending if self.inbound.len() >= READ_SIZE => Turn::Wait,
+            Poll::Pending => self.listen_in_line(cx),
+        }
+    }
+
+    /// A client in line may send more, or leave.
+    fn listen_in_line(&mut self, cx: &mut Context<'_>) -> Turn {
+        buffers::with(|Buffers { read, .. }| match self.stream.poll_read(cx, read) {
+            Poll::Pending => Turn::Wait,
+            Poll::Ready(Err(e)) => e.into(),
+            Poll::Ready(Ok(0)) => Turn::End(End::Closed),
+            Poll::Ready(Ok(n)) => {
+                self.count_read(n);
+                self.inbound.extend_from_slice(&read[..n]);
+                Turn::Again
+            }
+        })
+    }
+
+    /// The wait ended without a server: the query fails, the session goes on.
+    fn without_server(&mut self, cx: &mut Context<'_>, error: WaitError) -> Turn {
+        let behind = matches!(error, WaitError::Timeout).then(|| self.context.pool.last_open_error()).flatten();
+        let shutdown = matches!(error, WaitError::Shutdown);
+        if matches!(error, WaitError::Timeout) {
+            self.context.metrics.wait_timed_out();
+        }
+        let trouble = Trouble::NoServer(error, behind.map(|e| e.to_string()));
+        if shutdown {
+            return Turn::End(End::Told(trouble));
+        }
+        self.cells().client_error(*b"57");
+        let mut message = Vec::new();
+        trouble.encode(&mut message, Severity::Error);
+        let input = std::mem::take(&mut self.inbound);
+        let used = self.triage.refuse(&input, &message, &mut self.outbound);
+        self.link = Link::Idle;
+        self.set_phase(Phase::Idle);
+        buffers::with(|b| self.sort(cx, &input[used..], &mut b.scratch))
+    }
+
+    fn kicked(&mut self, kick: Kick) -> Option<End> {
+        let told = || Some(End::Told(Trouble::Kicked(kick)));
+        match (kick, &self.link) {
+            (Kick::Now, _) | (Kick::Shutdown, Link::Idle | Link::Queued(..)) => told(),
+            (Kick::Shutdown, Link::Active(active)) if active.is_between_transactions() => told(),
+            (Kick::ClientIdle, Link::Idle) if self.is_in_phase(Phase::Idle) => told(),
+            (Kick::IdleInTransaction, Link::Active(_)) if self.is_in_phase(Phase::IdleInTransaction) => told(),
+            (Kick::Shutdown, Link::Active(_)) => None,
+            (Kick::ClientIdle | Kick::IdleInTransaction, _) => {
+                self.member.entry().forgive();
+                None
+            }
+        }
+    }
+
+    /// Says why, if there is a why, and takes care of the server.
+    async fn farewell(&mut self, end: &End) {
+        match std::mem::replace(&mut self.link, Link::Idle) {
+            Link::Idle => {}
+            Link::Queued(ticket, _) => drop(ticket),
+            Link::Active(active) => self.part(active, end),
+        }
+        if let End::Told(trouble) = end {
+            trouble.encode(&mut self.outbound, Severity::Fatal);
+        }
+        if !matches!(end, End::Lost(_)) && !self.outbound.is_empty() {
+            let bytes = std::mem::take(&mut self.outbound);
+            let _ = timeout(FAREWELL, self.stream.write_all(&bytes)).await;
+        }
+        let _ = timeout(FAREWELL, self.stream.shutdown()).await;
+    }
+
+    fn part(&self, active: Active, end: &End) {
+        let (lease, whole) = active.into_lease();
+        match end {
+            End::ServerFatal | End::Told(Trouble::ServerLost) => lease.close(CloseReason::Lost),
+            _ if !whole => lease.close(CloseReason::ClientGone),
+            _ => {
+                let client = ClientId(self.state.id);
+                tokio::spawn(cleanup::clean_up(lease, Arc::clone(&self.context), client));
+            }
+        }
+    }
+
+    pub(super) fn is_in_phase(&self, phase: Phase) -> bool {
+        self.member.entry().phase().0 == phase
+    }
+
+    #[inline]
+    pub(super) fn set_phase(&self, phase: Phase) {
+        self.member.entry().set_phase(phase, self.context.shared.roster.now());
+    }
+
+    #[inline]
+    pub(super) fn cells(&self) -> &crate::metrics::Cells {
+        self.context.metrics.worker(usize::from(self.worker))
+    }
+
+    #[inline]
+    pub(super) fn count_read(&self, n: usize) {
+        self.cells().client_bytes(n as u64, 0);
+    }
+}
+
+/// A duration as the metrics take it.
+#[inline]
+pub(super) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

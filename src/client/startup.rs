@@ -1,0 +1,156 @@
+//! A connection up to its StartupMessage: SSLRequest and GSSENCRequest are declined, CancelRequest handed on.
+
+use super::report::Trouble;
+use crate::net::stream::Stream;
+use crate::wire::startup::{self, MINOR, Startup, StartupError};
+use std::io;
+
+/// Requests for encryption a client may make before it has to get to the point.
+const NEGOTIATIONS: usize = 2;
+
+/// What a connection wants.
+#[derive(Debug)]
+pub enum Wants {
+    /// A session.
+    Session(Box<Wish>),
+    /// To cancel a session: process ID, secret.
+    Cancel(u32, Vec<u8>),
+    /// Nothing: it left without a word, as port checks do.
+    Nothing,
+}
+
+/// The session a client wishes for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    /// User name.
+    pub user: String,
+    /// Database; the user's name when none was given.
+    pub database: String,
+    /// Protocol minor version the session will have.
+    pub minor: u16,
+    /// NegotiateProtocolVersion is due, with these unknown options.
+    pub negotiate: Option<Vec<String>>,
+    /// Session parameters, those of `options` first.
+    pub parameters: Vec<(String, String)>,
+    /// Wants to replicate.
+    pub replication: bool,
+}
+
+/// Why a startup ended.
+#[derive(Debug)]
+pub enum StartupEnd {
+    /// The client is to be told.
+    Tell(Trouble),
+    /// The socket failed.
+    Lost(io::Error),
+    /// It wants TLS from the first byte, which can't be answered in clear.
+    DirectTls,
+}
+
+impl From<io::Error> for StartupEnd {
+    fn from(error: io::Error) -> Self {
+        Self::Lost(error)
+    }
+}
+
+impl From<StartupError> for StartupEnd {
+    fn from(error: StartupError) -> Self {
+        Self::Tell(Trouble::Startup(error))
+    }
+}
+
+/// Reads what the connection wants. Holds at most one startup packet. The caller bounds the time.
+pub async fn receive(stream: &mut Stream) -> Result<Wants, StartupEnd> {
+    let mut buffer = Vec::new();
+    for negotiation in 0..=NEGOTIATIONS {
+        let Some(size) = packet(stream, &mut buffer).await? else { return Ok(Wants::Nothing) };
+        match Startup::parse(&buffer[..size])? {
+            Startup::Ssl | Startup::Gss if negotiation < NEGOTIATIONS => {
+                if buffer.len() > size {
+                    // Sent before the answer: PostgreSQL, too, takes this for an attack.
+                    return Err(StartupError::Layout.into());
+                }
+                stream.write_all(b"N").await?;
+                buffer.clear();
+            }
+            Startup::Ssl | Startup::Gss => return Err(StartupError::Layout.into()),
+            Startup::Cancel { pid, secret } => return Ok(Wants::Cancel(pid, secret.to_vec())),
+            Startup::Start { minor, parameters } => {
+                if buffer.len() > size {
+                    return Err(StartupError::Layout.into());
+                }
+                return wish(minor, &parameters).map(|w| Wants::Session(Box::new(w))).map_err(StartupEnd::Tell);
+            }
+        }
+    }
+    Err(StartupError::Layout.into())
+}
+
+/// Fills `buffer` until it begins with a whole packet; `None`: the client left before it sent anything.
+async fn packet(stream: &mut Stream, buffer: &mut Vec<u8>) -> Result<Option<usize>, StartupEnd> {
+    loop {
+        if buffer.first() == Some(&0x16) {
+            return Err(StartupEnd::DirectTls);
+        }
+        if let Some(size) = startup::size(buffer)?
+            && buffer.len() >= size
+        {
+            return Ok(Some(size));
+        }
+        if stream.read_some(buffer, 1024).await? == 0 {
+            return if buffer.is_empty() { Ok(None) } else { Err(StartupError::Layout.into()) };
+        }
+    }
+}
+
+/// Makes a wish of the packet's parameters.
+pub fn wish(minor: u16, pairs: &[(&str, &str)]) -> Result<Wish, Trouble> {
+    let mut wish = Wish {
+        user: String::new(),
+        database: String::new(),
+        minor: minor.min(MINOR),
+        negotiate: None,
+        parameters: Vec::new(),
+        replication: false,
+    };
+    let (mut own, mut unknown) = (Vec::new(), Vec::new());
+    for &(name, value) in pairs {
+        match name {
+            "user" => value.clone_into(&mut wish.user),
+            "database" => value.clone_into(&mut wish.database),
+            "options" => wish.parameters = startup::options(value).map_err(Trouble::Options)?,
+            "replication" => wish.replication = !matches!(value, "false" | "off" | "no" | "0"),
+            name if name.starts_with("_pq_.") => unknown.push(name.to_owned()),
+            name => own.push((name.to_owned(), value.to_owned())),
+        }
+    }
+    wish.parameters.append(&mut own);
+    if wish.user.is_empty() {
+        return Err(Trouble::Startup(StartupError::NoUser));
+    }
+    if wish.database.is_empty() {
+        wish.database.clone_from(&wish.user);
+    }
+    if minor > MINOR || !unknown.is_empty() {
+        wish.negotiate = Some(unknown);
+    }
+    Ok(wish)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wishes() {
+        let w = wish(0, &[("user", "me"), ("options", "-c a=1 -c b=2"), ("TimeZone", "UTC"), ("b", "3")]).unwrap();
+        assert_eq!((&*w.user, &*w.database, w.minor, w.negotiate), ("me", "me", 0, None));
+        let pairs: Vec<_> = w.parameters.iter().map(|(a, b)| (&**a, &**b)).collect();
+        assert_eq!(pairs, [("a", "1"), ("b", "2"), ("TimeZone", "UTC"), ("b", "3")]);
+        let w = wish(3, &[("user", "me"), ("database", "db"), ("_pq_.x", "1")]).unwrap();
+        assert_eq!((&*w.database, w.minor, w.negotiate), ("db", 2, Some(vec!["_pq_.x".to_owned()])));
+        assert!(wish(0, &[("user", "me"), ("replication", "database")]).unwrap().replication);
+        assert!(matches!(wish(0, &[("database", "x")]), Err(Trouble::Startup(StartupError::NoUser))));
+        assert!(matches!(wish(0, &[("user", "x"), ("options", "-c=")]), Err(Trouble::Options(_))));
+    }
+}

@@ -1,0 +1,25 @@
+//! What the pool needs to know of a PostgreSQL connection.
+
+use super::Pooled;
+use crate::server::Server;
+use crate::server::cancel::CancelKey;
+
+impl Pooled for Server {
+    type CancelKey = CancelKey;
+
+    fn home(&self) -> usize {
+        self.home
+    }
+
+    fn is_dirty(&self) -> bool {
+        self.talk.dirty
+    }
+
+    fn is_alive(&mut self) -> bool {
+        Self::is_alive(self)
+    }
+
+    fn cancel_key(&self) -> CancelKey {
+        self.key.clone()
+    }
+}

@@ -1,0 +1,46 @@
+//! What the operator asks for by signal.
+
+use std::io;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// A signal's meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// TERM: let running transactions finish, then stop.
+    Drain,
+    /// INT, QUIT: stop now.
+    Stop,
+    /// HUP: read the configuration again.
+    Reload,
+}
+
+/// Listens to the process's signals.
+#[derive(Debug)]
+pub struct Signals {
+    term: Signal,
+    int: Signal,
+    quit: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    /// From now on signals are requests.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            hup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next request. Cancel safe.
+    pub async fn next(&mut self) -> Request {
+        tokio::select! {
+            _ = self.term.recv() => Request::Drain,
+            _ = self.int.recv() => Request::Stop,
+            _ = self.quit.recv() => Request::Stop,
+            _ = self.hup.recv() => Request::Reload,
+        }
+    }
+}
