@@ -72,11 +72,15 @@ impl Cluster {
         let mut cluster = Self { port, dir, bin, postmaster: None, extra, _watchdog: watchdog };
         cluster.start_again();
         cluster.sql("postgres", SCHEMA);
-        for database in ["app", "other"] {
-            cluster.sql("postgres", &format!("CREATE DATABASE {database} OWNER app"));
-            cluster.sql(database, "GRANT ALL ON SCHEMA public TO PUBLIC");
-        }
+        cluster.create_database("app");
+        cluster.create_database("other");
         cluster
+    }
+
+    /// A database where every user may do everything.
+    pub fn create_database(&self, name: &str) {
+        self.sql("postgres", &format!("CREATE DATABASE {name} OWNER app"));
+        self.sql(name, "GRANT ALL ON SCHEMA public TO PUBLIC");
     }
 
     /// Starts the stopped postmaster on the same port; ready when this returns.

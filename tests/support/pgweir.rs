@@ -56,14 +56,20 @@ impl Config {
             .set("pool_mode", "transaction")
             .set("max_client_conn", 1000);
         for database in ["app", "other"] {
-            let table = format!("databases.{database}");
-            config = config.put(&table, "host", server.ip().to_string().as_str());
-            config = config.put(&table, "port", i64::from(server.port()));
+            config = config.database(database, server);
         }
         for user in ["app", "md5user", "plainuser", "trusty"] {
             config = config.put(&format!("users.{user}"), "password", format!("secret-{user}").as_str());
         }
         config
+    }
+
+    /// A database of that name on a server.
+    #[must_use]
+    pub fn database(self, name: &str, server: SocketAddr) -> Self {
+        let table = format!("databases.{name}");
+        let host = server.ip().to_string();
+        self.put(&table, "host", host.as_str()).put(&table, "port", i64::from(server.port()))
     }
 
     /// A key of `[pgweir]`.
@@ -249,6 +255,18 @@ impl Pgweir {
             assert!(Instant::now() < deadline, "pgweir does not end:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Clients in a state: `active`, `waiting` or `idle`, over all pools.
+    #[track_caller]
+    pub fn clients(&self, state: &str) -> usize {
+        self.metric("pgweir_pool_clients", &[&format!("state=\"{state}\"")]).round() as usize
+    }
+
+    /// Waits until exactly so many clients are queued.
+    #[track_caller]
+    pub fn wait_for_waiting(&self, clients: usize) {
+        super::eventually(&format!("{clients} clients wait"), || self.clients("waiting") == clients);
     }
 
     /// True while the process lives.

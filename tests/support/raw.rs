@@ -408,6 +408,29 @@ impl Client {
         .expect("an open socket");
     }
 
+    /// The same, when the other side may have closed already.
+    pub fn shutdown_write_quietly(&self) {
+        match &self.stream {
+            Stream::Tcp(socket) => socket.shutdown(Shutdown::Write),
+            Stream::Unix(socket) => socket.shutdown(Shutdown::Write),
+        }
+        .ok();
+    }
+
+    /// Bytes up to the end of the connection, whatever they are; panics if it stays open.
+    #[track_caller]
+    pub fn drain(&mut self) -> Vec<u8> {
+        let mut bytes = std::mem::take(&mut self.unread);
+        let end = match &mut self.stream {
+            Stream::Tcp(socket) => socket.read_to_end(&mut bytes),
+            Stream::Unix(socket) => socket.read_to_end(&mut bytes),
+        };
+        let timed_out =
+            |e: &io::Error| matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+        assert!(!end.as_ref().is_err_and(timed_out), "not closed after {}", bytes.escape_ascii());
+        bytes
+    }
+
     /// Ends the session in the polite way.
     pub fn terminate(mut self) {
         self.try_send(&messages::terminate()).ok();

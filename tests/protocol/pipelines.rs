@@ -1,17 +1,11 @@
-//! The relay against PostgreSQL as the oracle: the same bytes straight and through pgweir, in both pool modes, give the
-//! same replies, message by message.
+//! The pipelines both sides are given: simple and extended queries, portals, COPY, and the rest of the protocol.
+#![expect(clippy::too_many_lines, reason = "tables")]
 
-mod support;
-
-use support::cluster::Cluster;
-use support::messages::{
-    bind, close_portal, close_statement, copy_data, copy_done, copy_fail, describe_portal,
+use crate::support::messages::{
+    self, bind, close_portal, close_statement, copy_data, copy_done, copy_fail, describe_portal,
     describe_statement, execute, flush, function_call, parse, parse_typed, query, sync,
 };
-use support::oracle::{self, Piece, Pipeline, Until};
-use support::pgweir::{Config, Pgweir};
-use support::raw::{Client, Target};
-use support::{eventually, messages};
+use crate::support::oracle::{Piece, Pipeline, Until};
 
 /// The table stays the same one, so that its oid is.
 const TABLE: &str =
@@ -21,7 +15,7 @@ const ROWS: &str = "CREATE TABLE IF NOT EXISTS t (id int PRIMARY KEY, word text)
 /// textlen(text) → int4
 const TEXTLEN: u32 = 1257;
 
-fn simple() -> Vec<Pipeline> {
+pub(crate) fn simple() -> Vec<Pipeline> {
     let one = |name, sql: &str| Pipeline::once(name, &[query(sql)]);
     vec![
         one("one row", "SELECT 1 AS one, NULL AS none, 'ä' AS text"),
@@ -97,7 +91,7 @@ fn simple() -> Vec<Pipeline> {
     ]
 }
 
-fn extended() -> Vec<Pipeline> {
+pub(crate) fn extended() -> Vec<Pipeline> {
     let all = |name: &str, statement: &str, parameters: &[Option<&str>]| {
         [bind(name, statement, parameters), describe_portal(name), execute(name, 0)].concat()
     };
@@ -283,7 +277,7 @@ fn extended() -> Vec<Pipeline> {
     ]
 }
 
-fn portals() -> Vec<Pipeline> {
+pub(crate) fn portals() -> Vec<Pipeline> {
     let rows = "SELECT * FROM t ORDER BY id";
     vec![
         Pipeline::once(
@@ -359,7 +353,7 @@ fn portals() -> Vec<Pipeline> {
     ]
 }
 
-fn copies() -> Vec<Pipeline> {
+pub(crate) fn copies() -> Vec<Pipeline> {
     let line = |n: usize| copy_data(format!("{n}\tword {n}\n").as_bytes());
     let lines = |n: usize| (0..n).flat_map(line).collect::<Vec<u8>>();
     vec![
@@ -468,7 +462,7 @@ fn copies() -> Vec<Pipeline> {
     ]
 }
 
-fn others() -> Vec<Pipeline> {
+pub(crate) fn others() -> Vec<Pipeline> {
     vec![
         Pipeline::once("function call", &[function_call(TEXTLEN, &["four"])]),
         Pipeline::once("function call that fails", &[function_call(1, &[])]),
@@ -506,131 +500,4 @@ fn others() -> Vec<Pipeline> {
             vec![Piece([query("SELECT 1"), messages::terminate()].concat(), Until::Closed)],
         ),
     ]
-}
-
-/// What each mode promises. Session mode first: it has less to get wrong, so its failure is told first.
-fn compare_all(pipelines: Vec<Pipeline>) {
-    let cluster = Cluster::start(support::cluster::Version::V15);
-    let straight = cluster.target("app", "app");
-    let mut problems = Vec::new();
-    for mode in ["session", "transaction"] {
-        let pgweir = Pgweir::start(&Config::new(&cluster).set("pool_mode", mode).set("default_pool_size", 1));
-        let pooled = pgweir.target("app", "app");
-        for pipeline in &pipelines {
-            let one =
-                std::panic::AssertUnwindSafe(|| oracle::compare(&cluster, &straight, &pooled, pipeline));
-            if let Err(panic) = std::panic::catch_unwind(one) {
-                let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
-                problems.push(format!("[{mode}] {}: {text}", pipeline.name));
-            }
-        }
-    }
-    assert!(problems.is_empty(), "{} of {}:\n{}", problems.len(), 2 * pipelines.len(), problems.join("\n\n"));
-}
-
-#[test]
-fn simple_queries() {
-    compare_all(simple());
-}
-
-#[test]
-fn extended_queries() {
-    compare_all(extended());
-}
-
-#[test]
-fn portals_with_row_limits() {
-    compare_all(portals());
-}
-
-#[test]
-fn copy_in_and_out() {
-    compare_all(copies());
-}
-
-#[test]
-fn everything_else() {
-    compare_all(others());
-}
-
-/// The table is only as good as its pipelines: played straight, twice, each must agree with itself.
-#[test]
-fn the_pipelines_are_deterministic() {
-    let cluster = Cluster::shared();
-    let straight = cluster.target("app", "app");
-    for pipeline in [simple(), extended(), portals(), copies(), others()].into_iter().flatten() {
-        oracle::compare(cluster, &straight, &straight, &pipeline);
-    }
-}
-
-/// A session's pipeline cut into two writes at every byte gives what one write gives.
-#[test]
-fn a_pipeline_may_be_cut_anywhere() {
-    let cluster = Cluster::shared();
-    let pgweir = Pgweir::start(&Config::new(cluster).set("default_pool_size", 1));
-    let bytes =
-        [parse("", "SELECT $1::text"), bind("", "", &[Some("x")]), execute("", 0), sync(), query("SELECT 2")]
-            .concat();
-    let mut client = pgweir.client();
-    let mut play = |cut: usize| {
-        client.send(&bytes[..cut]);
-        std::thread::sleep(std::time::Duration::from_millis(1));
-        client.send(&bytes[cut..]);
-        [client.read_until_ready(), client.read_until_ready()].concat()
-    };
-    let expected = play(0);
-    for cut in 1..bytes.len() {
-        assert_eq!(play(cut), expected, "cut after {cut} bytes");
-    }
-}
-
-fn cancelled(target: &Target, cluster: &Cluster, tag: &str) {
-    let sql = format!("SELECT pg_sleep(60) /* {tag} */");
-    let mut client = Client::connect(target);
-    client.send(&query(&sql));
-    eventually("it runs", || cluster.connections(&format!("state = 'active' AND query LIKE '%{tag}%'")) == 1);
-    client.cancel();
-    client.expect(&["T…", "E SERROR|VERROR|C57014|Mcanceling statement due to user request…", "Z I"]);
-    assert_eq!(client.value("SELECT 1"), "1");
-}
-
-#[test]
-fn cancel_reaches_the_running_query() {
-    let cluster = Cluster::shared();
-    cancelled(&cluster.target("app", "app"), cluster, "straight");
-    for mode in ["session", "transaction"] {
-        let pgweir = Pgweir::start(&Config::new(cluster).set("pool_mode", mode));
-        cancelled(&pgweir.target("app", "app"), cluster, mode);
-    }
-}
-
-/// With one server and a waiting second client: the cancel ends the wait, and the running query goes on.
-#[test]
-fn cancel_reaches_a_waiting_client() {
-    let cluster = Cluster::shared();
-    let pgweir = Pgweir::start(&Config::new(cluster).set("default_pool_size", 1));
-    let (mut holder, mut waiter) = (pgweir.client(), pgweir.client());
-    holder.query("BEGIN");
-    waiter.send(&query("SELECT 1"));
-    eventually("it waits", || pgweir.metric("pgweir_clients", &["state=\"waiting\""]) > 0.0);
-    waiter.cancel();
-    let replies = waiter.read_until(|message| matches!(message.tag, b'E'));
-    assert_eq!(replies[0].sqlstate(), "57014");
-    assert_eq!(holder.value("SELECT 2"), "2");
-    holder.query("COMMIT");
-}
-
-/// A cancel with another session's old key, or for an idle session, changes nothing for whoever has the server now.
-#[test]
-fn a_cancel_never_reaches_another_client() {
-    let cluster = Cluster::shared();
-    let pgweir = Pgweir::start(&Config::new(cluster).set("default_pool_size", 1));
-    let (mut idle, mut busy) = (pgweir.client(), pgweir.client());
-    assert_eq!(idle.value("SELECT 1"), "1");
-    busy.send(&query("SELECT pg_sleep(0.5), 'mine'"));
-    eventually("it runs", || cluster.connections("state = 'active' AND query LIKE '%mine%'") == 1);
-    idle.cancel();
-    let replies = busy.read_until_ready();
-    assert!(replies.iter().all(|message| message.tag != b'E'), "{replies:?}");
-    assert_eq!(idle.value("SELECT 2"), "2");
 }
