@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -93,7 +94,7 @@ impl Cluster {
             command.args(["-c", setting]);
         }
         let error_log = log.try_clone().expect("a second handle");
-        command.stdin(Stdio::null()).stdout(log).stderr(error_log).current_dir("/");
+        command.stdin(Stdio::null()).stdout(log).stderr(error_log).current_dir("/").process_group(0);
         let mut child = command.spawn().expect("postgres starts");
         let deadline = Instant::now() + PATIENCE;
         while Client::try_connect(&self.superuser("postgres")).is_err() {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -123,12 +124,14 @@ pub struct Pgweir {
 }
 
 impl Pgweir {
+    /// The binary cargo built with the tests, or what `PGWEIR_BINARY` names.
     #[track_caller]
     pub fn start(config: &Config) -> Self {
-        let Some(binary) = option_env!("CARGO_BIN_EXE_pgweir") else {
+        let named = std::env::var_os("PGWEIR_BINARY").map(PathBuf::from);
+        let Some(binary) = named.or(option_env!("CARGO_BIN_EXE_pgweir").map(PathBuf::from)) else {
             panic!("only integration tests know the binary");
         };
-        Self::start_binary(Path::new(binary), config, As::Ourselves)
+        Self::start_binary(&binary, config, As::Ourselves)
     }
 
     #[track_caller]
@@ -161,7 +164,12 @@ impl Pgweir {
         } else {
             Command::new(binary)
         };
-        command.arg(&file).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .process_group(0)
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{}: {e}", binary.display()));
         std::fs::write(pgweir.dir.join("pid"), child.id().to_string()).expect("our directory");
         pgweir.watchdog = Some(Watchdog::over(&pgweir.dir.join("pid"), &pgweir.dir));
