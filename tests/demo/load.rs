@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinSet, LocalSet};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, NoTls, Statement};
 
 use super::PORT;
 use super::options::Options;
@@ -68,7 +68,9 @@ pub(crate) async fn drive(cluster: &Cluster, options: &Options) -> Result<Outcom
     let started = Instant::now();
     let interrupted = LocalSet::new().run_until(run_clients(options, &tally, &watch)).await;
     let elapsed = started.elapsed();
-    println!();
+    if std::io::stdout().is_terminal() {
+        println!();
+    }
     let most_servers = watch.stop();
     let mut times = tally.times.take();
     times.sort_unstable();
@@ -139,10 +141,11 @@ async fn run_client(number: usize, tally: &Tally) -> Result<(), tokio_postgres::
     let (mut client, connection) = tokio_postgres::connect(&url, NoTls).await?;
     let connection = tokio::task::spawn_local(connection);
     tally.connected.set(tally.connected.get() + 1);
+    let update = client.prepare("UPDATE account SET balance = balance + $2 WHERE id = $1").await?;
     let mut random = Random(number as u64 + 1);
     while !tally.over.get() {
         let started = Instant::now();
-        transfer(&mut client, &mut random).await?;
+        transfer(&mut client, &update, &mut random).await?;
         tally.times.borrow_mut().push(started.elapsed());
         tally.transactions.set(tally.transactions.get() + 1);
     }
@@ -150,12 +153,15 @@ async fn run_client(number: usize, tally: &Tally) -> Result<(), tokio_postgres::
     connection.await.expect("the connection's task does not panic")
 }
 
-/// One transaction with prepared statements; accounts are locked in the order of their ids, so nobody deadlocks.
-async fn transfer(client: &mut Client, random: &mut Random) -> Result<(), tokio_postgres::Error> {
+/// One transaction by a prepared statement; accounts are locked in the order of their ids, so nobody deadlocks.
+async fn transfer(
+    client: &mut Client,
+    update: &Statement,
+    random: &mut Random,
+) -> Result<(), tokio_postgres::Error> {
     let (a, b) = (random.below(ACCOUNTS), random.below(ACCOUNTS));
     let amount = random.below(100);
     let transaction = client.transaction().await?;
-    let update = "UPDATE account SET balance = balance + $2 WHERE id = $1";
     let (low, high) = (a.min(b), a.max(b));
     transaction.execute(update, &[&low, &amount]).await?;
     transaction.execute(update, &[&high, &-amount]).await?;
