@@ -20,7 +20,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts until dropped.
 pub(super) async fn accept(listener: Listener, shared: Arc<Shared>, options: TcpOptions, turn: Arc<AtomicUsize>) {
-    let listener = match AsyncFd::register(listener) {
+    #[expect(deprecated, reason = "its replacement is unsafe to call; this listener owns one descriptor for its whole life")]
+    let watched = AsyncFd::new(listener);
+    let listener = match watched {
         Ok(listener) => listener,
         Err(error) => {
             tracing::error!("cannot watch a listening socket: {error}");
