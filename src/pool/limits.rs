@@ -1,6 +1,7 @@
 //! How many servers a pool may have, when it may try again after a failure, and the caps that pools share. Pure but for
 //! locks; decides who gets a freed place under a cap, never opens or closes anything itself.
 use std::{
+    collections::VecDeque,
     fmt,
     num::NonZeroU32,
     sync::{
@@ -159,7 +160,8 @@ pub struct SharedCap {
 #[derive(Default)]
 struct Roll {
     members: Vec<Weak<dyn Member>>,
-    starving: Vec<Starving>,
+    /// The longest first.
+    starving: VecDeque<Weak<dyn Member>>,
 }
 
 impl fmt::Debug for Roll {
@@ -168,16 +170,9 @@ impl fmt::Debug for Roll {
     }
 }
 
-struct Starving {
-    pool: Weak<dyn Member>,
-    since: Instant,
-}
-
 /// A pool asks for one place under each of its caps.
 pub(super) struct Claim<'a> {
     pub(super) pool: &'a Weak<dyn Member>,
-    /// For the order among the starving.
-    pub(super) now: Instant,
     /// The cap that has offered its place to this pool.
     pub(super) first_on: Option<&'a CapName>,
     /// Whether to be noted as starving if there is no place.
@@ -256,27 +251,24 @@ impl SharedCap {
 
     fn next_starving(&self) -> Option<Weak<dyn Member>> {
         let mut roll = self.roll.lock();
-        let next = roll.starving.iter().enumerate().min_by_key(|(_, s)| s.since).map(|(at, _)| at)?;
+        let next = roll.starving.front().cloned()?;
         // Taken and put back under the lock: nobody can see that it was gone.
         drop(self.slots.take()?);
-        let starving = roll.starving.remove(next);
-        self.starving.store(roll.starving.len(), Ordering::Relaxed);
-        Some(starving.pool)
+        self.strike(&mut roll, &next);
+        Some(next)
     }
 
-    fn strike(&self, roll: &mut Roll, pool: &Weak<dyn Member>) -> bool {
-        let before = roll.starving.len();
-        roll.starving.retain(|s| !s.pool.ptr_eq(pool));
+    fn strike(&self, roll: &mut Roll, pool: &Weak<dyn Member>) {
+        roll.starving.retain(|starving| !starving.ptr_eq(pool));
         self.starving.store(roll.starving.len(), Ordering::Relaxed);
-        roll.starving.len() < before
     }
 
     /// Returns true if the pool was not among the starving yet.
     fn enlist(&self, roll: &mut Roll, claim: &Claim<'_>) -> bool {
-        if roll.starving.iter().any(|s| s.pool.ptr_eq(claim.pool)) {
+        if roll.starving.iter().any(|starving| starving.ptr_eq(claim.pool)) {
             return false;
         }
-        roll.starving.push(Starving { pool: Weak::clone(claim.pool), since: claim.now });
+        roll.starving.push_back(Weak::clone(claim.pool));
         self.starving.store(roll.starving.len(), Ordering::Relaxed);
         true
     }
@@ -287,8 +279,8 @@ pub(super) fn take_all(caps: &[Arc<SharedCap>], claim: &Claim<'_>) -> Result<Vec
     let mut rolls: Vec<MutexGuard<'_, Roll>> = caps.iter().map(|cap| cap.roll.lock()).collect();
     let mut slots = Vec::with_capacity(caps.len());
     for (at, cap) in caps.iter().enumerate() {
-        let others_first = claim.first_on != Some(&cap.name)
-            && rolls[at].starving.iter().any(|s| !s.pool.ptr_eq(claim.pool));
+        let others_first =
+            claim.first_on != Some(&cap.name) && rolls[at].starving.iter().any(|s| !s.ptr_eq(claim.pool));
         match if others_first { None } else { cap.slots.take() } {
             Some(slot) => slots.push(slot),
             None => {

@@ -26,8 +26,8 @@ impl<S: Pooled> Opening<S> {
     }
 
     async fn run(mut self, worker: usize) {
-        let connecting = self.pool.connector().connect(&self.pool, worker);
-        match connecting.await {
+        let connected = self.pool.connector().connect(&self.pool, worker).await;
+        match connected {
             Ok(server) => self.arrived(server),
             Err(error) => self.failed(&error),
         }
