@@ -512,14 +512,42 @@ fn a_pool_whose_waiters_left_costs_nobody_a_server() {
     let cap = cap(CapKind::Database, 1);
     let pools = ["a", "b"].map(|user| bench.pool(user, small(2), &[&cap]));
     let a = bench.lease(&pools[0], 1);
-    drop(queue(&pools[1], 2, bench.now));
-    let starving = queue(&pools[1], 3, bench.now);
-    let timeout = bench.now + secs(200);
-    assert_eq!(pools[1].tick(timeout).timed_out, 1);
-    a.release(timeout);
+    let starving = [queue(&pools[1], 2, bench.now), queue(&pools[1], 3, bench.now)];
     drop(starving);
-    // The ticket that had timed out was no longer in line, and the one that left before neither.
+    a.release(bench.now);
     assert_eq!(pools[0].numbers().idle, 1);
+    let a = bench.lease(&pools[0], 1);
+    let mut canceled = queue(&pools[1], 4, bench.now);
+    assert!(matches!(pools[1].cancel(ClientId(4)), CancelOutcome::Waiting));
+    a.release(bench.now);
+    assert!(matches!(refused(&mut canceled), WaitError::Canceled));
+    assert_eq!(pools[0].numbers().idle, 1);
+}
+
+#[test]
+fn a_smaller_size_counts_what_is_left_before_the_reserve_is_touched() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", small(4), &[]);
+    let leases: Vec<_> = (0..4).map(|client| bench.lease(&pool, client)).collect();
+    pool.reconfigure(PoolSettings { reserve_size: 2, ..small(2) });
+    let waiting = queue(&pool, 9, bench.now);
+    assert_eq!(pool.tick(bench.now + secs(60)).opened, 0, "four are live, two and two allowed");
+    drop((waiting, leases));
+}
+
+#[test]
+fn the_last_waker_is_the_one_that_is_woken() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", small(1), &[]);
+    let held = bench.lease(&pool, 1);
+    let bells = [Arc::new(Bell::default()), Arc::new(Bell::default())];
+    let Take::Queued(mut ticket) = pool.take(&request(2, bench.now), &Waker::from(Arc::clone(&bells[0])))
+    else {
+        panic!("nothing is idle")
+    };
+    assert!(ticket.poll_lease(&Waker::from(Arc::clone(&bells[1]))).is_pending());
+    held.release(bench.now);
+    assert_eq!(bells.map(|bell| bell.rung()), [0, 1]);
 }
 
 #[test]
