@@ -8,9 +8,10 @@ use std::{
 
 use super::{
     Pooled, SlotIndex,
+    entry::{Circumstances, Counts, Rules},
     error::{CloseReason, OpenError, WaitError},
     lease::Seat,
-    ledger::{Circumstances, Counts, Ledger, Rules},
+    ledger::Ledger,
     limits::{Backoff, CapName, Claim, Member, NoPlace, PoolSettings, SharedCap, take_all},
     permit::{Permit, Slots},
 };

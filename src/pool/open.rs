@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc, task::Waker, time::Instant};
 
 use super::{
-    Event, OpenError, Pool, Pooled, SlotIndex, books::Push, lease::Seat, ledger::Arrival, permit::Permit,
+    Event, OpenError, Pool, Pooled, SlotIndex, books::Push, entry::Arrival, lease::Seat, permit::Permit,
 };
 
 /// An open under way.

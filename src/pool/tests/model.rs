@@ -10,7 +10,8 @@ use proptest::prelude::*;
 
 use crate::pool::{
     ClientId, CloseReason, SlotIndex, WaitError,
-    ledger::{Arrival, Circumstances, Counts, Found, Ledger, Rules, Settled},
+    entry::{Arrival, Circumstances, Counts, Found, Rules, Settled},
+    ledger::Ledger,
     queue::{InLine, WaiterId},
 };
 
@@ -296,13 +297,13 @@ impl World {
         let c = self.circumstances();
         if !self.line.is_empty() {
             let waiter = self.line.remove(nth % self.line.len()).unwrap();
-            assert!(self.ledger.leave(waiter.id, &c).is_none());
+            assert!(matches!(self.ledger.leave(waiter.id, &c), (Some(token), None) if token == waiter.token));
         } else if !self.granted.is_empty() {
             let (waiter, server) = self.granted.remove(nth % self.granted.len());
-            let outcome = self.ledger.leave(waiter.id, &c).expect("its server goes on");
+            let outcome = self.ledger.leave(waiter.id, &c).1.expect("its server goes on");
             self.settle(server, outcome);
         } else if let Some((waiter, _)) = self.refused.pop() {
-            assert!(self.ledger.leave(waiter.id, &c).is_none());
+            assert!(self.ledger.leave(waiter.id, &c).1.is_none());
         }
     }
 
