@@ -8,9 +8,10 @@ use std::{
 
 use super::{
     Pooled, SlotIndex,
+    entry::{Circumstances, Counts, Rules},
     error::{CloseReason, OpenError, WaitError},
     lease::Seat,
-    ledger::{Circumstances, Counts, Ledger, Rules},
+    ledger::Ledger,
     limits::{Backoff, CapName, Claim, Member, NoPlace, PoolSettings, SharedCap, take_all},
     permit::{Permit, Slots},
 };
@@ -177,8 +178,7 @@ impl<S: Pooled> Books<S> {
         {
             let patience = self.settings.reserve_timeout;
             let overdue = !patience.is_zero() && self.clock - waiter.since >= patience;
-            let claim =
-                Claim { pool: &bounds.pool, now: self.clock, first_on: first_on.take(), urgent: true };
+            let claim = Claim { pool: &bounds.pool, first_on: first_on.take(), urgent: true };
             match self.permit(bounds, &claim, overdue) {
                 Ok((permit, reserve)) => {
                     plan.reserve += usize::from(reserve);
@@ -203,7 +203,7 @@ impl<S: Pooled> Books<S> {
     pub(super) fn fill_minimum(&mut self, bounds: &Bounds) -> Plan {
         let mut plan = Plan::default();
         while self.may_open() && self.ledger.live() < self.minimum() {
-            let claim = Claim { pool: &bounds.pool, now: self.clock, first_on: None, urgent: false };
+            let claim = Claim { pool: &bounds.pool, first_on: None, urgent: false };
             let Ok((permit, _)) = self.permit(bounds, &claim, false) else { break };
             self.next_worker = (self.next_worker + 1) % bounds.workers.max(1);
             plan.opens.push((self.ledger.begin_open(self.clock), self.next_worker, permit));

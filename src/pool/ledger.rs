@@ -9,140 +9,11 @@ use slab::Slab;
 
 use super::{
     ClientId, SlotIndex,
+    entry::{Arrival, Circumstances, Counts, Entry, Found, IdleServer, Rules, Settled, State},
     error::{CloseReason, WaitError},
-    links::{Linked, Links, List},
+    links::List,
     queue::{InLine, Queue, WaiterId},
 };
-
-/// A server is in exactly one state, and in an idle list exactly while it is idle.
-///
-/// ```text
-/// Opening ─opened─┐                       ┌─────── cancels settled ───────┐
-///                 ├─▶ waiter? ─▶ Leased ──┼─ give, cancel under way ─▶ Parked
-/// Parked ─────────┤      no ─▶ Idle ─take─┘
-/// Leased ──give───┘
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// A connect is under way; there is no server yet.
-    Opening,
-    /// In the list of its home worker, or in the dirty list, since then.
-    Idle(Instant),
-    /// With that client, or granted to it and not fetched yet.
-    Leased(ClientId),
-    /// Given back while a cancel aimed at its last client was under way.
-    Parked,
-}
-
-#[derive(Debug)]
-struct Entry<S, K> {
-    state: State,
-    /// Present while idle or parked.
-    server: Option<S>,
-    links: Links,
-    /// Never reused, unlike the slot.
-    serial: u64,
-    last_client: Option<ClientId>,
-    home: usize,
-    dirty: bool,
-    cancels: u32,
-    cancel_key: Option<K>,
-    opened: Instant,
-    /// Its share of server_lifetime, in 1/65536.
-    lifetime_share: u32,
-    /// When that share is over; `None`: never.
-    expires: Option<Instant>,
-}
-
-impl<S, K> Linked for Entry<S, K> {
-    fn links(&self) -> &Links {
-        &self.links
-    }
-    fn links_mut(&mut self) -> &mut Links {
-        &mut self.links
-    }
-}
-
-/// What the ledger has to know of the settings.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rules {
-    /// `None`: never too old. Zero: used once.
-    pub(super) lifetime: Option<Duration>,
-    /// Take the longest-idle server instead of the most recently used.
-    pub(super) round_robin: bool,
-}
-
-impl Rules {
-    fn expiry(&self, opened: Instant, share: u32) -> Option<Instant> {
-        opened.checked_add((self.lifetime? / 65_536).checked_mul(share)?)
-    }
-}
-
-/// What decides, besides the ledger itself, where a server goes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Circumstances {
-    /// Never earlier than in an earlier call.
-    pub(super) now: Instant,
-    /// False while servers can't be replaced: then old ones stay.
-    pub(super) replaceable: bool,
-    /// It has to go whoever waits.
-    pub(super) surplus: Option<CloseReason>,
-    /// It has to go rather than idle.
-    pub(super) pressure: Option<CloseReason>,
-}
-
-/// Where a server went.
-#[must_use]
-#[derive(Debug)]
-pub(super) enum Settled<S, W> {
-    /// To the longest waiter, who has to be woken.
-    Granted(Option<W>),
-    /// To an idle list, or it is parked.
-    Kept,
-    /// Out of the ledger: to be closed.
-    Close(S, CloseReason),
-}
-
-/// A server that has just logged in.
-#[derive(Debug)]
-pub(super) struct Arrival<S, K> {
-    pub(super) server: S,
-    pub(super) home: usize,
-    pub(super) dirty: bool,
-    pub(super) cancel_key: K,
-    /// 16 random bits: how much earlier than server_lifetime it goes.
-    pub(super) random: u16,
-}
-
-/// Whom a cancel found.
-#[derive(Debug)]
-pub(super) enum Found<S, K, W> {
-    /// A waiter, now refused: wake it; a server it had been granted went elsewhere.
-    Waiting(Option<W>, Option<Settled<S, W>>),
-    /// A lease: the server is kept from others until [`Ledger::cancel_settled`] is called with these.
-    Running(SlotIndex, u64, K),
-    /// Neither.
-    Nothing,
-}
-
-/// What can be seen of an idle server.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct IdleServer {
-    pub(super) slot: SlotIndex,
-    pub(super) serial: u64,
-    pub(super) since: Instant,
-    pub(super) last_client: Option<ClientId>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) opening: usize,
-    pub(super) leased: usize,
-    pub(super) parked: usize,
-    pub(super) idle: usize,
-    pub(super) dirty_idle: usize,
-    pub(super) waiting: usize,
-}
 
 /// The books of one pool.
 ///
@@ -202,20 +73,7 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
     pub(super) fn begin_open(&mut self, now: Instant) -> SlotIndex {
         self.opening += 1;
         self.next_serial += 1;
-        let entry = Entry {
-            state: State::Opening,
-            server: None,
-            links: Links::default(),
-            serial: self.next_serial,
-            last_client: None,
-            home: 0,
-            dirty: false,
-            cancels: 0,
-            cancel_key: None,
-            opened: now,
-            lifetime_share: 0,
-            expires: None,
-        };
+        let entry = Entry::opening(self.next_serial, now);
         SlotIndex(
             u32::try_from(self.entries.insert(entry)).expect("fewer servers than four thousand million"),
         )
@@ -327,11 +185,14 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
         self.queue.poll(id, refresh)
     }
 
-    /// A ticket is dropped; a server that it had been granted goes on to the next.
-    pub(super) fn leave(&mut self, id: WaiterId, c: &Circumstances) -> Option<Settled<S, W>> {
-        let (slot, server) = self.queue.leave(id)?;
-        self.leased -= 1;
-        Some(self.settle(slot, server, c))
+    /// A ticket is dropped: its wake handle, to be dropped, and where a server went that it had been granted.
+    pub(super) fn leave(&mut self, id: WaiterId, c: &Circumstances) -> (Option<W>, Option<Settled<S, W>>) {
+        let (waker, granted) = self.queue.leave(id);
+        let settled = granted.map(|(slot, server)| {
+            self.leased -= 1;
+            self.settle(slot, server, c)
+        });
+        (waker, settled)
     }
 
     /// Sends the front waiter away if it has waited since `latest` or longer.
@@ -405,7 +266,8 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
 
     /// All idle servers, longest idle first.
     pub(super) fn idle_servers(&self) -> Vec<IdleServer> {
-        let mut idle: Vec<IdleServer> = self.entries.iter().filter_map(|(at, e)| seen(at, e)).collect();
+        let mut idle: Vec<IdleServer> =
+            self.entries.iter().filter_map(|(at, e)| e.idle(SlotIndex(at as u32))).collect();
         idle.sort_by_key(|i| (i.since, i.serial));
         idle
     }
@@ -433,7 +295,7 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
     pub(super) fn longest_idle(&self) -> Option<IdleServer> {
         let oldest = self.clean.iter().chain([&self.dirty]).filter_map(List::oldest);
         oldest
-            .filter_map(|at| seen(at as usize, &self.entries[at as usize]))
+            .filter_map(|at| self.entries[at as usize].idle(SlotIndex(at)))
             .min_by_key(|i| (i.since, i.serial))
     }
 
@@ -537,14 +399,4 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
         let over = used && (once || (!spared && self.is_over_age(slot, c.now)));
         over.then_some(CloseReason::Lifetime)
     }
-}
-
-fn seen<S, K>(at: usize, entry: &Entry<S, K>) -> Option<IdleServer> {
-    let State::Idle(since) = entry.state else { return None };
-    Some(IdleServer {
-        slot: SlotIndex(at as u32),
-        serial: entry.serial,
-        since,
-        last_client: entry.last_client,
-    })
 }

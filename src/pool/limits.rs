@@ -1,6 +1,7 @@
 //! How many servers a pool may have, when it may try again after a failure, and the caps that pools share. Pure but for
 //! locks; decides who gets a freed place under a cap, never opens or closes anything itself.
 use std::{
+    collections::VecDeque,
     fmt,
     num::NonZeroU32,
     sync::{
@@ -159,7 +160,8 @@ pub struct SharedCap {
 #[derive(Default)]
 struct Roll {
     members: Vec<Weak<dyn Member>>,
-    starving: Vec<Starving>,
+    /// The longest first.
+    starving: VecDeque<Weak<dyn Member>>,
 }
 
 impl fmt::Debug for Roll {
@@ -168,16 +170,9 @@ impl fmt::Debug for Roll {
     }
 }
 
-struct Starving {
-    pool: Weak<dyn Member>,
-    since: Instant,
-}
-
 /// A pool asks for one place under each of its caps.
 pub(super) struct Claim<'a> {
     pub(super) pool: &'a Weak<dyn Member>,
-    /// For the order among the starving.
-    pub(super) now: Instant,
     /// The cap that has offered its place to this pool.
     pub(super) first_on: Option<&'a CapName>,
     /// Whether to be noted as starving if there is no place.
@@ -256,27 +251,24 @@ impl SharedCap {
 
     fn next_starving(&self) -> Option<Weak<dyn Member>> {
         let mut roll = self.roll.lock();
-        let next = roll.starving.iter().enumerate().min_by_key(|(_, s)| s.since).map(|(at, _)| at)?;
+        let next = roll.starving.front().cloned()?;
         // Taken and put back under the lock: nobody can see that it was gone.
         drop(self.slots.take()?);
-        let starving = roll.starving.remove(next);
-        self.starving.store(roll.starving.len(), Ordering::Relaxed);
-        Some(starving.pool)
+        self.strike(&mut roll, &next);
+        Some(next)
     }
 
-    fn strike(&self, roll: &mut Roll, pool: &Weak<dyn Member>) -> bool {
-        let before = roll.starving.len();
-        roll.starving.retain(|s| !s.pool.ptr_eq(pool));
+    fn strike(&self, roll: &mut Roll, pool: &Weak<dyn Member>) {
+        roll.starving.retain(|starving| !starving.ptr_eq(pool));
         self.starving.store(roll.starving.len(), Ordering::Relaxed);
-        roll.starving.len() < before
     }
 
     /// Returns true if the pool was not among the starving yet.
     fn enlist(&self, roll: &mut Roll, claim: &Claim<'_>) -> bool {
-        if roll.starving.iter().any(|s| s.pool.ptr_eq(claim.pool)) {
+        if roll.starving.iter().any(|starving| starving.ptr_eq(claim.pool)) {
             return false;
         }
-        roll.starving.push(Starving { pool: Weak::clone(claim.pool), since: claim.now });
+        roll.starving.push_back(Weak::clone(claim.pool));
         self.starving.store(roll.starving.len(), Ordering::Relaxed);
         true
     }
@@ -287,8 +279,8 @@ pub(super) fn take_all(caps: &[Arc<SharedCap>], claim: &Claim<'_>) -> Result<Vec
     let mut rolls: Vec<MutexGuard<'_, Roll>> = caps.iter().map(|cap| cap.roll.lock()).collect();
     let mut slots = Vec::with_capacity(caps.len());
     for (at, cap) in caps.iter().enumerate() {
-        let others_first = claim.first_on != Some(&cap.name)
-            && rolls[at].starving.iter().any(|s| !s.pool.ptr_eq(claim.pool));
+        let others_first =
+            claim.first_on != Some(&cap.name) && rolls[at].starving.iter().any(|s| !s.ptr_eq(claim.pool));
         match if others_first { None } else { cap.slots.take() } {
             Some(slot) => slots.push(slot),
             None => {
@@ -317,4 +309,84 @@ fn note_starving(
         }
     }
     caps[blocked].enlist(&mut rolls[blocked], claim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Bystander;
+
+    impl Member for Bystander {
+        fn longest_idle_since(&self) -> Option<Instant> {
+            None
+        }
+        fn evict_longest_idle(&self, _: CapKind) {}
+        fn look_again(&self, _: Option<&CapName>) {}
+    }
+
+    fn member() -> (Arc<dyn Member>, Weak<dyn Member>) {
+        let member: Arc<dyn Member> = Arc::new(Bystander);
+        let weak = Arc::downgrade(&member);
+        (member, weak)
+    }
+
+    fn cap(kind: CapKind, limit: u32) -> Arc<SharedCap> {
+        SharedCap::new(CapName { kind, of: "x".into() }, NonZeroU32::new(limit))
+    }
+
+    fn claim(pool: &Weak<dyn Member>) -> Claim<'_> {
+        Claim { pool, first_on: None, urgent: true }
+    }
+
+    #[test]
+    fn a_freed_place_waits_for_the_longest_starving() {
+        let caps = [cap(CapKind::Database, 1)];
+        let ((_a, a), (_b, b)) = (member(), member());
+        let held = take_all(&caps, &claim(&b)).unwrap();
+        let turned_away = |pool| take_all(&caps, &claim(pool)).unwrap_err();
+        assert_eq!(turned_away(&a), NoPlace { cap: 0, newly: true });
+        assert_eq!(turned_away(&a), NoPlace { cap: 0, newly: false });
+        drop(held);
+        assert_eq!(turned_away(&b), NoPlace { cap: 0, newly: true }, "no overtaking");
+        let first_on = Some(caps[0].name());
+        let turn = take_all(&caps, &Claim { first_on, ..claim(&a) }).unwrap();
+        assert!(caps[0].is_starving(), "the other");
+        drop(turn);
+        caps[0].offer();
+        assert!(!caps[0].is_starving(), "offered to all, though they did not want it");
+    }
+
+    #[test]
+    fn a_place_under_all_caps_or_under_none() {
+        let caps = [cap(CapKind::Database, 2), cap(CapKind::User, 1)];
+        let ((_a, a), (_b, b)) = (member(), member());
+        let held = take_all(&caps, &claim(&a)).unwrap();
+        assert_eq!(take_all(&caps, &claim(&b)).unwrap_err(), NoPlace { cap: 1, newly: true });
+        assert_eq!(caps.each_ref().map(|cap| (cap.in_use(), cap.is_starving())), [(1, false), (1, true)]);
+        let hurried = Claim { urgent: false, ..claim(&a) };
+        assert_eq!(take_all(&caps, &hurried).unwrap_err(), NoPlace { cap: 1, newly: false });
+        drop(held);
+        caps[1].forget(&b);
+        assert!(take_all(&caps, &claim(&a)).is_ok());
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let start = Instant::now();
+        let (mut backoff, longest) = (Backoff::default(), Duration::from_secs(15));
+        let mut now = start;
+        for expected in [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 15_000, 15_000] {
+            let pause = backoff.failed(now, longest, u16::MAX);
+            let full = Duration::from_millis(expected);
+            assert!(pause <= full && pause > full * 99 / 100, "{pause:?} of {full:?}");
+            assert!(backoff.is_pausing(now) && !backoff.is_pausing(now + pause));
+            assert!(backoff.failed(now, longest, 0) <= pause, "one that began before doesn't lengthen it");
+            assert_eq!(backoff.at_once(8), 1);
+            now += pause;
+        }
+        assert_eq!(backoff.failed(now, longest, 0), longest / 2);
+        backoff.succeeded();
+        assert!(!backoff.is_pausing(now) && backoff.at_once(8) == 8);
+    }
 }

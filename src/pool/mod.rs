@@ -1,7 +1,7 @@
 //! Who may use which server: the pool of one (database, user), its waiting line, its bounds and the caps it shares.
 //! Knows nothing of PostgreSQL's protocol; a server is whatever is [`Pooled`].
 //!
-//! * `ledger` with `queue` and `links`: the books, pure; one mutex per pool guards them (`books` adds when to open)
+//! * `ledger` with `entry`, `queue` and `links`: the books, pure; one mutex per pool guards them (`books` adds when to open)
 //! * `permit`, `limits`, `evict`: bounds, caps that pools share, and who makes room
 //! * `lease`, `ticket`: what a client holds; `open`, `upkeep`: how servers come and go
 //! * `set`: the pools and caps of the process
@@ -9,6 +9,7 @@
 //! Locks: one pool, then its caps by name, then nothing. Wakers, observers, connectors and the closing of servers are
 //! called with no lock held.
 mod books;
+mod entry;
 mod error;
 mod evict;
 mod lease;

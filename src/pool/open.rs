@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc, task::Waker, time::Instant};
 
 use super::{
-    Event, OpenError, Pool, Pooled, SlotIndex, books::Push, lease::Seat, ledger::Arrival, permit::Permit,
+    Event, OpenError, Pool, Pooled, SlotIndex, books::Push, entry::Arrival, lease::Seat, permit::Permit,
 };
 
 /// An open under way.
@@ -26,8 +26,8 @@ impl<S: Pooled> Opening<S> {
     }
 
     async fn run(mut self, worker: usize) {
-        let connecting = self.pool.connector().connect(&self.pool, worker);
-        match connecting.await {
+        let connected = self.pool.connector().connect(&self.pool, worker).await;
+        match connected {
             Ok(server) => self.arrived(server),
             Err(error) => self.failed(&error),
         }

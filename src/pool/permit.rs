@@ -158,7 +158,7 @@ mod tests {
         let pool = Pool::builder(Numbering).max_size(3).build().unwrap();
         pool.resize(1);
         let no_wait = Timeouts { wait: Some(Duration::ZERO), create: None, recycle: None };
-        let mut lent = Vec::new();
+        let mut lent: Vec<Slot> = Vec::new();
         while let Poll::Ready(Ok(slot)) =
             pin!(pool.timeout_get(&no_wait)).poll(&mut Context::from_waker(Waker::noop()))
         {
@@ -197,7 +197,7 @@ mod tests {
                         prop_assert_eq!(slot.is_some(), may);
                         lent.extend(slot);
                     }
-                    Step::Return(at) if !lent.is_empty() => { lent.swap_remove(at % lent.len()); }
+                    Step::Return(at) if !lent.is_empty() => drop(lent.swap_remove(at % lent.len())),
                     Step::Return(_) => {}
                     Step::Resize(to) => { slots.resize(to); limit = to; }
                 }

@@ -14,9 +14,10 @@ use super::{
     CancelGuard, CancelOutcome, ClientId, CloseReason, Connector, Event, Lease, Observer, OpenError, PoolKey,
     PoolSettings, Pooled, Request, SharedCap, SlotIndex, Ticket, WaitError,
     books::{Books, Bounds, Plan, Push},
+    entry::{Circumstances, Found, Settled},
     evict,
     lease::Seat,
-    ledger::{Circumstances, Found, Ledger, Settled},
+    ledger::Ledger,
     limits::{CapKind, CapName, Member},
     open::Opening,
     queue::{InLine, WaiterId},
@@ -211,7 +212,8 @@ impl<S: Pooled> Pool<S> {
     }
 
     pub(super) fn leave(&self, waiter: WaiterId) {
-        let settled = self.in_books(|ledger, circumstances| ledger.leave(waiter, circumstances));
+        let (waker, settled) = self.in_books(|ledger, circumstances| ledger.leave(waiter, circumstances));
+        drop(waker);
         self.follow(settled);
     }
 

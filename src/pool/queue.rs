@@ -126,14 +126,16 @@ impl<S, W> Queue<S, W> {
         })
     }
 
-    /// A ticket is dropped: the waiter leaves, and hands back a server that it had been granted.
-    pub(super) fn leave(&mut self, id: WaiterId) -> Option<(SlotIndex, S)> {
+    /// A ticket is dropped: the waiter leaves. Returns its wake handle, which may own a task and so is not dropped here,
+    /// and a server that it had been granted.
+    pub(super) fn leave(&mut self, id: WaiterId) -> (Option<W>, Option<(SlotIndex, S)>) {
         if matches!(self.waiters[id as usize].place, Place::Queued) {
             self.line.remove(&mut self.waiters, id);
         }
-        match self.waiters.remove(id as usize).place {
-            Place::Granted(slot, server) => Some((slot, server)),
-            Place::Queued | Place::Refused(_) => None,
+        let waiter = self.waiters.remove(id as usize);
+        match waiter.place {
+            Place::Granted(slot, server) => (waiter.waker, Some((slot, server))),
+            Place::Queued | Place::Refused(_) => (waiter.waker, None),
         }
     }
 

@@ -5,8 +5,8 @@ use std::{task::Waker, time::Instant};
 use super::{
     ClientId, CloseReason, Lease, Pool, PoolSettings, Pooled,
     books::{Books, Push},
+    entry::IdleServer,
     lease::Seat,
-    ledger::IdleServer,
 };
 
 /// What a tick did.

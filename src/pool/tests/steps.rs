@@ -1,0 +1,574 @@
+//! The pool step by step, on one thread, with opens that finish when told to and a clock that is only an argument.
+use std::{num::NonZeroU32, task::Poll};
+
+use super::*;
+
+struct Bench {
+    connector: Arc<Scripted>,
+    log: Arc<Log>,
+    now: Instant,
+}
+
+impl Bench {
+    /// Its time is ahead of the clock, so that only what a test tells the pool counts.
+    fn new() -> Self {
+        Self { connector: Arc::default(), log: Arc::default(), now: Instant::now() + secs(86_400) }
+    }
+
+    fn pool(&self, user: &str, settings: PoolSettings, caps: &[&Arc<SharedCap>]) -> Arc<Pool<Fake>> {
+        let parts = Parts {
+            key: PoolKey::new("db", user),
+            settings,
+            workers: 2,
+            caps: caps.iter().map(|cap| Arc::clone(cap)).collect(),
+            connector: Arc::clone(&self.connector) as _,
+            observer: Arc::clone(&self.log) as _,
+        };
+        Pool::new(parts, self.now)
+    }
+
+    /// A lease, opening a server if there is none idle.
+    fn lease(&self, pool: &Arc<Pool<Fake>>, client: u64) -> Lease<Fake> {
+        match pool.take(&request(client, self.now), Waker::noop()) {
+            Take::Leased(lease) => lease,
+            Take::Queued(mut ticket) => {
+                self.connector.finish_opens();
+                fetch(&mut ticket)
+            }
+        }
+    }
+
+    fn heard(&self) -> Vec<String> {
+        std::mem::take(&mut self.log.0.lock())
+    }
+}
+
+fn small(size: u32) -> PoolSettings {
+    PoolSettings { size: NonZeroU32::new(size), ..PoolSettings::default() }
+}
+
+fn queue(pool: &Arc<Pool<Fake>>, client: u64, now: Instant) -> Ticket<Fake> {
+    match pool.take(&request(client, now), Waker::noop()) {
+        Take::Queued(ticket) => ticket,
+        Take::Leased(_) => panic!("a server was idle"),
+    }
+}
+
+fn fetch(ticket: &mut Ticket<Fake>) -> Lease<Fake> {
+    match ticket.poll_lease(Waker::noop()) {
+        Poll::Ready(Ok(lease)) => lease,
+        other => panic!("no lease: {other:?}"),
+    }
+}
+
+fn refused(ticket: &mut Ticket<Fake>) -> WaitError {
+    match ticket.poll_lease(Waker::noop()) {
+        Poll::Ready(Err(error)) => error,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+fn waits(ticket: &mut Ticket<Fake>) -> bool {
+    ticket.poll_lease(Waker::noop()).is_pending()
+}
+
+fn cap(kind: CapKind, limit: u32) -> Arc<SharedCap> {
+    SharedCap::new(CapName { kind, of: "x".into() }, NonZeroU32::new(limit))
+}
+
+#[test]
+fn a_lease_is_one_pointer() {
+    assert_eq!(size_of::<Lease<Fake>>(), size_of::<usize>());
+}
+
+#[test]
+fn own_last_server_before_the_most_recent() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", small(3), &[]);
+    let (a, b) = (bench.lease(&pool, 1), bench.lease(&pool, 2));
+    let (own, id) = (a.slot(), a.id);
+    a.release(bench.now);
+    b.release(bench.now + secs(1));
+    let asks = Request { hint: Some(own), ..request(1, bench.now) };
+    let Take::Leased(again) = pool.take(&asks, Waker::noop()) else { panic!("idle") };
+    assert_eq!(again.id, id);
+    again.release(bench.now + secs(2));
+    // The same hint from another client means nothing.
+    let asks = Request { hint: Some(own), ..request(2, bench.now) };
+    let Take::Leased(most_recent) = pool.take(&asks, Waker::noop()) else { panic!("idle") };
+    assert_eq!(most_recent.id, id);
+}
+
+#[test]
+fn dirty_servers_are_the_last_choice() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", small(3), &[]);
+    let (clean, mut dirty) = (bench.lease(&pool, 1), bench.lease(&pool, 2));
+    let ids = (clean.id, dirty.id);
+    dirty.dirty = true;
+    clean.release(bench.now);
+    dirty.release(bench.now + secs(1));
+    assert_eq!((pool.numbers().idle, pool.numbers().dirty_idle), (1, 1));
+    let (first, second) = (bench.lease(&pool, 3), bench.lease(&pool, 4));
+    assert_eq!((first.id, second.id), ids);
+}
+
+#[test]
+fn abandoned_dirty_servers_are_handed_out_for_a_reset() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", small(3), &[]);
+    let mut leases = [bench.lease(&pool, 1), bench.lease(&pool, 2), bench.lease(&pool, 3)];
+    leases[0].dirty = true;
+    leases[1].dirty = true;
+    let gone = leases[0].id;
+    leases.into_iter().for_each(|lease| lease.release(bench.now));
+    let mut taken = pool.take_dirty_abandoned(|client| client == ClientId(2));
+    assert_eq!(taken.iter().map(|lease| lease.id).collect::<Vec<_>>(), [gone]);
+    let mut lease = taken.remove(0);
+    lease.dirty = false;
+    lease.release(bench.now);
+    assert_eq!((pool.numbers().idle, pool.numbers().dirty_idle), (2, 1));
+}
+
+#[test]
+fn given_to_the_longest_waiter_though_an_open_is_under_way() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", small(2), &[]);
+    let held = bench.lease(&pool, 1);
+    let id = held.id;
+    let bell = Arc::new(Bell::default());
+    let Take::Queued(mut first) = pool.take(&request(2, bench.now), &Waker::from(Arc::clone(&bell))) else {
+        panic!("nothing is idle")
+    };
+    let mut second = queue(&pool, 3, bench.now);
+    assert_eq!(bench.connector.opening(), 1, "the second place only");
+    held.release(bench.now);
+    assert_eq!(bell.rung(), 1);
+    assert_eq!(fetch(&mut first).id, id);
+    assert!(waits(&mut first), "a resolved ticket stays pending");
+    // `first`'s lease was dropped: its server closed, its place open again for the second, who still has the other open.
+    bench.connector.finish_opens();
+    assert_ne!(fetch(&mut second).id, id);
+    assert_eq!(bench.connector.gauge.live(), 0);
+}
+
+#[test]
+fn a_ticket_dropped_after_the_grant_passes_the_server_on() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", small(1), &[]);
+    let held = bench.lease(&pool, 1);
+    let (first, mut second) = (queue(&pool, 2, bench.now), queue(&pool, 3, bench.now));
+    held.release(bench.now);
+    assert!(waits(&mut second));
+    drop(first);
+    drop(fetch(&mut second));
+    let third = queue(&pool, 4, bench.now);
+    bench.connector.finish_opens();
+    drop(third);
+    assert_eq!(pool.numbers(), Numbers { idle: 1, ..Numbers::default() });
+}
+
+#[test]
+fn dead_servers_are_not_handed_out() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", small(1), &[]);
+    bench.lease(&pool, 1).release(bench.now);
+    bench.connector.alive.lock()[0].store(false, SeqCst);
+    let lease = bench.lease(&pool, 1);
+    assert_eq!(lease.id, 1);
+    assert_eq!(bench.heard(), ["u opened", "u closed: server closed while idle", "u opened"]);
+    assert_eq!(bench.connector.gauge.most(), 1, "the dead one was closed before the new one was opened");
+}
+
+#[test]
+fn opens_are_bounded_and_go_on() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", PoolSettings { max_opening: 2, ..small(9) }, &[]);
+    let mut tickets: Vec<_> = (0..5).map(|client| queue(&pool, client, bench.now)).collect();
+    assert_eq!((bench.connector.opening(), pool.numbers().opening), (2, 2));
+    assert_eq!(bench.connector.finish_opens(), 5, "each that arrives makes room for another");
+    tickets.iter_mut().for_each(|ticket| fetch(ticket).release(bench.now));
+    assert_eq!(pool.numbers().idle, 5);
+}
+
+#[test]
+fn reserve_is_for_those_who_have_waited_too_long() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", PoolSettings { reserve_size: 2, ..small(1) }, &[]);
+    let normal = bench.lease(&pool, 1);
+    let mut early = queue(&pool, 2, bench.now);
+    let mut late = queue(&pool, 3, bench.now + secs(1));
+    assert_eq!(pool.tick(bench.now + secs(4)).opened, 0);
+    assert_eq!(pool.tick(bench.now + secs(5)).opened, 1, "the second has not waited for long enough");
+    bench.connector.finish_opens();
+    let reserve = fetch(&mut early);
+    assert!(waits(&mut late));
+    assert_eq!(pool.numbers().reserve_in_use, 1);
+    // A closed normal server leaves the pool at its size, not below it: the reserve is counted.
+    normal.close(CloseReason::Killed);
+    assert_eq!(bench.connector.opening(), 0);
+    assert_eq!(pool.tick(bench.now + secs(6)).opened, 1);
+    bench.connector.finish_opens();
+    drop((fetch(&mut late), reserve));
+    assert_eq!(bench.heard().iter().filter(|e| e.ends_with(" reserve")).count(), 2);
+    assert_eq!(bench.connector.gauge.most(), 2);
+}
+
+#[test]
+fn waits_end_at_query_wait_timeout() {
+    let bench = Bench::new();
+    let timeout = Some(secs(10));
+    let pool = bench.pool("u", PoolSettings { query_wait_timeout: timeout, ..small(1) }, &[]);
+    let held = bench.lease(&pool, 1);
+    let mut first = queue(&pool, 2, bench.now);
+    let mut second = queue(&pool, 3, bench.now + secs(5));
+    assert_eq!(pool.tick(bench.now + secs(9)).timed_out, 0);
+    let summary = pool.tick(bench.now + secs(10));
+    assert_eq!((summary.timed_out, summary.waiting), (1, 1));
+    assert!(matches!(refused(&mut first), WaitError::Timeout));
+    assert!(waits(&mut second));
+    pool.tick(bench.now + secs(15));
+    drop(second);
+    held.release(bench.now + secs(15));
+    assert_eq!(pool.numbers().idle, 1, "with nobody left in line it is idle, not lost");
+}
+
+#[test]
+fn transient_failures_keep_the_line_and_back_off() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", small(4), &[]);
+    for _ in 0..3 {
+        bench.connector.fail_next(refusal("57P03"));
+    }
+    let mut tickets: Vec<_> = (0..3).map(|client| queue(&pool, client, bench.now)).collect();
+    assert_eq!(bench.connector.finish_opens(), 3, "none is tried again at once");
+    assert!(tickets.iter_mut().all(waits));
+    assert!(matches!(pool.last_open_error(), Some(OpenError::Transient(_))));
+    let newcomer = queue(&pool, 9, bench.now);
+    assert_eq!(bench.connector.opening(), 0, "a newcomer waits for the pause to end, too");
+    let later = bench.now + secs(60);
+    assert_eq!(pool.tick(later).opened, 1, "after a failure one at a time");
+    bench.connector.finish_opens();
+    assert!(pool.last_open_error().is_none());
+    assert!(tickets.iter_mut().all(|ticket| ticket.poll_lease(Waker::noop()).is_ready()));
+    drop(newcomer);
+}
+
+#[test]
+fn a_final_error_reaches_all_who_wait_and_nobody_later() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", small(4), &[]);
+    bench.connector.fail_next(refusal("28P01"));
+    let mut tickets = [queue(&pool, 1, bench.now), queue(&pool, 2, bench.now)];
+    bench.connector.finish_opens();
+    for ticket in &mut tickets {
+        let WaitError::Open(error) = refused(ticket) else { panic!("PostgreSQL said why") };
+        assert_eq!(error.sqlstate, "28P01");
+    }
+}
+
+#[test]
+fn an_abandoned_open_frees_its_place_and_does_not_spin() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", small(1), &[]);
+    let mut ticket = queue(&pool, 1, bench.now);
+    bench.connector.tasks.lock().clear();
+    assert_eq!(bench.connector.opening(), 0, "abandoned counts as failed");
+    assert!(waits(&mut ticket));
+    assert_eq!(pool.tick(bench.now + secs(60)).opened, 1);
+    bench.connector.finish_opens();
+    fetch(&mut ticket).release(bench.now);
+}
+
+#[test]
+fn cancel_finds_the_waiting_the_granted_and_the_running() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", small(1), &[]);
+    assert!(matches!(pool.cancel(ClientId(1)), CancelOutcome::Nothing));
+    let held = bench.lease(&pool, 1);
+    let bell = Arc::new(Bell::default());
+    let Take::Queued(mut waiting) = pool.take(&request(2, bench.now), &Waker::from(Arc::clone(&bell))) else {
+        panic!("nothing is idle")
+    };
+    let mut granted = queue(&pool, 3, bench.now);
+    let mut next = queue(&pool, 4, bench.now);
+    assert!(matches!(pool.cancel(ClientId(2)), CancelOutcome::Waiting));
+    assert_eq!(bell.rung(), 1);
+    assert!(matches!(refused(&mut waiting), WaitError::Canceled));
+    held.release(bench.now);
+    assert!(
+        matches!(pool.cancel(ClientId(3)), CancelOutcome::Waiting),
+        "granted, but it has not sent anything"
+    );
+    assert!(matches!(refused(&mut granted), WaitError::Canceled));
+    let lease = fetch(&mut next);
+    let CancelOutcome::Running(guard) = pool.cancel(ClientId(4)) else { panic!("it has a server") };
+    assert_eq!(*guard.key(), lease.id);
+}
+
+#[test]
+fn a_server_being_cancelled_is_kept_from_the_next() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", small(1), &[]);
+    let lease = bench.lease(&pool, 1);
+    let guards = [pool.cancel(ClientId(1)), pool.cancel(ClientId(1))];
+    let mut next = queue(&pool, 2, bench.now);
+    lease.release(bench.now);
+    assert_eq!(pool.numbers().canceling, 1);
+    assert!(matches!(pool.cancel(ClientId(1)), CancelOutcome::Nothing), "given back is given back");
+    let [first, second] = guards;
+    drop(first);
+    assert!(waits(&mut next));
+    drop(second);
+    let lease = fetch(&mut next);
+    let CancelOutcome::Running(stale) = pool.cancel(ClientId(2)) else { panic!("it has a server") };
+    lease.close(CloseReason::Lost);
+    let other = bench.lease(&pool, 3);
+    let CancelOutcome::Running(guard) = pool.cancel(ClientId(3)) else { panic!("it has a server") };
+    drop(stale);
+    other.release(bench.now);
+    assert_eq!(pool.numbers().canceling, 1, "the guard of a closed server is no other's");
+    drop(guard);
+    assert_eq!(pool.numbers().idle, 1);
+}
+
+#[test]
+fn idle_servers_go_but_not_below_the_minimum() {
+    let bench = Bench::new();
+    let settings = PoolSettings { min_size: 2, lifetime: None, ..small(4) };
+    let pool = bench.pool("u", settings, &[]);
+    assert_eq!(pool.tick(bench.now).opened, 0);
+    pool.keep_minimum(true);
+    assert_eq!(pool.tick(bench.now).opened, 2);
+    bench.connector.finish_opens();
+    let leases = [1, 2, 3, 4].map(|client| bench.lease(&pool, client));
+    leases.into_iter().for_each(|lease| lease.release(bench.now));
+    assert_eq!(pool.tick(bench.now + secs(599)).closed, []);
+    assert_eq!(pool.tick(bench.now + secs(601)).closed, [CloseReason::IdleTimeout; 2]);
+    pool.keep_minimum(false);
+    assert_eq!(pool.tick(bench.now + secs(601)).closed, [CloseReason::IdleTimeout; 2]);
+}
+
+#[test]
+fn old_servers_go_at_their_own_times() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", PoolSettings { idle_timeout: None, ..small(20) }, &[]);
+    let leases: Vec<_> = (0..20).map(|client| bench.lease(&pool, client)).collect();
+    leases.into_iter().for_each(|lease| lease.release(bench.now));
+    let closed_by = |seconds| pool.tick(bench.now + secs(seconds)).closed;
+    assert_eq!(closed_by(3200), []);
+    let early = closed_by(3420).len();
+    assert!((1..20).contains(&early), "{early} of 20 at half time: all at once");
+    assert_eq!(closed_by(3600), vec![CloseReason::Lifetime; 20 - early]);
+}
+
+#[test]
+fn old_servers_go_at_release_unless_they_cannot_be_replaced() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", small(2), &[]);
+    let (a, b) = (bench.lease(&pool, 1), bench.lease(&pool, 2));
+    let late = bench.now + secs(3601);
+    a.release(late);
+    assert_eq!(bench.heard().last().unwrap(), "u closed: server lifetime over");
+    bench.connector.fail_next(refusal("53300"));
+    let mut waiting = queue(&pool, 3, late);
+    bench.connector.finish_opens();
+    b.release(late);
+    drop(fetch(&mut waiting));
+}
+
+#[test]
+fn lifetime_zero_is_one_use() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", PoolSettings { lifetime: Some(Duration::ZERO), ..small(2) }, &[]);
+    bench.lease(&pool, 1).release(bench.now);
+    assert_eq!(bench.heard(), ["u opened", "u closed: server lifetime over"]);
+}
+
+#[test]
+fn a_smaller_size_is_reached_and_not_passed_again() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", small(4), &[]);
+    let mut leases: Vec<_> = (0..4).map(|client| bench.lease(&pool, client)).collect();
+    leases.pop().unwrap().release(bench.now);
+    pool.reconfigure(small(2));
+    let mut waiting = queue_after(&pool, bench.now, &mut leases);
+    assert_eq!(bench.connector.gauge.live(), 3, "one lease went to the waiter's place");
+    leases.pop().unwrap().release(bench.now);
+    assert_eq!(bench.connector.gauge.live(), 2, "one too many is closed though a client waits");
+    leases.pop().unwrap().release(bench.now);
+    fetch(&mut waiting).release(bench.now);
+    assert_eq!(bench.connector.gauge.live(), 2);
+    pool.reconfigure(small(3));
+    let (_second, _third) = (bench.lease(&pool, 6), bench.lease(&pool, 7));
+    assert_eq!((leases.len(), bench.connector.gauge.live()), (1, 3));
+}
+
+/// Takes the idle server away at a tick and puts a client in line.
+fn queue_after(pool: &Arc<Pool<Fake>>, now: Instant, leases: &mut [Lease<Fake>]) -> Ticket<Fake> {
+    assert_eq!(pool.tick(now).closed, [CloseReason::Excess]);
+    assert_eq!(leases.len(), 3);
+    queue(pool, 9, now)
+}
+
+#[test]
+fn retired_servers_are_not_used_again() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", small(4), &[]);
+    let (idle, held) = (bench.lease(&pool, 1), bench.lease(&pool, 2));
+    idle.release(bench.now);
+    let taken = bench.lease(&pool, 3);
+    let mut ticket = queue(&pool, 4, bench.now);
+    taken.release(bench.now);
+    drop(fetch(&mut ticket));
+    pool.retire(CloseReason::ConfigChanged);
+    held.release(bench.now);
+    bench.connector.finish_opens();
+    assert_eq!(bench.connector.gauge.live(), 0);
+    bench.lease(&pool, 5).release(bench.now);
+    assert_eq!(pool.numbers().idle, 1, "new ones are");
+}
+
+#[test]
+fn shutdown_ends_waits_and_servers() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", small(2), &[]);
+    let (idle, held) = (bench.lease(&pool, 1), bench.lease(&pool, 2));
+    let mut waiting = queue(&pool, 3, bench.now);
+    idle.release(bench.now);
+    fetch(&mut waiting).release(bench.now);
+    pool.shutdown(CloseReason::Shutdown);
+    let bell = Arc::new(Bell::default());
+    let Take::Queued(mut late) = pool.take(&request(4, bench.now), &Waker::from(Arc::clone(&bell))) else {
+        panic!("shut down")
+    };
+    assert_eq!(bell.rung(), 1);
+    assert!(matches!(refused(&mut late), WaitError::Shutdown));
+    held.release(bench.now);
+    assert_eq!((bench.connector.gauge.live(), bench.connector.opening()), (0, 0));
+}
+
+#[test]
+fn a_pool_that_goes_takes_its_servers_along() {
+    let bench = Bench::new();
+    let cap = cap(CapKind::Database, 2);
+    let pool = bench.pool("u", small(2), &[&cap]);
+    let (idle, held) = (bench.lease(&pool, 1), bench.lease(&pool, 2));
+    idle.release(bench.now);
+    drop(pool);
+    assert_eq!((bench.connector.gauge.live(), cap.in_use()), (1, 1));
+    held.release(bench.now);
+    assert_eq!((bench.connector.gauge.live(), cap.in_use()), (0, 0));
+}
+
+#[test]
+fn a_blocked_pool_evicts_the_longest_idle_of_the_others() {
+    let bench = Bench::new();
+    let cap = cap(CapKind::Database, 2);
+    let pools = ["a", "b", "c"].map(|user| bench.pool(user, small(2), &[&cap]));
+    let (a, b) = (bench.lease(&pools[0], 1), bench.lease(&pools[1], 2));
+    b.release(bench.now);
+    a.release(bench.now + secs(1));
+    bench.heard();
+    let c = bench.lease(&pools[2], 3);
+    assert_eq!(bench.heard(), ["b closed: evicted for max_db_connections", "c opened"]);
+    assert_eq!((cap.in_use(), bench.connector.gauge.most()), (2, 2));
+    drop(c);
+}
+
+#[test]
+fn what_others_give_back_goes_to_the_longest_starving() {
+    let bench = Bench::new();
+    let cap = cap(CapKind::User, 2);
+    let pools = ["a", "b", "c"].map(|user| bench.pool(user, small(2), &[&cap]));
+    let (a1, a2) = (bench.lease(&pools[0], 1), bench.lease(&pools[0], 2));
+    let mut b = [queue(&pools[1], 3, bench.now), queue(&pools[1], 4, bench.now)];
+    let mut c = queue(&pools[2], 5, bench.now + secs(1));
+    let own = queue(&pools[0], 6, bench.now + secs(2));
+    assert!(bench.heard().ends_with(&[
+        "b blocked: max_user_connections x".into(),
+        "c blocked: max_user_connections x".into()
+    ]));
+    a1.release(bench.now);
+    assert_eq!(bench.connector.opening(), 0, "its own waiter comes first");
+    drop(own);
+    assert!(bench.heard().starts_with(&["a closed: evicted for max_user_connections".into()]));
+    bench.connector.finish_opens();
+    let first = fetch(&mut b[0]);
+    assert!(waits(&mut b[1]) && waits(&mut c));
+    a2.release(bench.now);
+    bench.connector.finish_opens();
+    let second = fetch(&mut c);
+    assert!(waits(&mut b[1]), "one each in turn");
+    second.release(bench.now);
+    bench.connector.finish_opens();
+    drop((first, fetch(&mut b[1])));
+    assert_eq!(bench.connector.gauge.most(), 2);
+}
+
+#[test]
+fn a_pool_whose_waiters_left_costs_nobody_a_server() {
+    let bench = Bench::new();
+    let cap = cap(CapKind::Database, 1);
+    let pools = ["a", "b"].map(|user| bench.pool(user, small(2), &[&cap]));
+    let a = bench.lease(&pools[0], 1);
+    let starving = [queue(&pools[1], 2, bench.now), queue(&pools[1], 3, bench.now)];
+    drop(starving);
+    a.release(bench.now);
+    assert_eq!(pools[0].numbers().idle, 1);
+    let a = bench.lease(&pools[0], 1);
+    let mut canceled = queue(&pools[1], 4, bench.now);
+    assert!(matches!(pools[1].cancel(ClientId(4)), CancelOutcome::Waiting));
+    a.release(bench.now);
+    assert!(matches!(refused(&mut canceled), WaitError::Canceled));
+    assert_eq!(pools[0].numbers().idle, 1);
+}
+
+#[test]
+fn a_smaller_size_counts_what_is_left_before_the_reserve_is_touched() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", small(4), &[]);
+    let leases: Vec<_> = (0..4).map(|client| bench.lease(&pool, client)).collect();
+    pool.reconfigure(PoolSettings { reserve_size: 2, ..small(2) });
+    let waiting = queue(&pool, 9, bench.now);
+    assert_eq!(pool.tick(bench.now + secs(60)).opened, 0, "four are live, two and two allowed");
+    drop((waiting, leases));
+}
+
+#[test]
+fn the_last_waker_is_the_one_that_is_woken() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", small(1), &[]);
+    let held = bench.lease(&pool, 1);
+    let bells = [Arc::new(Bell::default()), Arc::new(Bell::default())];
+    let Take::Queued(mut ticket) = pool.take(&request(2, bench.now), &Waker::from(Arc::clone(&bells[0])))
+    else {
+        panic!("nothing is idle")
+    };
+    assert!(ticket.poll_lease(&Waker::from(Arc::clone(&bells[1]))).is_pending());
+    held.release(bench.now);
+    assert_eq!(bells.map(|bell| bell.rung()), [0, 1]);
+}
+
+#[test]
+fn a_cap_that_grows_lets_the_starving_open() {
+    let bench = Bench::new();
+    let set: PoolSet<Fake> = PoolSet::new();
+    let limit = NonZeroU32::new;
+    let key = PoolKey::new("db", "a");
+    let make = || bench.pool("a", small(4), &[&set.cap(CapKind::All, "", limit(1))]);
+    let pool = set.obtain(&key, make);
+    assert!(Arc::ptr_eq(&pool, &set.obtain(&key, || panic!("it exists"))));
+    let held = bench.lease(&pool, 1);
+    let mut tickets = [queue(&pool, 2, bench.now), queue(&pool, 3, bench.now)];
+    set.cap(CapKind::All, "", limit(2));
+    assert_eq!(bench.connector.finish_opens(), 1);
+    let second = fetch(&mut tickets[0]);
+    set.cap(CapKind::All, "", None);
+    assert_eq!(bench.connector.finish_opens(), 1);
+    set.cap(CapKind::All, "", limit(1));
+    drop((held, second));
+    assert_eq!(set.caps()[0].in_use(), 1);
+    assert!(set.remove(&key, CloseReason::Removed).is_some() && set.list().is_empty());
+    assert!(matches!(fetch(&mut tickets[1]), Lease { .. }));
+}
