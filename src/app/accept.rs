@@ -19,8 +19,16 @@ use tokio::time::sleep;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts until dropped.
-pub(super) async fn accept(listener: Listener, shared: Arc<Shared>, options: TcpOptions, turn: Arc<AtomicUsize>) {
-    #[expect(deprecated, reason = "its replacement is unsafe to call; this listener owns one descriptor for its whole life")]
+pub(super) async fn accept(
+    listener: Listener,
+    shared: Arc<Shared>,
+    options: TcpOptions,
+    turn: Arc<AtomicUsize>,
+) {
+    #[expect(
+        deprecated,
+        reason = "its replacement is unsafe to call; this listener owns one descriptor for its whole life"
+    )]
     let watched = AsyncFd::new(listener);
     let listener = match watched {
         Ok(listener) => listener,
@@ -41,7 +49,9 @@ pub(super) async fn accept(listener: Listener, shared: Arc<Shared>, options: Tcp
             Ok(Err(error)) if is_peers(&error) => {}
             Ok(Err(error)) => {
                 if !std::mem::replace(&mut failing, true) {
-                    tracing::error!("cannot accept clients: {error}; trying on (raise the limit on open files?)");
+                    tracing::error!(
+                        "cannot accept clients: {error}; trying on (raise the limit on open files?)"
+                    );
                 }
                 sleep(PAUSE).await;
             }
@@ -51,7 +61,10 @@ pub(super) async fn accept(listener: Listener, shared: Arc<Shared>, options: Tcp
 
 /// The connection was gone before it was accepted.
 fn is_peers(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
 }
 
 fn deal(accepted: Accepted, shared: &Arc<Shared>, options: TcpOptions, turn: &AtomicUsize) {

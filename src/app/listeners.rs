@@ -6,10 +6,12 @@ use crate::net::listen::Listener;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 
-const IN_USE: &str = "Another process listens there already (is pgweir or PgBouncer running?): stop it, or set listen_port.";
+const IN_USE: &str =
+    "Another process listens there already (is pgweir or PgBouncer running?): stop it, or set listen_port.";
 const DENIED: &str = "Use a port above 1023, or give the process CAP_NET_BIND_SERVICE.";
 const NO_ADDRESS: &str = "This machine has no such address: set listen_addr to one it has, or to \"*\".";
-const SOCKET_DIR: &str = "Set unix_socket_dir to a directory that exists and that this user can write to, or to \"\".";
+const SOCKET_DIR: &str =
+    "Set unix_socket_dir to a directory that exists and that this user can write to, or to \"\".";
 const OTHER: &str = "Check listen_addr and listen_port.";
 
 /// All listeners the configuration asks for.
@@ -28,7 +30,8 @@ pub(super) fn open(config: &Config) -> Result<Vec<Listener>, AppError> {
         }
     }
     if let Some(directory) = &general.unix_socket_dir {
-        let opened = Listener::unix(directory, general.listen_port, general.unix_socket_mode, general.listen_backlog);
+        let opened =
+            Listener::unix(directory, general.listen_port, general.unix_socket_mode, general.listen_backlog);
         let path = directory.join(format!(".s.PGSQL.{}", general.listen_port)).display().to_string();
         listeners.push(opened.map_err(|e| {
             let advice = if e.kind() == io::ErrorKind::AddrInUse { IN_USE } else { SOCKET_DIR };
@@ -40,7 +43,9 @@ pub(super) fn open(config: &Config) -> Result<Vec<Listener>, AppError> {
 
 fn resolve(address: &ListenAddr, port: u16) -> Result<Vec<SocketAddr>, AppError> {
     match address {
-        ListenAddr::All => Ok(vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()]),
+        ListenAddr::All => {
+            Ok(vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()])
+        }
         ListenAddr::Ip(ip) => Ok(vec![(*ip, port).into()]),
         ListenAddr::Name(name) => {
             let found = (&**name, port).to_socket_addrs();

@@ -37,7 +37,12 @@ fn check(path: &Path) -> Result<(), AppError> {
     let (config, warnings) = config::load::load(path)?;
     secrets::store(&config)?;
     warnings.iter().for_each(|w| println!("{w}"));
-    println!("{}: right ({} databases, {} users)", path.display(), config.databases.len(), config.users.len());
+    println!(
+        "{}: right ({} databases, {} users)",
+        path.display(),
+        config.databases.len(),
+        config.users.len()
+    );
     Ok(())
 }
 
@@ -52,7 +57,8 @@ fn load(source: &Source) -> Result<(Config, Vec<Warning>), AppError> {
 fn health(address: &str) -> ExitCode {
     use std::io::{Read as _, Write as _};
     let ask = || -> std::io::Result<String> {
-        let address = address.strip_prefix("http://").unwrap_or(address).split('/').next().unwrap_or_default();
+        let address =
+            address.strip_prefix("http://").unwrap_or(address).split('/').next().unwrap_or_default();
         let mut stream = std::net::TcpStream::connect(address)?;
         stream.set_read_timeout(Some(std::time::Duration::from_secs(5)))?;
         stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: pgweir\r\nConnection: close\r\n\r\n")?;

@@ -11,7 +11,12 @@ use crate::pool::CapKind;
 use std::sync::Arc;
 
 /// Applies what the configuration says now. A problem changes nothing.
-pub(super) fn reload(shared: &Shared, source: &Source, overrides: &Overrides, level: &Level) -> Result<(), AppError> {
+pub(super) fn reload(
+    shared: &Shared,
+    source: &Source,
+    overrides: &Overrides,
+    level: &Level,
+) -> Result<(), AppError> {
     let (config, warnings) = load(source)?;
     let config = config.with(overrides)?;
     let store = secrets::store(&config)?;

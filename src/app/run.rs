@@ -97,7 +97,8 @@ async fn serve(
     tokio::spawn(janitor::run(Arc::clone(&shared) as Arc<dyn janitor::House>));
     let (stop_http, http_stopped) = tokio::sync::oneshot::channel::<()>();
     if let Some(listener) = metrics {
-        let state = http::State::new(Arc::clone(&shared.metrics), Arc::clone(&shared) as Arc<dyn http::Health>);
+        let state =
+            http::State::new(Arc::clone(&shared.metrics), Arc::clone(&shared) as Arc<dyn http::Health>);
         tokio::spawn(async move {
             let stopped = async { drop(http_stopped.await) };
             if let Err(error) = http::serve(listener, state, stopped).await {
@@ -131,7 +132,11 @@ async fn serve(
 /// Lets running transactions finish, for shutdown_timeout at most; another signal ends the wait.
 async fn drain(shared: &Shared, signals: &mut Signals) {
     let limit = shared.config.load().general.shutdown_timeout;
-    tracing::info!(clients = shared.roster.connected(), seconds = limit.as_secs(), "stopping: letting transactions finish");
+    tracing::info!(
+        clients = shared.roster.connected(),
+        seconds = limit.as_secs(),
+        "stopping: letting transactions finish"
+    );
     shared.roster.kick_all(Kick::Shutdown);
     let until = Instant::now() + limit;
     while shared.roster.connected() > 0 && Instant::now() < until {

@@ -20,6 +20,7 @@ pub(super) fn store(config: &Config) -> Result<Store, AppError> {
             users_file::parse(&name, &text)?
         }
     };
-    let configured = config.users.iter().filter_map(|(name, user)| Some((name.clone(), user.password.as_ref()?.expose())));
+    let configured =
+        config.users.iter().filter_map(|(name, user)| Some((name.clone(), user.password.as_ref()?.expose())));
     Ok(Store::new(users, configured)?)
 }

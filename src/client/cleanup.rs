@@ -4,9 +4,9 @@
 use super::context::PoolContext;
 use super::fit::{self, FitError};
 use crate::pool::{CancelOutcome, ClientId, CloseReason, Lease};
+use crate::server::Server;
 use crate::server::cancel::cancel;
 use crate::server::exchange::{Action, Reply, Status};
-use crate::server::Server;
 use crate::wire::encode::message;
 use crate::wire::frontend::{self, SYNC};
 use crate::wire::tag::frontend as f;
@@ -20,12 +20,17 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// Cleans up after `client` and gives the server back, or closes it. Runs in a task of its own.
 pub async fn clean_up(mut lease: Lease<Server>, context: Arc<PoolContext>, client: ClientId) {
-    if !lease.talk.is_whole() && lease.talk.sending > 0 || lease.talk.exchange.doubt().is_some() || lease.talk.heard.fatal {
+    if !lease.talk.is_whole() && lease.talk.sending > 0
+        || lease.talk.exchange.doubt().is_some()
+        || lease.talk.heard.fatal
+    {
         lease.close(CloseReason::ClientGone);
         return;
     }
     match timeout(LIMIT, quiet(&mut lease, &context, client)).await {
-        Ok(Ok(())) if lease.talk.is_free() && lease.talk.exchange.doubt().is_none() => lease.release(Instant::now()),
+        Ok(Ok(())) if lease.talk.is_free() && lease.talk.exchange.doubt().is_none() => {
+            lease.release(Instant::now())
+        }
         _ => lease.close(CloseReason::ClientGone),
     }
 }

@@ -34,7 +34,12 @@ pub async fn serve(stream: Stream, address: ClientAddress, shared: Arc<Shared>, 
 }
 
 /// Everything before the session; kept apart because its future is large and gone when the session begins.
-async fn open(mut stream: Stream, address: ClientAddress, shared: &Arc<Shared>, worker: u16) -> Option<(Session, Arc<PoolContext>)> {
+async fn open(
+    mut stream: Stream,
+    address: ClientAddress,
+    shared: &Arc<Shared>,
+    worker: u16,
+) -> Option<(Session, Arc<PoolContext>)> {
     let limit = shared.config.load().general.client_login_timeout;
     let deadline = limit.map(|limit| tokio::time::Instant::now() + limit);
     let opening = negotiate(&mut stream, address, shared, worker);
@@ -81,7 +86,12 @@ impl Refused {
     }
 }
 
-async fn negotiate(stream: &mut Stream, address: ClientAddress, shared: &Arc<Shared>, worker: u16) -> Result<Option<Opened>, Refused> {
+async fn negotiate(
+    stream: &mut Stream,
+    address: ClientAddress,
+    shared: &Arc<Shared>,
+    worker: u16,
+) -> Result<Option<Opened>, Refused> {
     let wish = match startup::receive(stream).await {
         Ok(Wants::Session(wish)) => wish,
         Ok(Wants::Nothing) => return Ok(None),
@@ -91,13 +101,24 @@ async fn negotiate(stream: &mut Stream, address: ClientAddress, shared: &Arc<Sha
         }
         Err(StartupEnd::Tell(trouble)) => return Err(Refused::tell(trouble, LoginFailure::Protocol)),
         Err(StartupEnd::Lost(_)) => return Err(Refused::lost()),
-        Err(StartupEnd::DirectTls) => return Err(Refused { trouble: None, failure: LoginFailure::Protocol, wish: None }),
+        Err(StartupEnd::DirectTls) => {
+            return Err(Refused { trouble: None, failure: LoginFailure::Protocol, wish: None });
+        }
     };
     let names = (wish.database.clone(), wish.user.clone());
-    log_in(stream, address, shared, &wish, worker).await.map(Some).map_err(|refused| Refused { wish: Some(names), ..refused })
+    log_in(stream, address, shared, &wish, worker)
+        .await
+        .map(Some)
+        .map_err(|refused| Refused { wish: Some(names), ..refused })
 }
 
-async fn log_in(stream: &mut Stream, address: ClientAddress, shared: &Arc<Shared>, wish: &Wish, worker: u16) -> Result<Opened, Refused> {
+async fn log_in(
+    stream: &mut Stream,
+    address: ClientAddress,
+    shared: &Arc<Shared>,
+    wish: &Wish,
+    worker: u16,
+) -> Result<Opened, Refused> {
     let begun = Instant::now();
     if let Some(options) = &wish.negotiate {
         let mut out = Vec::new();
@@ -127,7 +148,11 @@ async fn log_in(stream: &mut Stream, address: ClientAddress, shared: &Arc<Shared
     context.opener.learn(proof);
     let (id, wanted) = (shared.roster.next_id(), login::wanted(shared, wish));
     let reported = login::reported(&context, id, usize::from(worker), &wanted).await.map_err(|trouble| {
-        let failure = if matches!(trouble, Trouble::Refused(_)) { LoginFailure::Parameter } else { LoginFailure::NoServer };
+        let failure = if matches!(trouble, Trouble::Refused(_)) {
+            LoginFailure::Parameter
+        } else {
+            LoginFailure::NoServer
+        };
         Refused::tell(trouble, failure)
     })?;
     let size = if wish.minor >= 2 { SecretSize::Long } else { SecretSize::Short };
@@ -184,8 +209,14 @@ fn log_end(shared: &Shared, context: &PoolContext, address: ClientAddress, clien
     let (database, user) = (&*context.pool.key().database, &*context.pool.key().user);
     match end {
         End::Closed => tracing::info!(client, %address, database, user, "disconnect: client closed"),
-        End::Lost(error) => tracing::info!(client, %address, database, user, "disconnect: client lost: {error}"),
-        End::ServerFatal => tracing::warn!(client, %address, database, user, "disconnect: server ended the session"),
-        End::Told(trouble) => tracing::warn!(client, %address, database, user, "disconnect: {}", trouble.log_line()),
+        End::Lost(error) => {
+            tracing::info!(client, %address, database, user, "disconnect: client lost: {error}")
+        }
+        End::ServerFatal => {
+            tracing::warn!(client, %address, database, user, "disconnect: server ended the session")
+        }
+        End::Told(trouble) => {
+            tracing::warn!(client, %address, database, user, "disconnect: {}", trouble.log_line())
+        }
     }
 }

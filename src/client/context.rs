@@ -20,9 +20,9 @@ use crate::server::login::ServerSecret;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
@@ -89,7 +89,8 @@ impl Shared {
             secret: Mutex::new(self.server_secret(database, &key.user)),
             tcp: tcp_options(&config),
             limit: general.server_connect_timeout,
-            max_prepared_statements: statements.map_or(NonZeroUsize::MIN, |n| NonZeroUsize::MIN.saturating_add(n.get() as usize - 1)),
+            max_prepared_statements: statements
+                .map_or(NonZeroUsize::MIN, |n| NonZeroUsize::MIN.saturating_add(n.get() as usize - 1)),
             defaults: Arc::clone(&defaults),
             welcome: Arc::clone(&welcome),
             metrics: Arc::clone(&metrics),
@@ -132,7 +133,8 @@ impl Shared {
     /// What is configured to prove a user to PostgreSQL.
     fn server_secret(&self, database: &Database, user: &str) -> ServerSecret {
         if let Some(password) = &database.password {
-            return Secret::parse(password.expose()).map_or(ServerSecret::None, |s| ServerSecret::Stored(Arc::new(s)));
+            return Secret::parse(password.expose())
+                .map_or(ServerSecret::None, |s| ServerSecret::Stored(Arc::new(s)));
         }
         match self.store.load().secret(user) {
             Some(stored) => match stored.secret() {

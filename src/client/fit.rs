@@ -28,7 +28,12 @@ impl From<io::Error> for FitError {
 
 /// Resets the server if asked to, and gives it these parameters. Not cancel safe: dropped half way, the lease must be
 /// closed. The caller bounds the time.
-pub async fn fit(server: &mut Server, reset: Option<&str>, wanted: &Arc<Set>, defaults: &Arc<Set>) -> Result<(), FitError> {
+pub async fn fit(
+    server: &mut Server,
+    reset: Option<&str>,
+    wanted: &Arc<Set>,
+    defaults: &Arc<Set>,
+) -> Result<(), FitError> {
     let mut bytes = Vec::new();
     if server.talk.prelude(&mut bytes, reset, wanted, defaults) == Prelude::None {
         return Ok(());
@@ -50,7 +55,10 @@ pub async fn drain(server: &mut Server) -> io::Result<()> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let mut out = Outgoing::new(&input, &mut scratch);
-        let used = server.talk.receive(&input, &mut nobody, &mut out).map_err(|e| io::Error::other(e.to_string()))?;
+        let used = server
+            .talk
+            .receive(&input, &mut nobody, &mut out)
+            .map_err(|e| io::Error::other(e.to_string()))?;
         input.drain(..used);
         server.inbound = input;
         if server.talk.heard.fatal {

@@ -55,7 +55,8 @@ pub async fn authenticate(stream: &mut Stream, shared: &Shared, wish: &Wish) -> 
     };
     let secret = shared.store.load().secret(&wish.user);
     let entropy = Entropy { nonce: rand::random(), md5_salt: rand::random() };
-    let mut step = Login::start(method, &wish.user, secret, &shared.login, entropy).map_err(Trouble::Login)?;
+    let mut step =
+        Login::start(method, &wish.user, secret, &shared.login, entropy).map_err(Trouble::Login)?;
     let mut buffer = Vec::new();
     loop {
         match step {
@@ -127,9 +128,15 @@ pub fn wanted(shared: &Shared, wish: &Wish) -> Arc<Set> {
 }
 
 /// What the client is told its parameters are: a real server's, with the client's own applied by a real server.
-pub async fn reported(context: &Arc<PoolContext>, client: u64, worker: usize, wanted: &Arc<Set>) -> Result<Vec<(String, String)>, Trouble> {
+pub async fn reported(
+    context: &Arc<PoolContext>,
+    client: u64,
+    worker: usize,
+    wanted: &Arc<Set>,
+) -> Result<Vec<(String, String)>, Trouble> {
     let checked = context.shared.sets.with(wanted, "application_name", None);
-    let changed = if checked.is_empty() { None } else { Some(canonical(context, client, worker, &checked).await?) };
+    let changed =
+        if checked.is_empty() { None } else { Some(canonical(context, client, worker, &checked).await?) };
     if context.welcome.load().is_none() {
         if let Some(lease) = lease(context, client, worker).await? {
             lease.release(Instant::now());
@@ -153,7 +160,12 @@ fn set(all: &mut Vec<(String, String)>, name: &str, value: &str) {
     }
 }
 
-async fn canonical(context: &Arc<PoolContext>, client: u64, worker: usize, wanted: &Arc<Set>) -> Result<Reported, Trouble> {
+async fn canonical(
+    context: &Arc<PoolContext>,
+    client: u64,
+    worker: usize,
+    wanted: &Arc<Set>,
+) -> Result<Reported, Trouble> {
     let key = Arc::as_ptr(wanted) as usize;
     if let Some((_, reported)) = context.canonical.lock().get(&key) {
         return Ok(Arc::clone(reported));
@@ -182,7 +194,11 @@ async fn canonical(context: &Arc<PoolContext>, client: u64, worker: usize, wante
 }
 
 /// From a clean session, so that everything that changes is reported.
-async fn apply(server: &mut crate::server::Server, context: &PoolContext, wanted: &Arc<Set>) -> Result<Reported, FitError> {
+async fn apply(
+    server: &mut crate::server::Server,
+    context: &PoolContext,
+    wanted: &Arc<Set>,
+) -> Result<Reported, FitError> {
     let reset = context.reset_query.as_deref().filter(|_| server.talk.dirty);
     fit::fit(server, reset, &context.defaults, &context.defaults).await?;
     server.talk.heard = Default::default();
@@ -192,12 +208,17 @@ async fn apply(server: &mut crate::server::Server, context: &PoolContext, wanted
     Ok(heard.parameters.into_iter().map(|(name, value, _)| (name, value)).collect())
 }
 
-async fn lease(context: &Arc<PoolContext>, client: u64, worker: usize) -> Result<Option<crate::pool::Lease<crate::server::Server>>, Trouble> {
+async fn lease(
+    context: &Arc<PoolContext>,
+    client: u64,
+    worker: usize,
+) -> Result<Option<crate::pool::Lease<crate::server::Server>>, Trouble> {
     let request = PoolRequest { client: ClientId(client), worker, hint: None, now: Instant::now() };
     match context.pool.acquire(request).await {
         Ok(lease) => Ok(Some(lease)),
         Err(error) => {
-            let behind = matches!(error, WaitError::Timeout).then(|| context.pool.last_open_error()).flatten();
+            let behind =
+                matches!(error, WaitError::Timeout).then(|| context.pool.last_open_error()).flatten();
             Err(Trouble::NoServer(error, behind.map(|e| e.to_string())))
         }
     }

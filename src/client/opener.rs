@@ -8,7 +8,9 @@ use crate::config::Host;
 use crate::metrics::{self, PoolMetrics};
 use crate::net::options::TcpOptions;
 use crate::params::set::Set;
-use crate::pool::{BoxFuture, CloseReason, Connector, Event, Observer, OpenError, Pool, PoolKey, ServerError};
+use crate::pool::{
+    BoxFuture, CloseReason, Connector, Event, Observer, OpenError, Pool, PoolKey, ServerError,
+};
 use crate::server::Server;
 use crate::server::connect::{Address, Target, connect};
 use crate::server::error::ConnectError;
@@ -49,7 +51,10 @@ pub struct Opener {
 
 impl std::fmt::Debug for Opener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Opener").field("database", &self.database.name).field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("Opener")
+            .field("database", &self.database.name)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
     }
 }
 
@@ -67,7 +72,9 @@ impl Opener {
             }
             Proof::Password(password) if !matches!(*secret, ServerSecret::Stored(ref s) if matches!(**s, Secret::Plain(_))) => {
                 if let Ok(text) = str::from_utf8(&password) {
-                    *secret = ServerSecret::Stored(Arc::new(Secret::Plain(zeroize::Zeroizing::new(text.to_owned()))));
+                    *secret = ServerSecret::Stored(Arc::new(Secret::Plain(zeroize::Zeroizing::new(
+                        text.to_owned(),
+                    ))));
                 }
             }
             Proof::PassThrough(_) | Proof::Password(_) => {}
@@ -77,7 +84,9 @@ impl Opener {
     fn target(&self, worker: usize) -> Target {
         let address = match &self.database.host {
             Host::Tcp(name) => Address::Tcp(name.as_str().into(), self.database.port),
-            Host::Unix(directory) => Address::Unix(directory.join(format!(".s.PGSQL.{}", self.database.port))),
+            Host::Unix(directory) => {
+                Address::Unix(directory.join(format!(".s.PGSQL.{}", self.database.port)))
+            }
         };
         Target {
             address,
@@ -93,7 +102,9 @@ impl Opener {
     }
 
     async fn open(self: Arc<Self>, worker: usize) -> Result<Server, OpenError> {
-        let Some(shared) = self.shared.upgrade() else { return Err(OpenError::Transient("pgweir is stopping".into())) };
+        let Some(shared) = self.shared.upgrade() else {
+            return Err(OpenError::Transient("pgweir is stopping".into()));
+        };
         let begun = Instant::now();
         let connecting = connect(self.target(worker), &shared.server_ids);
         let opened = match self.limit {
@@ -118,9 +129,12 @@ impl Opener {
 
 fn open_error(error: ConnectError) -> OpenError {
     match error {
-        ConnectError::Refused(r) => {
-            OpenError::from(ServerError { sqlstate: r.sqlstate, message: r.message, detail: r.detail, hint: r.hint })
-        }
+        ConnectError::Refused(r) => OpenError::from(ServerError {
+            sqlstate: r.sqlstate,
+            message: r.message,
+            detail: r.detail,
+            hint: r.hint,
+        }),
         ConnectError::Credentials(message) => OpenError::Final(Arc::new(ServerError {
             sqlstate: crate::wire::sqlstate::UNABLE_TO_CONNECT.to_owned(),
             message: format!("server login failed: {message}"),

@@ -62,7 +62,14 @@ impl Active {
 
 impl Session {
     /// Starts on a server: makes it fit if needed, and sends it what the client has sent so far.
-    pub(super) fn begin(&mut self, cx: &mut Context<'_>, mut lease: Lease<Server>, now: Instant, input: &[u8], scratch: &mut Vec<u8>) -> Turn {
+    pub(super) fn begin(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut lease: Lease<Server>,
+        now: Instant,
+        input: &[u8],
+        scratch: &mut Vec<u8>,
+    ) -> Turn {
         let context = &self.context;
         let server = &mut *lease;
         let stranger = std::mem::replace(&mut server.owner, self.state.id) != self.state.id;
@@ -102,7 +109,13 @@ impl Session {
     }
 
     /// Gives bytes of the client to the server, behind `front`. Returns how many were used.
-    fn feed(&mut self, cx: &mut Context<'_>, input: &[u8], front: &[u8], scratch: &mut Vec<u8>) -> (usize, Turn) {
+    fn feed(
+        &mut self,
+        cx: &mut Context<'_>,
+        input: &[u8],
+        front: &[u8],
+        scratch: &mut Vec<u8>,
+    ) -> (usize, Turn) {
         let Link::Active(active) = &mut self.link else { return (0, Turn::Again) };
         let context = &self.context;
         let rules = Rules {
@@ -117,7 +130,8 @@ impl Session {
         if !front.is_empty() {
             out.inject(|v| v.extend_from_slice(front));
         }
-        let fed = match intercept::feed(rules, &mut self.state.statements, &mut server.talk, input, &mut out) {
+        let fed = match intercept::feed(rules, &mut self.state.statements, &mut server.talk, input, &mut out)
+        {
             Ok(fed) => fed,
             Err(e) => return (input.len(), e.into()),
         };
@@ -157,7 +171,9 @@ impl Session {
                     other => return other,
                 }
                 let back = self.read_server(cx, read, scratch);
-                if !matches!(back, Turn::Wait) && !(matches!(back, Turn::Again) && matches!(self.link, Link::Active(_))) {
+                if !matches!(back, Turn::Wait)
+                    && !(matches!(back, Turn::Again) && matches!(self.link, Link::Active(_)))
+                {
                     return back;
                 }
                 let forth = self.read_client(cx, read, scratch);
@@ -323,7 +339,8 @@ impl Session {
     fn finish(&mut self) -> Turn {
         let Link::Active(active) = &self.link else { return Turn::Again };
         let leaving = active.step == Step::Leave;
-        if self.context.mode == PoolMode::Session && !leaving && active.lease.talk.exchange.doubt().is_none() {
+        if self.context.mode == PoolMode::Session && !leaving && active.lease.talk.exchange.doubt().is_none()
+        {
             return Turn::Again;
         }
         if leaving {
@@ -377,7 +394,9 @@ impl Session {
     /// The client has said goodbye and the server owes nothing.
     fn leave_if_done(&mut self) -> Turn {
         match &self.link {
-            Link::Active(active) if active.step == Step::Leave && active.lease.talk.exchange.is_drained() => Turn::End(End::Closed),
+            Link::Active(active) if active.step == Step::Leave && active.lease.talk.exchange.is_drained() => {
+                Turn::End(End::Closed)
+            }
             _ => Turn::Again,
         }
     }
@@ -414,7 +433,8 @@ impl Session {
                 continue;
             }
             let sets = &self.context.shared.sets;
-            let value = if self.context.default_of(&name).as_deref() == Some(&value) { None } else { Some(&*value) };
+            let value =
+                if self.context.default_of(&name).as_deref() == Some(&value) { None } else { Some(&*value) };
             let talk = &mut active.lease.talk;
             talk.parameters = sets.with(&talk.parameters, &name, value);
             self.state.wanted = sets.with(&self.state.wanted, &name, value);

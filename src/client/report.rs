@@ -66,28 +66,39 @@ impl Trouble {
     fn words(&self) -> (String, String, Option<String>, Option<&'static str>) {
         let plain = |code: SqlState, message: &str| (code.to_owned(), message.to_owned(), None, None);
         match self {
-            Self::Startup(StartupError::NoUser) => plain(sqlstate::INVALID_AUTHORIZATION, &StartupError::NoUser.to_string()),
+            Self::Startup(StartupError::NoUser) => {
+                plain(sqlstate::INVALID_AUTHORIZATION, &StartupError::NoUser.to_string())
+            }
             Self::Startup(StartupError::Version(..)) => plain(sqlstate::FEATURE_NOT_SUPPORTED, &self.text()),
-            Self::Startup(StartupError::Encoding) => plain(sqlstate::CHARACTER_NOT_IN_REPERTOIRE, &self.text()),
+            Self::Startup(StartupError::Encoding) => {
+                plain(sqlstate::CHARACTER_NOT_IN_REPERTOIRE, &self.text())
+            }
             Self::Startup(_) | Self::Protocol(_) => plain(sqlstate::PROTOCOL_VIOLATION, &self.text()),
             Self::Options(_) => plain("42601", &self.text()),
             Self::ExpectedPassword => plain(sqlstate::PROTOCOL_VIOLATION, "expected password response"),
             Self::Login(e) => plain(e.sqlstate(), &e.client_message()),
-            Self::NoDatabase(name) => plain(sqlstate::INVALID_CATALOG_NAME, &format!("database \"{name}\" does not exist")),
+            Self::NoDatabase(name) => {
+                plain(sqlstate::INVALID_CATALOG_NAME, &format!("database \"{name}\" does not exist"))
+            }
             Self::TooManyClients => (
                 sqlstate::TOO_MANY_CONNECTIONS.to_owned(),
                 "sorry, too many clients already".to_owned(),
                 Some("no more connections allowed (max_client_conn)".to_owned()),
                 None,
             ),
-            Self::Replication => plain(sqlstate::FEATURE_NOT_SUPPORTED, "replication connections are not supported by pgweir"),
+            Self::Replication => {
+                plain(sqlstate::FEATURE_NOT_SUPPORTED, "replication connections are not supported by pgweir")
+            }
             Self::LoginTimeout => plain(sqlstate::QUERY_CANCELED, "client_login_timeout"),
             Self::NoServer(error, behind) => no_server(error, behind.as_deref()),
             Self::Refused(r) => (r.sqlstate.clone(), r.message.clone(), r.detail.clone(), None),
-            Self::ServerLost => plain(sqlstate::CONNECTION_FAILURE, "server closed the connection unexpectedly"),
-            Self::TransactionInStatementMode => {
-                plain(sqlstate::FEATURE_NOT_SUPPORTED, "transaction blocks not allowed in statement pooling mode")
+            Self::ServerLost => {
+                plain(sqlstate::CONNECTION_FAILURE, "server closed the connection unexpectedly")
             }
+            Self::TransactionInStatementMode => plain(
+                sqlstate::FEATURE_NOT_SUPPORTED,
+                "transaction blocks not allowed in statement pooling mode",
+            ),
             Self::Kicked(Kick::Shutdown | Kick::Now) => {
                 plain(sqlstate::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
             }
@@ -108,7 +119,10 @@ impl Trouble {
     }
 }
 
-fn no_server(error: &WaitError, behind: Option<&str>) -> (String, String, Option<String>, Option<&'static str>) {
+fn no_server(
+    error: &WaitError,
+    behind: Option<&str>,
+) -> (String, String, Option<String>, Option<&'static str>) {
     match error {
         WaitError::Timeout => (
             sqlstate::QUERY_CANCELED.to_owned(),
@@ -116,12 +130,18 @@ fn no_server(error: &WaitError, behind: Option<&str>) -> (String, String, Option
             behind.map(|e| format!("The last attempt to open a server connection failed: {e}")),
             Some("All server connections of the pool were busy, or none could be opened."),
         ),
-        WaitError::Canceled => {
-            (sqlstate::QUERY_CANCELED.to_owned(), "canceling statement due to user request".to_owned(), None, None)
-        }
-        WaitError::Shutdown => {
-            (sqlstate::ADMIN_SHUTDOWN.to_owned(), "terminating connection due to administrator command".to_owned(), None, None)
-        }
+        WaitError::Canceled => (
+            sqlstate::QUERY_CANCELED.to_owned(),
+            "canceling statement due to user request".to_owned(),
+            None,
+            None,
+        ),
+        WaitError::Shutdown => (
+            sqlstate::ADMIN_SHUTDOWN.to_owned(),
+            "terminating connection due to administrator command".to_owned(),
+            None,
+            None,
+        ),
         WaitError::Open(e) => (
             if e.sqlstate.len() == 5 { e.sqlstate.clone() } else { sqlstate::UNABLE_TO_CONNECT.to_owned() },
             e.message.clone(),

@@ -102,7 +102,13 @@ impl From<WireError> for Turn {
 
 impl Session {
     /// A session that has been told that it is ready.
-    pub fn new(stream: Stream, state: State, context: Arc<PoolContext>, member: Membership, worker: u16) -> Self {
+    pub fn new(
+        stream: Stream,
+        state: State,
+        context: Arc<PoolContext>,
+        member: Membership,
+        worker: u16,
+    ) -> Self {
         Self {
             stream,
             state,
@@ -209,7 +215,12 @@ impl Session {
 
     fn want_server(&mut self, cx: &mut Context<'_>, input: &[u8], scratch: &mut Vec<u8>) -> Turn {
         let now = Instant::now();
-        let request = Request { client: ClientId(self.state.id), worker: usize::from(self.worker), hint: self.hint, now };
+        let request = Request {
+            client: ClientId(self.state.id),
+            worker: usize::from(self.worker),
+            hint: self.hint,
+            now,
+        };
         match self.context.pool.take(&request, cx.waker()) {
             Take::Leased(lease) => {
                 self.cells().assigned();
@@ -256,7 +267,8 @@ impl Session {
 
     /// The wait ended without a server: the query fails, the session goes on.
     fn without_server(&mut self, cx: &mut Context<'_>, error: WaitError) -> Turn {
-        let behind = matches!(error, WaitError::Timeout).then(|| self.context.pool.last_open_error()).flatten();
+        let behind =
+            matches!(error, WaitError::Timeout).then(|| self.context.pool.last_open_error()).flatten();
         let shutdown = matches!(error, WaitError::Shutdown);
         if matches!(error, WaitError::Timeout) {
             self.context.metrics.wait_timed_out();
@@ -281,7 +293,9 @@ impl Session {
             (Kick::Now, _) | (Kick::Shutdown, Link::Idle | Link::Queued(..)) => told(),
             (Kick::Shutdown, Link::Active(active)) if active.is_between_transactions() => told(),
             (Kick::ClientIdle, Link::Idle) if self.is_in_phase(Phase::Idle) => told(),
-            (Kick::IdleInTransaction, Link::Active(_)) if self.is_in_phase(Phase::IdleInTransaction) => told(),
+            (Kick::IdleInTransaction, Link::Active(_)) if self.is_in_phase(Phase::IdleInTransaction) => {
+                told()
+            }
             (Kick::Shutdown, Link::Active(_)) => None,
             (Kick::ClientIdle | Kick::IdleInTransaction, _) => {
                 self.member.entry().forgive();

@@ -79,7 +79,9 @@ pub async fn receive(stream: &mut Stream) -> Result<Wants, StartupEnd> {
                 if buffer.len() > size {
                     return Err(StartupError::Layout.into());
                 }
-                return wish(minor, &parameters).map(|w| Wants::Session(Box::new(w))).map_err(StartupEnd::Tell);
+                return wish(minor, &parameters)
+                    .map(|w| Wants::Session(Box::new(w)))
+                    .map_err(StartupEnd::Tell);
             }
         }
     }
@@ -143,7 +145,8 @@ mod tests {
 
     #[test]
     fn wishes() {
-        let w = wish(0, &[("user", "me"), ("options", "-c a=1 -c b=2"), ("TimeZone", "UTC"), ("b", "3")]).unwrap();
+        let w = wish(0, &[("user", "me"), ("options", "-c a=1 -c b=2"), ("TimeZone", "UTC"), ("b", "3")])
+            .unwrap();
         assert_eq!((&*w.user, &*w.database, w.minor, w.negotiate), ("me", "me", 0, None));
         let pairs: Vec<_> = w.parameters.iter().map(|(a, b)| (&**a, &**b)).collect();
         assert_eq!(pairs, [("a", "1"), ("b", "2"), ("TimeZone", "UTC"), ("b", "3")]);

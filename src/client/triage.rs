@@ -46,7 +46,10 @@ impl Triage {
                 tag => {
                     let here = input.len() - at >= header.size;
                     let streams = header.size > WHOLE && tag != f::PARSE;
-                    return Ok((at, if here || streams || header.size > 1024 * 1024 { Next::Work } else { Next::More }));
+                    return Ok((
+                        at,
+                        if here || streams || header.size > 1024 * 1024 { Next::Work } else { Next::More },
+                    ));
                 }
             }
             let here = header.size.min(input.len() - at);

@@ -45,7 +45,8 @@ pub enum Accepted {
 impl Listener {
     /// Listens on a TCP address.
     pub fn tcp(address: SocketAddr, backlog: u32, reuse_port: bool) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        let socket =
+            Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         if reuse_port {
             socket.set_reuse_port(true)?;

@@ -49,7 +49,12 @@ impl Stream {
 
     /// Writes `bytes` at once as far as the socket takes them; the rest goes behind `pending`, which is sent first.
     #[inline]
-    pub fn write_or_keep(&mut self, cx: &mut Context<'_>, bytes: &[u8], pending: &mut Vec<u8>) -> io::Result<()> {
+    pub fn write_or_keep(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        pending: &mut Vec<u8>,
+    ) -> io::Result<()> {
         let mut sent = 0;
         if pending.is_empty() {
             while sent < bytes.len() {

@@ -14,8 +14,15 @@ pub struct Set {
 }
 
 /// Parameters that change what PostgreSQL makes of a text at Parse, where it folds literals and resolves names.
-const PARSE_CONTEXT: [&str; 7] =
-    ["client_encoding", "datestyle", "intervalstyle", "role", "search_path", "standard_conforming_strings", "timezone"];
+const PARSE_CONTEXT: [&str; 7] = [
+    "client_encoding",
+    "datestyle",
+    "intervalstyle",
+    "role",
+    "search_path",
+    "standard_conforming_strings",
+    "timezone",
+];
 
 impl Set {
     /// Names and values, sorted by name.
@@ -105,7 +112,9 @@ impl Sets {
 fn parse_context(pairs: &Pairs) -> Box<[u8]> {
     let mut context = Vec::new();
     for (name, value) in pairs.iter().filter(|(name, _)| PARSE_CONTEXT.contains(&&**name)) {
-        [name.as_bytes(), b"\0", value.as_bytes(), b"\0"].iter().for_each(|part| context.extend_from_slice(part));
+        [name.as_bytes(), b"\0", value.as_bytes(), b"\0"]
+            .iter()
+            .for_each(|part| context.extend_from_slice(part));
     }
     context.into_boxed_slice()
 }
@@ -125,7 +134,10 @@ mod tests {
         assert_eq!(c.value("timezone"), Some("CET"));
         assert!(Arc::ptr_eq(&a, &sets.with(&c, "timezone", Some("UTC"))));
         let none = sets.with(&sets.with(&a, "timezone", None), "datestyle", None);
-        assert_eq!(sets.intern([("TimeZone", "CET"), ("application_name", "x")]).parse_context(), b"timezone\0CET\0");
+        assert_eq!(
+            sets.intern([("TimeZone", "CET"), ("application_name", "x")]).parse_context(),
+            b"timezone\0CET\0"
+        );
         assert!(Arc::ptr_eq(&none, &sets.empty()) && none.is_empty());
     }
 

@@ -51,14 +51,17 @@ pub enum Effect {
 pub fn effect(tag: &[u8]) -> Effect {
     let word = &tag[..memchr::memchr(b' ', tag).unwrap_or(tag.len())];
     match word {
-        b"SELECT" | b"INSERT" | b"UPDATE" | b"DELETE" | b"BEGIN" | b"COMMIT" | b"ROLLBACK" | b"MERGE" | b"COPY"
-        | b"FETCH" | b"SAVEPOINT" | b"RELEASE" | b"START" | b"MOVE" | b"CLOSE" | b"SHOW" | b"EXPLAIN" | b"CREATE"
-        | b"ALTER" | b"DROP" | b"TRUNCATE" | b"GRANT" | b"REVOKE" | b"COMMENT" | b"ANALYZE" | b"VACUUM" | b"REINDEX"
-        | b"CLUSTER" | b"LOCK" | b"NOTIFY" | b"CHECKPOINT" | b"REFRESH" | b"SECURITY" | b"REASSIGN" | b"IMPORT" => Effect::None,
+        b"SELECT" | b"INSERT" | b"UPDATE" | b"DELETE" | b"BEGIN" | b"COMMIT" | b"ROLLBACK" | b"MERGE"
+        | b"COPY" | b"FETCH" | b"SAVEPOINT" | b"RELEASE" | b"START" | b"MOVE" | b"CLOSE" | b"SHOW"
+        | b"EXPLAIN" | b"CREATE" | b"ALTER" | b"DROP" | b"TRUNCATE" | b"GRANT" | b"REVOKE" | b"COMMENT"
+        | b"ANALYZE" | b"VACUUM" | b"REINDEX" | b"CLUSTER" | b"LOCK" | b"NOTIFY" | b"CHECKPOINT"
+        | b"REFRESH" | b"SECURITY" | b"REASSIGN" | b"IMPORT" => Effect::None,
         _ => match tag {
             b"DISCARD ALL" => Effect::AllGone,
             b"DEALLOCATE ALL" => Effect::StatementsGone,
-            b"SET CONSTRAINTS" | b"PREPARE TRANSACTION" | b"DISCARD PLANS" | b"DISCARD SEQUENCES" => Effect::None,
+            b"SET CONSTRAINTS" | b"PREPARE TRANSACTION" | b"DISCARD PLANS" | b"DISCARD SEQUENCES" => {
+                Effect::None
+            }
             _ => Effect::Dirty,
         },
     }
@@ -70,10 +73,34 @@ mod tests {
 
     #[test]
     fn tags() {
-        for clean in ["SELECT 1", "INSERT 0 1", "BEGIN", "COPY 5", "SET CONSTRAINTS", "CREATE TABLE", "COMMIT PREPARED", "START TRANSACTION", "PREPARE TRANSACTION"] {
+        for clean in [
+            "SELECT 1",
+            "INSERT 0 1",
+            "BEGIN",
+            "COPY 5",
+            "SET CONSTRAINTS",
+            "CREATE TABLE",
+            "COMMIT PREPARED",
+            "START TRANSACTION",
+            "PREPARE TRANSACTION",
+        ] {
             assert_eq!(effect(clean.as_bytes()), Effect::None, "{clean}");
         }
-        for dirty in ["SET", "RESET", "LISTEN", "UNLISTEN", "PREPARE", "DEALLOCATE", "DECLARE CURSOR", "DO", "CALL", "LOAD", "DISCARD TEMP", "", "FUTURE COMMAND"] {
+        for dirty in [
+            "SET",
+            "RESET",
+            "LISTEN",
+            "UNLISTEN",
+            "PREPARE",
+            "DEALLOCATE",
+            "DECLARE CURSOR",
+            "DO",
+            "CALL",
+            "LOAD",
+            "DISCARD TEMP",
+            "",
+            "FUTURE COMMAND",
+        ] {
             assert_eq!(effect(dirty.as_bytes()), Effect::Dirty, "{dirty}");
         }
         assert_eq!(effect(b"DISCARD ALL"), Effect::AllGone);
@@ -83,7 +110,12 @@ mod tests {
     #[test]
     fn texts() {
         let scanner = Scanner::default();
-        for dirty in ["create TEMPORARY table x()", "select Set_Config('a','b',false)", "SELECT pg_try_advisory_lock(1)", "select * into pg_temp.x"] {
+        for dirty in [
+            "create TEMPORARY table x()",
+            "select Set_Config('a','b',false)",
+            "SELECT pg_try_advisory_lock(1)",
+            "select * into pg_temp.x",
+        ] {
             assert!(scanner.leaves_state(dirty.as_bytes()), "{dirty}");
         }
         assert!(!scanner.leaves_state(b"SELECT abalance FROM pgbench_accounts WHERE aid = 1"));

@@ -67,8 +67,17 @@ impl Default for Registry {
 
 impl Registry {
     /// The statement of this definition in this parse context; `leaves_state` is asked when it is new.
-    pub fn intern(&self, context: &[u8], definition: &[u8], leaves_state: impl FnOnce() -> bool) -> Arc<Statement> {
-        let key = if context.is_empty() { Cow::Borrowed(definition) } else { Cow::Owned([definition, context].concat()) };
+    pub fn intern(
+        &self,
+        context: &[u8],
+        definition: &[u8],
+        leaves_state: impl FnOnce() -> bool,
+    ) -> Arc<Statement> {
+        let key = if context.is_empty() {
+            Cow::Borrowed(definition)
+        } else {
+            Cow::Owned([definition, context].concat())
+        };
         let mut known = self.known.lock();
         if let Some(statement) = known.statements.get(&*key).and_then(Weak::upgrade) {
             return statement;

@@ -74,7 +74,12 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(id: u64, key: ClientKey, address: ClientAddress, (database, user): (Arc<str>, Arc<str>)) -> Self {
+    pub(super) fn new(
+        id: u64,
+        key: ClientKey,
+        address: ClientAddress,
+        (database, user): (Arc<str>, Arc<str>),
+    ) -> Self {
         let (kicked, phase) = (AtomicU8::new(0), AtomicU64::new(0));
         Self { id, key, address, database, user, kicked, phase, waker: Mutex::default() }
     }

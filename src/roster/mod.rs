@@ -82,7 +82,14 @@ impl Roster {
     }
 
     /// Enters a client under a key of its own.
-    pub fn enter(&self, admission: Admission, who: ClientAddress, names: (Arc<str>, Arc<str>), id: u64, size: SecretSize) -> Membership {
+    pub fn enter(
+        &self,
+        admission: Admission,
+        who: ClientAddress,
+        names: (Arc<str>, Arc<str>),
+        id: u64,
+        size: SecretSize,
+    ) -> Membership {
         let mut clients = self.clients.lock();
         let mut key = ClientKey::random(size);
         while clients.contains_key(&key.pid) {

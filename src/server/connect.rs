@@ -147,9 +147,12 @@ struct Wire<'a> {
 impl Wire<'_> {
     async fn message(&mut self) -> Result<(u8, Vec<u8>), ConnectError> {
         loop {
-            let header = frame::header(self.buffer).map_err(|_| ConnectError::Protocol("invalid message length"))?;
+            let header =
+                frame::header(self.buffer).map_err(|_| ConnectError::Protocol("invalid message length"))?;
             match header {
-                Some(header) if header.size > LONGEST => return Err(ConnectError::Protocol("message too long")),
+                Some(header) if header.size > LONGEST => {
+                    return Err(ConnectError::Protocol("message too long"));
+                }
                 Some(header) if header.size <= self.buffer.len() => {
                     let body = self.buffer[HEADER..header.size].to_vec();
                     self.buffer.drain(..header.size);

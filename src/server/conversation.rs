@@ -117,7 +117,12 @@ impl Conversation {
     ///
     /// # Errors
     /// When the bytes aren't the protocol; the server must be closed.
-    pub fn receive(&mut self, input: &[u8], client: &mut ClientStatements, out: &mut Outgoing<'_>) -> Result<usize, WireError> {
+    pub fn receive(
+        &mut self,
+        input: &[u8],
+        client: &mut ClientStatements,
+        out: &mut Outgoing<'_>,
+    ) -> Result<usize, WireError> {
         let mut at = self.receive_rest(input, out);
         if at < input.len() {
             self.answer_locally(out);
@@ -168,7 +173,8 @@ impl Conversation {
     #[inline]
     pub fn answer_locally(&mut self, out: &mut Outgoing<'_>) {
         while let Some(reply) = self.exchange.take_local() {
-            let answer = if reply == Reply::Close { backend::CLOSE_COMPLETE } else { backend::PARSE_COMPLETE };
+            let answer =
+                if reply == Reply::Close { backend::CLOSE_COMPLETE } else { backend::PARSE_COMPLETE };
             out.inject(|v| v.extend_from_slice(answer));
         }
     }

@@ -99,14 +99,17 @@ impl Login {
     }
 
     fn authenticate(&mut self, body: &[u8]) -> Result<Next, ConnectError> {
-        let request = Authentication::parse(body).map_err(|_| ConnectError::Protocol("Authentication is too short"))?;
+        let request =
+            Authentication::parse(body).map_err(|_| ConnectError::Protocol("Authentication is too short"))?;
         match request {
             Authentication::Ok => match self.scram {
                 Scram::None | Scram::Verified => Ok(Next::Wait),
                 _ => Err(ConnectError::Protocol("the server did not prove that it knows the password")),
             },
             Authentication::CleartextPassword => match &self.secret {
-                ServerSecret::Stored(secret) if let Secret::Plain(password) = &**secret => Ok(answer(password.as_bytes())),
+                ServerSecret::Stored(secret) if let Secret::Plain(password) = &**secret => {
+                    Ok(answer(password.as_bytes()))
+                }
                 _ => Err(self.wrong_type("the password in clear")),
             },
             Authentication::Md5Password(salt) => {

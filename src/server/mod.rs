@@ -72,7 +72,8 @@ impl Server {
         self.inbound.extend_from_slice(bytes);
         let input = std::mem::take(&mut self.inbound);
         let mut out = crate::wire::outgoing::Outgoing::new(&input, &mut scratch);
-        let used = self.talk.receive(&input, &mut client, &mut out).map_err(|e| io::Error::other(e.to_string()))?;
+        let used =
+            self.talk.receive(&input, &mut client, &mut out).map_err(|e| io::Error::other(e.to_string()))?;
         let heard = std::mem::take(&mut self.talk.heard);
         if self.talk.exchange.doubt().is_some() || !heard.errors.is_empty() {
             return Err(io::ErrorKind::InvalidData.into());

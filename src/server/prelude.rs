@@ -23,7 +23,13 @@ pub enum Prelude {
 impl Conversation {
     /// Appends what it takes to give this session to a client that wants `wanted`. `reset` is the reset query if the
     /// session has to be reset first.
-    pub fn prelude(&mut self, out: &mut Vec<u8>, reset: Option<&str>, wanted: &Arc<Set>, defaults: &Arc<Set>) -> Prelude {
+    pub fn prelude(
+        &mut self,
+        out: &mut Vec<u8>,
+        reset: Option<&str>,
+        wanted: &Arc<Set>,
+        defaults: &Arc<Set>,
+    ) -> Prelude {
         let mut prelude = Prelude::None;
         if let Some(query) = reset {
             frontend::query(out, query.as_bytes());

@@ -123,7 +123,11 @@ pub fn backend_key_data(out: &mut Vec<u8>, pid: u32, secret: &[u8]) {
 }
 
 /// Appends NegotiateProtocolVersion: the newest minor version spoken here and the options not known here.
-pub fn negotiate_protocol_version<'a>(out: &mut Vec<u8>, minor: u16, options: impl ExactSizeIterator<Item = &'a str>) {
+pub fn negotiate_protocol_version<'a>(
+    out: &mut Vec<u8>,
+    minor: u16,
+    options: impl ExactSizeIterator<Item = &'a str>,
+) {
     message(out, b::NEGOTIATE, |out| {
         out.extend_from_slice(&(0x0003_0000 | u32::from(minor)).to_be_bytes());
         let count = u32::try_from(options.len()).expect("options come from a startup packet of 10 kB");

@@ -28,14 +28,25 @@ pub struct Header {
 pub fn header(bytes: &[u8]) -> Result<Option<Header>, WireError> {
     let Some(&[tag, a, b, c, d]) = bytes.first_chunk::<HEADER>() else { return Ok(None) };
     let len = u32::from_be_bytes([a, b, c, d]);
-    if (4..=LARGE).contains(&len) { Ok(Some(Header { tag, size: len as usize + 1 })) } else { Err(WireError::Length) }
+    if (4..=LARGE).contains(&len) {
+        Ok(Some(Header { tag, size: len as usize + 1 }))
+    } else {
+        Err(WireError::Length)
+    }
 }
 
 /// Whether a client may send a message of this type and size; PostgreSQL ends the session otherwise.
 pub fn check_frontend(header: Header) -> Result<(), WireError> {
     let limit = match header.tag {
         f::QUERY | f::PARSE | f::BIND | f::FUNCTION_CALL | f::COPY_DATA => LARGE,
-        f::CLOSE | f::DESCRIBE | f::EXECUTE | f::FLUSH | f::SYNC | f::COPY_DONE | f::COPY_FAIL | f::TERMINATE => SMALL,
+        f::CLOSE
+        | f::DESCRIBE
+        | f::EXECUTE
+        | f::FLUSH
+        | f::SYNC
+        | f::COPY_DONE
+        | f::COPY_FAIL
+        | f::TERMINATE => SMALL,
         other => return Err(WireError::Type(other)),
     };
     if header.size - 1 <= limit as usize { Ok(()) } else { Err(WireError::Length) }

@@ -77,7 +77,11 @@ impl<'a> Startup<'a> {
             (1234, 5678) => {
                 let pid = u32::from_be_bytes(c.i32()?.to_be_bytes());
                 let secret = c.rest();
-                if (4..=256).contains(&secret.len()) { Ok(Self::Cancel { pid, secret }) } else { Err(StartupError::Length) }
+                if (4..=256).contains(&secret.len()) {
+                    Ok(Self::Cancel { pid, secret })
+                } else {
+                    Err(StartupError::Length)
+                }
             }
             (3, _) => Ok(Self::Start { minor, parameters: pairs(c)? }),
             _ => Err(StartupError::Version(major, minor)),
@@ -120,7 +124,9 @@ pub fn options(text: &str) -> Result<Vec<(String, String)>, OptionsError> {
             return Err(OptionsError(word));
         };
         match setting.split_once('=') {
-            Some((name, value)) if !name.is_empty() => settings.push((name.replace('-', "_"), value.to_owned())),
+            Some((name, value)) if !name.is_empty() => {
+                settings.push((name.replace('-', "_"), value.to_owned()))
+            }
             _ => return Err(OptionsError(setting)),
         }
     }
@@ -174,7 +180,9 @@ mod tests {
 
     #[test]
     fn sizes_at_their_limits() {
-        for (len, want) in [(0, None), (7, None), (8, Some(8)), (10_000, Some(10_000)), (10_001, None), (u32::MAX, None)] {
+        for (len, want) in
+            [(0, None), (7, None), (8, Some(8)), (10_000, Some(10_000)), (10_001, None), (u32::MAX, None)]
+        {
             let got = size(&len.to_be_bytes());
             assert_eq!(got, want.map_or(Err(StartupError::Length), |n| Ok(Some(n))));
         }

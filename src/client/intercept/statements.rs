@@ -68,7 +68,8 @@ impl<'b> Feed<'_, 'b> {
         }
         let scanner = self.rules.scanner;
         let context = self.rules.parse_context;
-        let statement = self.rules.registry.intern(context, parse.definition, || scanner.leaves_state(parse.query));
+        let statement =
+            self.rules.registry.intern(context, parse.definition, || scanner.leaves_state(parse.query));
         if self.is_unsettled_statement(&statement) {
             return Step::Pause(Pause::Stall);
         }
@@ -89,7 +90,12 @@ impl<'b> Feed<'_, 'b> {
     fn parse_known(&mut self, statement: &Arc<Statement>, parse: Parse<'_>) {
         let failed = self.server.exchange.status() == Status::Failed;
         if failed && !ends_transaction(parse.query) {
-            self.inject_parse(statement.server_name(), parse.definition, Reply::DuplicateParse, Action::Forward);
+            self.inject_parse(
+                statement.server_name(),
+                parse.definition,
+                Reply::DuplicateParse,
+                Action::Forward,
+            );
         } else {
             self.server.exchange.expect(Reply::Parse, Action::Local);
         }
@@ -140,7 +146,11 @@ impl<'b> Feed<'_, 'b> {
             return Step::Pause(Pause::More);
         }
         let exchange = &mut self.server.exchange;
-        let target = if self.rules.names == Names::Kept { Target::parse(message.body) } else { Ok(Target::Portal(b"")) };
+        let target = if self.rules.names == Names::Kept {
+            Target::parse(message.body)
+        } else {
+            Ok(Target::Portal(b""))
+        };
         let Ok(Target::Statement(name)) = target else {
             exchange.expect(Reply::Close, Action::Forward);
             return Step::Forward;

@@ -15,7 +15,12 @@ struct Scene {
 impl Scene {
     fn new(limit: usize) -> Self {
         let server = Conversation::new(NonZeroUsize::new(limit).unwrap(), Sets::default().empty());
-        Self { registry: Registry::default(), scanner: Scanner::default(), client: ClientStatements::default(), server }
+        Self {
+            registry: Registry::default(),
+            scanner: Scanner::default(),
+            client: ClientStatements::default(),
+            server,
+        }
     }
 
     /// Sends messages in the short form of [`messages`]; returns what the server got, in the same form.
@@ -240,7 +245,13 @@ fn bytes_in_any_portions_come_out_the_same() {
             carry.extend_from_slice(part);
             let mut scratch = Vec::new();
             let mut out = Outgoing::new(&carry, &mut scratch);
-            let rules = Rules { registry: &s.registry, scanner: &s.scanner, names: Names::Kept, client: 1, parse_context: b"" };
+            let rules = Rules {
+                registry: &s.registry,
+                scanner: &s.scanner,
+                names: Names::Kept,
+                client: 1,
+                parse_context: b"",
+            };
             let fed = feed(rules, &mut s.client, &mut s.server, &carry, &mut out).unwrap();
             sent.extend_from_slice(out.bytes());
             carry.drain(..fed.used);

@@ -244,7 +244,10 @@ impl<P> Exchange<P> {
             return Fate::Forward;
         };
         let completes = match (reply, tag) {
-            (Reply::Query, b::ROW_DESCRIPTION | b::COMMAND_COMPLETE | b::EMPTY_QUERY | b::COPY_OUT | b::COPY_DONE) => false,
+            (
+                Reply::Query,
+                b::ROW_DESCRIPTION | b::COMMAND_COMPLETE | b::EMPTY_QUERY | b::COPY_OUT | b::COPY_DONE,
+            ) => false,
             (Reply::Execute, b::COPY_OUT | b::COPY_DONE) => false,
             (Reply::FunctionCall, b::FUNCTION_CALL) | (Reply::Describe, b::PARAMETER_DESCRIPTION) => false,
             (Reply::Query | Reply::Execute, b::COPY_IN) => {
@@ -283,7 +286,9 @@ impl<P> Exchange<P> {
                 Status::Failed
             }
         };
-        let Some(&Owed { reply: Reply::Query | Reply::FunctionCall | Reply::Sync, action }) = self.owed.front() else {
+        let Some(&Owed { reply: Reply::Query | Reply::FunctionCall | Reply::Sync, action }) =
+            self.owed.front()
+        else {
             self.set_doubt("the server became ready out of turn");
             self.owed.clear();
             self.phase = Phase::Synced;
