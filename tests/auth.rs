@@ -150,7 +150,7 @@ fn one_client_too_many() {
     let mut clients: Vec<Client> = (0..3).map(|_| pgweir.client()).collect();
     let error = refusal(&pgweir, "app", "secret-app", "app");
     assert_eq!(error.sqlstate(), "53300");
-    assert_eq!(error.field(b'M').as_deref(), Some("no more connections allowed (max_client_conn)"));
+    assert_eq!(error.field(b'M').as_deref(), Some("sorry, too many clients already"));
     clients.iter_mut().for_each(|client| assert_eq!(client.value("SELECT 1"), "1"));
     clients.pop();
     eventually("room for one again", || Client::try_connect(&pgweir.target("app", "app")).is_ok());

@@ -108,11 +108,11 @@ async fn serve(
     }
     let (turn, options) = (Arc::new(AtomicUsize::new(0)), tcp_options(&shared.config.load()));
     keep_minimums(&shared);
+    shared.lifecycle.advance(Phase::Running);
     let acceptors: Vec<_> = listeners
         .into_iter()
         .map(|l| shared.workers[0].spawn(accept::accept(l, Arc::clone(&shared), options, Arc::clone(&turn))))
         .collect();
-    shared.lifecycle.advance(Phase::Running);
     let request = loop {
         match signals.next().await {
             Request::Reload => reload(&shared),

@@ -124,9 +124,10 @@ impl Conversation {
         out: &mut Outgoing<'_>,
     ) -> Result<usize, WireError> {
         let mut at = self.receive_rest(input, out);
-        if at < input.len() {
-            self.answer_locally(out);
+        if at == input.len() {
+            return Ok(at);
         }
+        self.answer_locally(out);
         loop {
             let (end, stop) = scan::backend(input, at)?;
             if end > at {

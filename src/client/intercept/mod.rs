@@ -122,6 +122,9 @@ impl<'b> Feed<'_, 'b> {
         let mut at = self.server.sending.min(self.input.len());
         self.out.forward(0..at);
         self.server.sending -= at;
+        if self.server.sending > 0 {
+            return Ok(Fed { used: at, pause: Pause::More, flush: false });
+        }
         let mut flush = false;
         let pause = loop {
             let (end, stop) = scan::frontend(self.input, at)?;
