@@ -158,16 +158,15 @@ async fn stop(shared: &Shared) {
     tracing::info!(clients_left = shared.roster.connected(), "stopped");
 }
 
-/// Pools that are to have servers before their first client: those whose user is known from the configuration.
+/// Pools that keep min_pool_size servers without clients: those of a forced user, and those of the only user there is.
 fn keep_minimums(shared: &Arc<Shared>) {
     let config = shared.config.load_full();
     for database in config.databases.values() {
-        let forced = database.user.as_deref().map(|user| vec![user]);
-        let users = forced.unwrap_or_else(|| config.users.keys().map(String::as_str).collect());
-        for user in users {
-            if config.pool_settings(database, user).min_pool_size > 0 {
-                shared.context(database, user).pool.keep_minimum(true);
-            }
+        let only = if config.users.len() == 1 { config.users.keys().next() } else { None };
+        if let Some(user) = database.user.as_ref().or(only)
+            && config.pool_settings(database, user).min_pool_size > 0
+        {
+            shared.context(database, user).keep_minimum_always();
         }
     }
 }

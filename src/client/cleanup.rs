@@ -57,6 +57,9 @@ async fn quiet(lease: &mut Lease<Server>, context: &PoolContext, client: ClientI
         exchange.expect(Reply::CopyEnd, Action::Swallow);
     }
     if exchange.needs_sync() {
+        // A Sync alone would commit what the client never meant to be committed without it.
+        message(&mut ending, f::EXECUTE, |v| v.extend_from_slice(b"client disconnected\0\0\0\0\0"));
+        exchange.expect(Reply::Execute, Action::Swallow);
         ending.extend_from_slice(SYNC);
         exchange.expect(Reply::Sync, Action::Swallow);
     }

@@ -13,7 +13,6 @@ use crate::prepared::client_statements::ClientStatements;
 use crate::roster::{ClientAddress, Kick, SecretSize};
 use crate::wire::backend::{self, Severity};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::time::{sleep_until, timeout};
 
@@ -25,10 +24,10 @@ pub async fn serve(stream: Stream, address: ClientAddress, shared: Arc<Shared>, 
     shared.metrics.client_accepted();
     let opened = Box::pin(open(stream, address, &shared, worker)).await;
     if let Some((session, context)) = opened {
-        context.clients.fetch_add(1, Ordering::Relaxed);
+        context.count_client(true);
         let id = session.id();
         let end = session.run().await;
-        context.clients.fetch_sub(1, Ordering::Relaxed);
+        context.count_client(false);
         log_end(&shared, &context, address, id, &end);
     }
 }

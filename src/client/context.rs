@@ -21,7 +21,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -124,6 +124,7 @@ impl Shared {
             welcome,
             canonical: Mutex::default(),
             clients: AtomicUsize::new(0),
+            keeps_minimum_always: AtomicBool::new(false),
         });
         let weak: Weak<PoolContext> = Arc::downgrade(&context);
         metrics.observe(weak);
@@ -202,11 +203,26 @@ pub struct PoolContext {
     pub welcome: Arc<ArcSwapOption<Vec<(String, String)>>>,
     /// What servers reported after parameter sets were applied to them.
     pub canonical: Mutex<HashMap<usize, (Arc<Set>, Reported)>>,
-    /// Clients logged in.
-    pub clients: AtomicUsize,
+    clients: AtomicUsize,
+    keeps_minimum_always: AtomicBool,
 }
 
 impl PoolContext {
+    /// A client has logged in, or left: min_pool_size holds while one is connected.
+    pub fn count_client(&self, came: bool) {
+        let before = if came { self.clients.fetch_add(1, Ordering::Relaxed) } else { self.clients.fetch_sub(1, Ordering::Relaxed) };
+        let last_or_first = before == usize::from(!came);
+        if last_or_first && !self.keeps_minimum_always.load(Ordering::Relaxed) {
+            self.pool.keep_minimum(came);
+        }
+    }
+
+    /// min_pool_size holds also without clients.
+    pub fn keep_minimum_always(&self) {
+        self.keeps_minimum_always.store(true, Ordering::Relaxed);
+        self.pool.keep_minimum(true);
+    }
+
     /// The value a parameter has on a server nobody changed.
     pub fn default_of(&self, name: &str) -> Option<String> {
         let welcome = self.welcome.load();

@@ -43,6 +43,7 @@ pub struct Login {
     user: String,
     secret: ServerSecret,
     scram: Scram,
+    authenticated: bool,
     /// BackendKeyData.
     pub key: (u32, Vec<u8>),
     /// ParameterStatus, in order.
@@ -67,6 +68,7 @@ impl Login {
             user: user.to_owned(),
             secret,
             scram: Scram::None,
+            authenticated: false,
             key: (0, vec![0; 4]),
             parameters: Vec::new(),
         };
@@ -92,7 +94,7 @@ impl Login {
                 self.key = (u32::from_be_bytes(pid.to_be_bytes()), c.rest().to_vec());
                 Ok(Next::Wait)
             }
-            b::READY => Ok(Next::Done),
+            b::READY if self.authenticated => Ok(Next::Done),
             b::NEGOTIATE => Err(ConnectError::Protocol("the server does not speak protocol 3.0")),
             _ => Err(ConnectError::Protocol("unexpected message")),
         }
@@ -103,7 +105,10 @@ impl Login {
             Authentication::parse(body).map_err(|_| ConnectError::Protocol("Authentication is too short"))?;
         match request {
             Authentication::Ok => match self.scram {
-                Scram::None | Scram::Verified => Ok(Next::Wait),
+                Scram::None | Scram::Verified => {
+                    self.authenticated = true;
+                    Ok(Next::Wait)
+                }
                 _ => Err(ConnectError::Protocol("the server did not prove that it knows the password")),
             },
             Authentication::CleartextPassword => match &self.secret {

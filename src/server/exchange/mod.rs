@@ -240,8 +240,7 @@ impl<P> Exchange<P> {
     #[inline]
     pub fn on_message(&mut self, tag: u8) -> Fate {
         let Some(&Owed { reply, action }) = self.owed.front() else {
-            self.set_doubt("the server sent a reply nobody asked for");
-            return Fate::Forward;
+            return self.unasked("the server sent a reply nobody asked for");
         };
         let completes = match (reply, tag) {
             (
@@ -289,14 +288,21 @@ impl<P> Exchange<P> {
         let Some(&Owed { reply: Reply::Query | Reply::FunctionCall | Reply::Sync, action }) =
             self.owed.front()
         else {
-            self.set_doubt("the server became ready out of turn");
             self.owed.clear();
             self.phase = Phase::Synced;
-            return Fate::Forward;
+            return self.unasked("the server became ready out of turn");
         };
         self.complete();
         self.phase = if self.owed.is_empty() { Phase::Synced } else { self.phase_of_back() };
         if action == Action::Forward { Fate::Forward } else { Fate::Swallow }
+    }
+
+    /// What nobody asked for goes nowhere, unless the books were in doubt before: then the client knows better.
+    #[cold]
+    fn unasked(&mut self, why: &'static str) -> Fate {
+        let fate = if self.doubt.is_some() { Fate::Forward } else { Fate::Swallow };
+        self.set_doubt(why);
+        fate
     }
 
     /// ErrorResponse: what becomes of it, and the promises it breaks, newest first.
