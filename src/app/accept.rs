@@ -1,7 +1,7 @@
 //! Accepts clients and deals them to the workers in turn. Runs on worker 0; the raw socket is accepted, so that a client is
 //! registered with its own worker's reactor only.
 
-use crate::client::connection::serve;
+use crate::client::connection::{Arrival, serve};
 use crate::client::context::Shared;
 use crate::net::listen::{Accepted, Listener};
 use crate::net::options::TcpOptions;
@@ -70,14 +70,18 @@ fn is_peers(error: &io::Error) -> bool {
 fn deal(accepted: Accepted, shared: &Arc<Shared>, options: TcpOptions, turn: &AtomicUsize) {
     let worker = turn.fetch_add(1, Ordering::Relaxed) % shared.workers.len();
     let Ok(number) = u16::try_from(worker) else { return };
-    let shared = Arc::clone(shared);
-    let handle = shared.workers[worker].clone();
-    handle.spawn(async move {
-        match register(accepted, options) {
-            Ok((stream, address)) => serve(stream, address, shared, number).await,
-            Err(error) => tracing::warn!("a client was lost on arrival: {error}"),
+    let handle = &shared.workers[worker];
+    let registered = {
+        let _on_its_reactor = handle.enter();
+        register(accepted, options)
+    };
+    match registered {
+        Ok((stream, address)) => {
+            let arrival = Arrival { stream, address, shared: Arc::clone(shared), worker: number };
+            handle.spawn(serve(Box::new(arrival)));
         }
-    });
+        Err(error) => tracing::warn!("a client was lost on arrival: {error}"),
+    }
 }
 
 fn register(accepted: Accepted, options: TcpOptions) -> io::Result<(Stream, ClientAddress)> {

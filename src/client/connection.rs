@@ -3,7 +3,7 @@
 use super::context::{PoolContext, Shared};
 use super::login::{self, LoginEnd};
 use super::report::Trouble;
-use super::session::{End, Session, State};
+use super::session::{Session, State};
 use super::startup::{self, StartupEnd, Wants, Wish};
 use crate::cancel::{self, Outcome};
 use crate::lifecycle::Phase;
@@ -19,29 +19,33 @@ use tokio::time::{sleep_until, timeout};
 /// How long a refusal may take to be sent.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Serves a connection; returns when it is closed. Its socket must be registered with this worker's reactor.
-pub async fn serve(stream: Stream, address: ClientAddress, shared: Arc<Shared>, worker: u16) {
-    shared.metrics.client_accepted();
-    let opened = Box::pin(open(stream, address, &shared, worker)).await;
-    if let Some((session, context)) = opened {
-        context.count_client(true);
-        let id = session.id();
-        let end = session.run().await;
-        context.count_client(false);
-        log_end(&shared, &context, address, id, &end);
+/// A connection that has just been accepted.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Its socket, registered with the reactor of this worker.
+    pub stream: Stream,
+    /// Where it comes from.
+    pub address: ClientAddress,
+    /// The process.
+    pub shared: Arc<Shared>,
+    /// The worker it lives on.
+    pub worker: u16,
+}
+
+/// Serves a connection; returns when it is closed. Between transactions its future is a pointer or two: the login's is
+/// boxed and gone when the session begins.
+pub async fn serve(arrival: Box<Arrival>) {
+    if let Some(session) = Box::pin(open(arrival)).await {
+        session.run().await;
     }
 }
 
-/// Everything before the session; kept apart because its future is large and gone when the session begins.
-async fn open(
-    mut stream: Stream,
-    address: ClientAddress,
-    shared: &Arc<Shared>,
-    worker: u16,
-) -> Option<(Session, Arc<PoolContext>)> {
-    let limit = shared.config.load().general.client_login_timeout;
+async fn open(mut arrival: Box<Arrival>) -> Option<Box<Session>> {
+    arrival.shared.metrics.client_accepted();
+    let limit = arrival.shared.config.load().general.client_login_timeout;
     let deadline = limit.map(|limit| tokio::time::Instant::now() + limit);
-    let opening = negotiate(&mut stream, address, shared, worker);
+    let Arrival { stream, address, shared, worker } = &mut *arrival;
+    let opening = negotiate(stream, *address, shared, *worker);
     let outcome = match deadline {
         None => opening.await,
         Some(deadline) => tokio::select! {
@@ -53,10 +57,11 @@ async fn open(
     match outcome {
         Ok(None) => None,
         Ok(Some(Opened { state, context, member })) => {
-            Some((Session::new(stream, state, Arc::clone(&context), member, worker), context))
+            let Arrival { stream, worker, .. } = *arrival;
+            Some(Box::new(Session::new(stream, state, context, member, worker)))
         }
         Err(refused) => {
-            refuse(&mut stream, address, shared, &refused).await;
+            refuse(stream, *address, shared, &refused).await;
             None
         }
     }
@@ -201,21 +206,14 @@ async fn refuse(stream: &mut Stream, address: ClientAddress, shared: &Shared, re
     let _ = timeout(FAREWELL, stream.shutdown()).await;
 }
 
-fn log_end(shared: &Shared, context: &PoolContext, address: ClientAddress, client: u64, end: &End) {
-    if !shared.config.load().general.log_disconnections.is_on() {
-        return;
-    }
-    let (database, user) = (&*context.pool.key().database, &*context.pool.key().user);
-    match end {
-        End::Closed => tracing::info!(client, %address, database, user, "disconnect: client closed"),
-        End::Lost(error) => {
-            tracing::info!(client, %address, database, user, "disconnect: client lost: {error}")
+#[cfg(test)]
+mod tests {
+    /// What every idle client costs beside its session and its socket. May only grow for a reason.
+    #[test]
+    fn the_future_of_a_connection_is_small() {
+        fn size<A, F>(_: impl Fn(A) -> F) -> usize {
+            size_of::<F>()
         }
-        End::ServerFatal => {
-            tracing::warn!(client, %address, database, user, "disconnect: server ended the session")
-        }
-        End::Told(trouble) => {
-            tracing::warn!(client, %address, database, user, "disconnect: {}", trouble.log_line())
-        }
+        assert!(size(super::serve) <= 64, "{} bytes", size(super::serve));
     }
 }

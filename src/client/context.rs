@@ -210,7 +210,11 @@ pub struct PoolContext {
 impl PoolContext {
     /// A client has logged in, or left: min_pool_size holds while one is connected.
     pub fn count_client(&self, came: bool) {
-        let before = if came { self.clients.fetch_add(1, Ordering::Relaxed) } else { self.clients.fetch_sub(1, Ordering::Relaxed) };
+        let before = if came {
+            self.clients.fetch_add(1, Ordering::Relaxed)
+        } else {
+            self.clients.fetch_sub(1, Ordering::Relaxed)
+        };
         let last_or_first = before == usize::from(!came);
         if last_or_first && !self.keeps_minimum_always.load(Ordering::Relaxed) {
             self.pool.keep_minimum(came);

@@ -124,14 +124,10 @@ impl Session {
         }
     }
 
-    /// Identifies the client.
-    pub fn id(&self) -> u64 {
-        self.state.id
-    }
-
     /// Serves the client until it or somebody else ends the session; by then it has been told, and its server is taken
     /// care of.
-    pub async fn run(mut self) -> End {
+    pub async fn run(mut self: Box<Self>) {
+        self.context.count_client(true);
         let mut started = false;
         let end = std::future::poll_fn(|cx| {
             if !started {
@@ -141,8 +137,7 @@ impl Session {
             self.poll(cx)
         })
         .await;
-        self.farewell(&end).await;
-        end
+        Box::pin(self.farewell(end)).await;
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
@@ -305,13 +300,13 @@ impl Session {
     }
 
     /// Says why, if there is a why, and takes care of the server.
-    async fn farewell(&mut self, end: &End) {
+    async fn farewell(mut self: Box<Self>, end: End) {
         match std::mem::replace(&mut self.link, Link::Idle) {
             Link::Idle => {}
             Link::Queued(ticket, _) => drop(ticket),
-            Link::Active(active) => self.part(active, end),
+            Link::Active(active) => self.part(active, &end),
         }
-        if let End::Told(trouble) = end {
+        if let End::Told(trouble) = &end {
             trouble.encode(&mut self.outbound, Severity::Fatal);
         }
         if !matches!(end, End::Lost(_)) && !self.outbound.is_empty() {
@@ -319,6 +314,28 @@ impl Session {
             let _ = timeout(FAREWELL, self.stream.write_all(&bytes)).await;
         }
         let _ = timeout(FAREWELL, self.stream.shutdown()).await;
+        self.context.count_client(false);
+        self.log(&end);
+    }
+
+    fn log(&self, end: &End) {
+        if !self.context.shared.config.load().general.log_disconnections.is_on() {
+            return;
+        }
+        let (entry, client) = (self.member.entry(), self.state.id);
+        let (address, database, user) = (&entry.address, &*entry.database, &*entry.user);
+        match end {
+            End::Closed => tracing::info!(client, %address, database, user, "disconnect: client closed"),
+            End::Lost(error) => {
+                tracing::info!(client, %address, database, user, "disconnect: client lost: {error}")
+            }
+            End::ServerFatal => {
+                tracing::warn!(client, %address, database, user, "disconnect: server ended the session")
+            }
+            End::Told(trouble) => {
+                tracing::warn!(client, %address, database, user, "disconnect: {}", trouble.log_line())
+            }
+        }
     }
 
     fn part(&self, active: Active, end: &End) {
@@ -357,4 +374,15 @@ impl Session {
 #[inline]
 pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What every idle client costs. May only grow for a reason.
+    #[test]
+    fn a_session_is_small() {
+        assert!(size_of::<Session>() <= 264, "{} bytes", size_of::<Session>());
+    }
 }
