@@ -10,8 +10,9 @@ use crate::lifecycle::Phase;
 use crate::metrics::{LoginFailure, Refusal};
 use crate::net::stream::Stream;
 use crate::prepared::client_statements::ClientStatements;
-use crate::roster::{ClientAddress, Kick, SecretSize};
+use crate::roster::{Admission, ClientAddress, Kick, SecretSize, Who};
 use crate::wire::backend::{self, Severity};
+use crate::wire::startup::MINOR;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::{sleep_until, timeout};
@@ -110,72 +111,93 @@ async fn negotiate(
         }
     };
     let names = (wish.database.clone(), wish.user.clone());
-    log_in(stream, address, shared, &wish, worker)
-        .await
-        .map(Some)
-        .map_err(|refused| Refused { wish: Some(names), ..refused })
+    let newcomer = Newcomer { stream, address, shared, wish: &wish, worker, since: Instant::now() };
+    newcomer.log_in().await.map(Some).map_err(|refused| Refused { wish: Some(names), ..refused })
 }
 
-async fn log_in(
-    stream: &mut Stream,
+/// A client that has said what it wishes.
+struct Newcomer<'a> {
+    stream: &'a mut Stream,
     address: ClientAddress,
-    shared: &Arc<Shared>,
-    wish: &Wish,
+    shared: &'a Arc<Shared>,
+    wish: &'a Wish,
     worker: u16,
-) -> Result<Opened, Refused> {
-    let begun = Instant::now();
-    if let Some(options) = &wish.negotiate {
-        let mut out = Vec::new();
-        backend::negotiate_protocol_version(&mut out, startup_minor(), options.iter().map(String::as_str));
-        stream.write_all(&out).await.map_err(|_| Refused::lost())?;
-    }
-    let proof = login::authenticate(stream, shared, wish).await.map_err(|end| match end {
-        LoginEnd::Tell(trouble @ Trouble::Login(_)) => Refused::tell(trouble, LoginFailure::Credentials),
-        LoginEnd::Tell(trouble) => Refused::tell(trouble, LoginFailure::Protocol),
-        LoginEnd::Lost(_) => Refused::lost(),
-    })?;
-    let (config, phase) = (shared.config.load_full(), shared.lifecycle.phase());
-    if phase != Phase::Running {
-        return Err(Refused::tell(Trouble::Kicked(Kick::Shutdown), LoginFailure::Unavailable));
-    }
-    let Some(admission) = shared.roster.admit(config.general.max_client_conn as usize) else {
-        shared.metrics.client_refused(Refusal::MaxClientConn);
-        return Err(Refused::tell(Trouble::TooManyClients, LoginFailure::Limit));
-    };
-    let Some(database) = config.database(&wish.database) else {
-        return Err(Refused::tell(Trouble::NoDatabase(wish.database.clone()), LoginFailure::NoDatabase));
-    };
-    if wish.replication {
-        return Err(Refused::tell(Trouble::Replication, LoginFailure::Rejected));
-    }
-    let context = shared.context(&database, &wish.user);
-    context.opener.learn(proof);
-    let (id, wanted) = (shared.roster.next_id(), login::wanted(shared, wish));
-    let reported = login::reported(&context, id, usize::from(worker), &wanted).await.map_err(|trouble| {
-        let failure = if matches!(trouble, Trouble::Refused(_)) {
-            LoginFailure::Parameter
-        } else {
-            LoginFailure::NoServer
-        };
-        Refused::tell(trouble, failure)
-    })?;
-    let size = if wish.minor >= 2 { SecretSize::Long } else { SecretSize::Short };
-    let names = (Arc::clone(&context.pool.key().database), Arc::clone(&context.pool.key().user));
-    let member = shared.roster.enter(admission, address, names, id, size);
-    let key = &member.entry().key;
-    let welcome = login::welcome(&reported, key.pid, key.secret());
-    stream.write_all(&welcome).await.map_err(|_| Refused::lost())?;
-    context.metrics.login_ok(super::session::nanos(begun.elapsed()));
-    if config.general.log_connections.is_on() {
-        let (database, user) = (&*wish.database, &*wish.user);
-        tracing::info!(client = id, %address, database, user, "login");
-    }
-    let state = State { id, statements: ClientStatements::default(), wanted };
-    Ok(Opened { state, context, member })
+    since: Instant,
 }
 
-fn startup_minor() -> u16 {
-    crate::wire::startup::MINOR
+impl Newcomer<'_> {
+    async fn log_in(mut self) -> Result<Opened, Refused> {
+        if let Some(options) = &self.wish.negotiate {
+            let mut out = Vec::new();
+            backend::negotiate_protocol_version(&mut out, MINOR, options.iter().map(String::as_str));
+            self.stream.write_all(&out).await.map_err(|_| Refused::lost())?;
+        }
+        let mut answer = Vec::new();
+        let proof = login::authenticate(self.stream, self.shared, self.wish, &mut answer).await;
+        let proof = proof.map_err(|end| match end {
+            LoginEnd::Tell(trouble @ Trouble::Login(_)) => Refused::tell(trouble, LoginFailure::Credentials),
+            LoginEnd::Tell(trouble) => Refused::tell(trouble, LoginFailure::Protocol),
+            LoginEnd::Lost(_) => Refused::lost(),
+        })?;
+        let (context, admission) = self.place()?;
+        context.opener.learn(proof);
+        let opened = self.enter(context, admission, &mut answer).await?;
+        self.stream.write_all(&answer).await.map_err(|_| Refused::lost())?;
+        opened.context.metrics.login_ok(super::session::nanos(self.since.elapsed()));
+        if self.shared.config.load().general.log_connections.is_on() {
+            let (database, user) = (&*self.wish.database, &*self.wish.user);
+            tracing::info!(client = opened.state.id, address = %self.address, database, user, "login");
+        }
+        Ok(opened)
+    }
+
+    /// Whether there is room for the client, and in which pool.
+    fn place(&mut self) -> Result<(Arc<PoolContext>, Admission), Refused> {
+        let (config, wish) = (self.shared.config.load_full(), self.wish);
+        if self.shared.lifecycle.phase() != Phase::Running {
+            return Err(Refused::tell(Trouble::Kicked(Kick::Shutdown), LoginFailure::Unavailable));
+        }
+        let Some(admission) = self.shared.roster.admit(config.general.max_client_conn as usize) else {
+            self.shared.metrics.client_refused(Refusal::MaxClientConn);
+            return Err(Refused::tell(Trouble::TooManyClients, LoginFailure::Limit));
+        };
+        let Some(database) = config.database(&wish.database) else {
+            return Err(Refused::tell(Trouble::NoDatabase(wish.database.clone()), LoginFailure::NoDatabase));
+        };
+        if wish.replication {
+            return Err(Refused::tell(Trouble::Replication, LoginFailure::Rejected));
+        }
+        Ok((self.shared.context(&database, &wish.user), admission))
+    }
+
+    /// Finds out what the client's parameters are, enters it in the roster, and appends all it is to be told.
+    async fn enter(
+        &mut self,
+        context: Arc<PoolContext>,
+        admission: Admission,
+        answer: &mut Vec<u8>,
+    ) -> Result<Opened, Refused> {
+        let roster = &self.shared.roster;
+        let (id, wanted) = (roster.next_id(), login::wanted(self.shared, self.wish));
+        let reported = login::reported(&context, id, usize::from(self.worker), &wanted).await;
+        let reported = reported.map_err(|trouble| {
+            let refused = matches!(trouble, Trouble::Refused(_));
+            Refused::tell(trouble, if refused { LoginFailure::Parameter } else { LoginFailure::NoServer })
+        })?;
+        let size = if self.wish.minor >= 2 { SecretSize::Long } else { SecretSize::Short };
+        let key = context.pool.key();
+        let who = Who {
+            id,
+            address: self.address,
+            database: Arc::clone(&key.database),
+            user: Arc::clone(&key.user),
+        };
+        let member = roster.enter(admission, who, size);
+        let key = &member.entry().key;
+        login::welcome(answer, &reported, key.pid, key.secret());
+        let state = State { id, statements: ClientStatements::default(), wanted };
+        Ok(Opened { state, context, member })
+    }
 }
 
 /// Passes a CancelRequest on, and holds the connection until it is settled, as PostgreSQL does.
@@ -184,7 +206,7 @@ async fn cancel_for(shared: &Arc<Shared>, pid: u32, secret: &[u8]) {
     let limit = shared.config.load().general.cancel_wait_timeout;
     let outcome = cancel::cancel(&shared.roster, &shared.pools, (pid, secret), limit).await;
     if let Some((entry, outcome)) = outcome {
-        shared.metrics.pool(&entry.database, &entry.user).cancel(match outcome {
+        shared.metrics.pool(&entry.who.database, &entry.who.user).cancel(match outcome {
             Outcome::Sent | Outcome::Failed => crate::metrics::CancelOutcome::Sent,
             Outcome::Waiting => crate::metrics::CancelOutcome::Waiting,
             Outcome::Nothing => crate::metrics::CancelOutcome::Ignored,

@@ -45,8 +45,13 @@ impl From<Trouble> for LoginEnd {
     }
 }
 
-/// Lets the client prove who it is.
-pub async fn authenticate(stream: &mut Stream, shared: &Shared, wish: &Wish) -> Result<Proof, LoginEnd> {
+/// Lets the client prove who it is. What is to be sent before AuthenticationOk is appended to `last`.
+pub async fn authenticate(
+    stream: &mut Stream,
+    shared: &Shared,
+    wish: &Wish,
+    last: &mut Vec<u8>,
+) -> Result<Proof, LoginEnd> {
     let method = match shared.config.load().general.auth_type {
         AuthType::Trust => Method::Trust,
         AuthType::Password => Method::Password,
@@ -60,14 +65,16 @@ pub async fn authenticate(stream: &mut Stream, shared: &Shared, wish: &Wish) -> 
     let mut buffer = Vec::new();
     loop {
         match step {
-            Step::Done { last, proof } => {
-                if let Some(last) = last {
-                    send(stream, &last).await?;
+            Step::Done { last: request, proof } => {
+                if let Some(request) = request {
+                    encode(&request, last);
                 }
                 return Ok(proof);
             }
             Step::Continue(login, request) => {
-                send(stream, &request).await?;
+                let mut out = Vec::new();
+                encode(&request, &mut out);
+                stream.write_all(&out).await?;
                 let body = response(stream, &mut buffer).await?;
                 step = if login.is_heavy() {
                     let work = tokio::task::spawn_blocking(move || login.on_response(&body));
@@ -80,8 +87,7 @@ pub async fn authenticate(stream: &mut Stream, shared: &Shared, wish: &Wish) -> 
     }
 }
 
-async fn send(stream: &mut Stream, request: &Request) -> io::Result<()> {
-    let mut out = Vec::new();
+fn encode(request: &Request, out: &mut Vec<u8>) {
     let list: Vec<u8>;
     let message = match request {
         Request::CleartextPassword => Authentication::CleartextPassword,
@@ -93,8 +99,7 @@ async fn send(stream: &mut Stream, request: &Request) -> io::Result<()> {
         Request::SaslContinue(data) => Authentication::SaslContinue(data),
         Request::SaslFinal(data) => Authentication::SaslFinal(data),
     };
-    message.encode(&mut out);
-    stream.write_all(&out).await
+    message.encode(out);
 }
 
 /// The body of the next `p` message. Anything else ends the login: a second StartupMessage, too, looks like one.
@@ -224,14 +229,12 @@ async fn lease(
     }
 }
 
-/// The bytes from AuthenticationOk to ReadyForQuery.
-pub fn welcome(parameters: &[(String, String)], pid: u32, secret: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    Authentication::Ok.encode(&mut out);
+/// Appends the bytes from AuthenticationOk to ReadyForQuery.
+pub fn welcome(out: &mut Vec<u8>, parameters: &[(String, String)], pid: u32, secret: &[u8]) {
+    Authentication::Ok.encode(out);
     for (name, value) in parameters {
-        backend::parameter_status(&mut out, name.as_bytes(), value.as_bytes());
+        backend::parameter_status(out, name.as_bytes(), value.as_bytes());
     }
-    backend::backend_key_data(&mut out, pid, secret);
+    backend::backend_key_data(out, pid, secret);
     out.extend_from_slice(backend::READY_IDLE);
-    out
 }

@@ -313,7 +313,9 @@ impl Session {
             let bytes = std::mem::take(&mut self.outbound);
             let _ = timeout(FAREWELL, self.stream.write_all(&bytes)).await;
         }
-        let _ = timeout(FAREWELL, self.stream.shutdown()).await;
+        if !matches!(end, End::Closed) {
+            let _ = timeout(FAREWELL, self.stream.shutdown()).await;
+        }
         self.context.count_client(false);
         self.log(&end);
     }
@@ -323,7 +325,7 @@ impl Session {
             return;
         }
         let (entry, client) = (self.member.entry(), self.state.id);
-        let (address, database, user) = (&entry.address, &*entry.database, &*entry.user);
+        let (address, database, user) = (&entry.who.address, &*entry.who.database, &*entry.who.user);
         match end {
             End::Closed => tracing::info!(client, %address, database, user, "disconnect: client closed"),
             End::Lost(error) => {

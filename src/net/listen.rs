@@ -1,5 +1,6 @@
 //! Listening sockets. Accepting is left to the raw socket, so that a client is registered only with its own worker's reactor.
 
+use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::fmt;
 use std::io;
@@ -85,9 +86,8 @@ impl Listener {
 
     /// The next connection; `WouldBlock` when there is none.
     pub fn accept(&self) -> io::Result<Accepted> {
-        let (socket, peer) = self.socket.accept()?;
-        socket.set_nonblocking(true)?;
-        Ok(match (&self.address, peer.as_socket()) {
+        let (socket, peer) = acceptfrom_with(&self.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+        Ok(match (&self.address, peer.and_then(|peer| SocketAddr::try_from(peer).ok())) {
             (Address::Tcp(_), Some(peer)) => Accepted::Tcp(socket.into(), peer),
             _ => Accepted::Unix(socket.into()),
         })

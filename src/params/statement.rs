@@ -1,12 +1,18 @@
 //! What a statement may leave behind in its session, told from its text and its command tag. Errs towards "something".
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use aho_corasick::{AhoCorasick, MatchKind};
 
 /// Words in a text that PostgreSQL's command tag can't show: functions that change session state, temporary objects.
 const TELLTALES: [&str; 6] = ["set_config", "advisory", "temp", "dblink", "setseed", "replication_origin"];
 
 /// Longest text that is looked at, in bytes; a longer one counts as leaving something behind.
 pub const LONGEST_SCAN: usize = 64 * 1024;
+
+/// Text looked at in one go; lower-cased on the stack, since only a case-sensitive search is a fast one.
+const WINDOW: usize = 512;
+
+/// Windows overlap by one byte less than the longest telltale, so that none is missed between two.
+const OVERLAP: usize = 18;
 
 /// Looks for telltale words in statement texts.
 #[derive(Debug)]
@@ -16,12 +22,9 @@ pub struct Scanner {
 
 impl Default for Scanner {
     fn default() -> Self {
-        let words = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .kind(Some(AhoCorasickKind::DFA))
-            .build(TELLTALES)
-            .expect("a handful of short constant words build an automaton");
-        Self { words }
+        debug_assert!(TELLTALES.iter().all(|word| word.len() <= OVERLAP + 1));
+        let words = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(TELLTALES);
+        Self { words: words.expect("a handful of short constant words build an automaton") }
     }
 }
 
@@ -29,7 +32,24 @@ impl Scanner {
     /// Whether a statement with this text may leave session state behind that its command tag doesn't show.
     #[inline]
     pub fn leaves_state(&self, text: &[u8]) -> bool {
-        text.len() > LONGEST_SCAN || self.words.is_match(text)
+        text.len() > LONGEST_SCAN || self.finds_word(text)
+    }
+
+    fn finds_word(&self, mut text: &[u8]) -> bool {
+        let mut window = [0; WINDOW];
+        loop {
+            let here = text.len().min(WINDOW);
+            let lower = &mut window[..here];
+            lower.copy_from_slice(&text[..here]);
+            lower.make_ascii_lowercase();
+            if self.words.is_match(&*lower) {
+                return true;
+            }
+            if here == text.len() {
+                return false;
+            }
+            text = &text[here - OVERLAP..];
+        }
     }
 }
 
@@ -120,5 +140,10 @@ mod tests {
         }
         assert!(!scanner.leaves_state(b"SELECT abalance FROM pgbench_accounts WHERE aid = 1"));
         assert!(scanner.leaves_state(&vec![b' '; LONGEST_SCAN + 1]));
+        assert!(TELLTALES.iter().all(|word| word.len() <= OVERLAP + 1));
+        for at in 0..1100 {
+            let text = [&vec![b'x'; at], &b"Replication_Origin"[..], &[b'y'; 700]].concat();
+            assert!(scanner.leaves_state(&text), "missed at {at}");
+        }
     }
 }

@@ -54,19 +54,26 @@ pub enum Kick {
     IdleInTransaction = 4,
 }
 
-/// A client's entry.
-#[derive(Debug)]
-pub struct Entry {
+/// Who a client is.
+#[derive(Debug, Clone)]
+pub struct Who {
     /// Never reused.
     pub id: u64,
-    /// What cancels it.
-    pub key: ClientKey,
     /// Where it comes from.
     pub address: ClientAddress,
     /// Database by its name here.
     pub database: Arc<str>,
     /// User of its pool.
     pub user: Arc<str>,
+}
+
+/// A client's entry.
+#[derive(Debug)]
+pub struct Entry {
+    /// Who it is.
+    pub who: Who,
+    /// What cancels it.
+    pub key: ClientKey,
     kicked: AtomicU8,
     /// Phase in the low two bits, milliseconds of the roster's clock above.
     phase: AtomicU64,
@@ -74,14 +81,8 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(
-        id: u64,
-        key: ClientKey,
-        address: ClientAddress,
-        (database, user): (Arc<str>, Arc<str>),
-    ) -> Self {
-        let (kicked, phase) = (AtomicU8::new(0), AtomicU64::new(0));
-        Self { id, key, address, database, user, kicked, phase, waker: Mutex::default() }
+    pub(super) fn new(who: Who, key: ClientKey) -> Self {
+        Self { who, key, kicked: AtomicU8::new(0), phase: AtomicU64::new(0), waker: Mutex::default() }
     }
 
     /// What the client does now; written by its session only.

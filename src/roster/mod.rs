@@ -4,7 +4,7 @@
 mod entry;
 mod key;
 
-pub use entry::{ClientAddress, Entry, Kick, Phase};
+pub use entry::{ClientAddress, Entry, Kick, Phase, Who};
 pub use key::{ClientKey, SecretSize};
 
 use parking_lot::Mutex;
@@ -82,20 +82,13 @@ impl Roster {
     }
 
     /// Enters a client under a key of its own.
-    pub fn enter(
-        &self,
-        admission: Admission,
-        who: ClientAddress,
-        names: (Arc<str>, Arc<str>),
-        id: u64,
-        size: SecretSize,
-    ) -> Membership {
+    pub fn enter(&self, admission: Admission, who: Who, size: SecretSize) -> Membership {
         let mut clients = self.clients.lock();
         let mut key = ClientKey::random(size);
         while clients.contains_key(&key.pid) {
             key = ClientKey::random(size);
         }
-        let entry = Arc::new(Entry::new(id, key, who, names));
+        let entry = Arc::new(Entry::new(who, key));
         clients.insert(entry.key.pid, Arc::clone(&entry));
         drop(clients);
         entry.set_phase(Phase::Idle, self.now());
@@ -158,7 +151,13 @@ mod tests {
 
     fn enter(roster: &Arc<Roster>, size: SecretSize) -> Membership {
         let admission = roster.admit(10).unwrap();
-        roster.enter(admission, ClientAddress::Unix, ("db".into(), "user".into()), roster.next_id(), size)
+        let who = Who {
+            id: roster.next_id(),
+            address: ClientAddress::Unix,
+            database: "db".into(),
+            user: "user".into(),
+        };
+        roster.enter(admission, who, size)
     }
 
     #[test]
@@ -166,8 +165,8 @@ mod tests {
         let roster = Arc::new(Roster::default());
         let (a, b) = (enter(&roster, SecretSize::Short), enter(&roster, SecretSize::Long));
         assert_eq!((a.entry().key.secret().len(), b.entry().key.secret().len()), (4, 32));
-        let find = |pid, secret: &[u8]| roster.find(pid, secret).map(|e| e.id);
-        assert_eq!(find(a.entry().key.pid, a.entry().key.secret()), Some(a.entry().id));
+        let find = |pid, secret: &[u8]| roster.find(pid, secret).map(|e| e.who.id);
+        assert_eq!(find(a.entry().key.pid, a.entry().key.secret()), Some(a.entry().who.id));
         assert_eq!(find(a.entry().key.pid, b.entry().key.secret()), None);
         assert_eq!(find(b.entry().key.pid, &b.entry().key.secret()[..4]), None);
         let pid = a.entry().key.pid;

@@ -44,7 +44,7 @@ fn turn(house: &dyn House, now: Instant) -> bool {
         if pool.numbers().dirty_idle == 0 {
             continue;
         }
-        let here = connected.get_or_insert_with(|| house.roster().list().iter().map(|e| e.id).collect());
+        let here = connected.get_or_insert_with(|| house.roster().list().iter().map(|e| e.who.id).collect());
         for lease in pool.take_dirty_abandoned(|ClientId(client)| here.contains(&client)) {
             house.reset(&pool, lease);
         }
