@@ -29,7 +29,7 @@ pub async fn clean_up(mut lease: Lease<Server>, context: Arc<PoolContext>, clien
     }
     match timeout(LIMIT, quiet(&mut lease, &context, client)).await {
         Ok(Ok(())) if lease.talk.is_free() && lease.talk.exchange.doubt().is_none() => {
-            lease.release(Instant::now())
+            lease.release(Instant::now());
         }
         _ => lease.close(CloseReason::ClientGone),
     }

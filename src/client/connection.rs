@@ -76,14 +76,14 @@ struct Opened {
 
 /// A connection that doesn't become a session.
 struct Refused {
-    trouble: Option<Trouble>,
+    trouble: Option<Box<Trouble>>,
     failure: LoginFailure,
     wish: Option<(String, String)>,
 }
 
 impl Refused {
     fn tell(trouble: Trouble, failure: LoginFailure) -> Self {
-        Self { trouble: Some(trouble), failure, wish: None }
+        Self { trouble: Some(Box::new(trouble)), failure, wish: None }
     }
 
     fn lost() -> Self {

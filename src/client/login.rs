@@ -142,10 +142,10 @@ pub async fn reported(
     let checked = context.shared.sets.with(wanted, "application_name", None);
     let changed =
         if checked.is_empty() { None } else { Some(canonical(context, client, worker, &checked).await?) };
-    if context.welcome.load().is_none() {
-        if let Some(lease) = lease(context, client, worker).await? {
-            lease.release(Instant::now());
-        }
+    if context.welcome.load().is_none()
+        && let Some(lease) = lease(context, client, worker).await?
+    {
+        lease.release(Instant::now());
     }
     let mut all = context.welcome.load().as_deref().cloned().unwrap_or_default();
     for (name, value) in changed.iter().flat_map(|c| c.iter()) {

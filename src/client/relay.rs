@@ -65,8 +65,7 @@ impl Session {
     pub(super) fn begin(
         &mut self,
         cx: &mut Context<'_>,
-        mut lease: Lease<Server>,
-        now: Instant,
+        (mut lease, now): (Lease<Server>, Instant),
         input: &[u8],
         scratch: &mut Vec<u8>,
     ) -> Turn {
@@ -171,9 +170,8 @@ impl Session {
                     other => return other,
                 }
                 let back = self.read_server(cx, read, scratch);
-                if !matches!(back, Turn::Wait)
-                    && !(matches!(back, Turn::Again) && matches!(self.link, Link::Active(_)))
-                {
+                let goes_on = matches!(back, Turn::Again) && matches!(self.link, Link::Active(_));
+                if !goes_on && !matches!(back, Turn::Wait) {
                     return back;
                 }
                 let forth = self.read_client(cx, read, scratch);

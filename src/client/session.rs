@@ -219,7 +219,7 @@ impl Session {
         match self.context.pool.take(&request, cx.waker()) {
             Take::Leased(lease) => {
                 self.cells().assigned();
-                self.begin(cx, lease, now, input, scratch)
+                self.begin(cx, (lease, now), input, scratch)
             }
             Take::Queued(ticket) => {
                 self.inbound = input.to_vec();
@@ -238,7 +238,7 @@ impl Session {
                 let waited = now.saturating_duration_since(*since);
                 self.cells().wait(nanos(waited));
                 let input = std::mem::take(&mut self.inbound);
-                buffers::with(|b| self.begin(cx, lease, now, &input, &mut b.scratch))
+                buffers::with(|b| self.begin(cx, (lease, now), &input, &mut b.scratch))
             }
             Poll::Ready(Err(error)) => self.without_server(cx, error),
             Poll::Pending if self.inbound.len() >= READ_SIZE => Turn::Wait,
@@ -329,13 +329,13 @@ impl Session {
         match end {
             End::Closed => tracing::info!(client, %address, database, user, "disconnect: client closed"),
             End::Lost(error) => {
-                tracing::info!(client, %address, database, user, "disconnect: client lost: {error}")
+                tracing::info!(client, %address, database, user, "disconnect: client lost: {error}");
             }
             End::ServerFatal => {
-                tracing::warn!(client, %address, database, user, "disconnect: server ended the session")
+                tracing::warn!(client, %address, database, user, "disconnect: server ended the session");
             }
             End::Told(trouble) => {
-                tracing::warn!(client, %address, database, user, "disconnect: {}", trouble.log_line())
+                tracing::warn!(client, %address, database, user, "disconnect: {}", trouble.log_line());
             }
         }
     }

@@ -21,6 +21,11 @@ impl<S: Pooled> Seat<S> {
     pub(super) fn new(server: S, slot: SlotIndex, pool: &Arc<Pool<S>>, permit: Permit) -> Box<Self> {
         Box::new(Self { server, slot, pool: Arc::downgrade(pool), _permit: permit })
     }
+
+    /// Ends the connection in good order; the permit goes when the server has let go of it too.
+    pub(super) async fn hang_up(mut self: Box<Self>) {
+        self.server.hang_up().await;
+    }
 }
 
 /// The right to one server, for a transaction, a session or a statement. One pointer in size.

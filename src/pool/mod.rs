@@ -61,6 +61,14 @@ pub trait Pooled: Send + 'static {
     fn is_alive(&mut self) -> bool;
     /// Read once, when the server is new.
     fn cancel_key(&self) -> Self::CancelKey;
+
+    /// Whether closing takes a [`Pooled::hang_up`]; else a server is just dropped.
+    const HANGS_UP: bool = false;
+
+    /// Ends the connection and waits, for a bounded time, until its peer has let go of it: until then it counts.
+    fn hang_up(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// A future that is only made on cold paths.

@@ -3,6 +3,7 @@
 use super::Pooled;
 use crate::server::Server;
 use crate::server::cancel::CancelKey;
+use crate::server::connect::hang_up;
 
 impl Pooled for Server {
     type CancelKey = CancelKey;
@@ -21,5 +22,11 @@ impl Pooled for Server {
 
     fn cancel_key(&self) -> CancelKey {
         self.key.clone()
+    }
+
+    const HANGS_UP: bool = true;
+
+    async fn hang_up(&mut self) {
+        hang_up(self).await;
     }
 }

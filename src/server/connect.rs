@@ -16,8 +16,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::time::timeout;
 
 /// Longest login message taken from a server, in bytes.
 const LONGEST: usize = 64 * 1024;
@@ -194,18 +195,24 @@ pub fn refusal(body: &[u8]) -> Refusal {
     }
 }
 
-/// Ends a connection in good order: Terminate, then wait for PostgreSQL to close, so that whoever counts its backends
-/// counts this one no more. The caller bounds the time.
+/// How long PostgreSQL may take to let go of a connection.
+const HANG_UP_LIMIT: Duration = Duration::from_secs(5);
+
+/// Ends a connection in good order: cancels what still runs, says goodbye, and waits until PostgreSQL has closed, so that
+/// whoever counts its backends counts this one no more.
 pub async fn hang_up(server: &mut Server) {
-    if server.talk.is_whole() && server.outbound.is_empty() {
+    let _ = timeout(HANG_UP_LIMIT, async {
         if !server.talk.exchange.is_drained() {
             let _ = cancel::cancel(&server.key).await;
         }
-        let _ = server.stream.write_all(crate::wire::frontend::TERMINATE).await;
-    }
-    server.stream.shutdown().await;
-    let mut rest = Vec::new();
-    while server.stream.read_some(&mut rest, 4096).await.is_ok_and(|n| n > 0) {
-        rest.clear();
-    }
+        if server.talk.sending == 0 && server.outbound.is_empty() {
+            let _ = server.stream.write_all(crate::wire::frontend::TERMINATE).await;
+        }
+        server.stream.shutdown().await;
+        let mut rest = Vec::new();
+        while server.stream.read_some(&mut rest, 4096).await.is_ok_and(|n| n > 0) {
+            rest.clear();
+        }
+    })
+    .await;
 }

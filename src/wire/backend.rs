@@ -209,7 +209,7 @@ mod tests {
         };
         report.encode(&mut out);
         assert_eq!(out, b"E\0\0\0\x21SFATAL\0VFATAL\0C28P01\0Mno\0Dd\0\0");
-        assert_eq!(super::sqlstate(&out[5..]), *b"28P01");
+        assert_eq!(sqlstate(&out[5..]), *b"28P01");
         assert!(is_fatal(&out[5..]));
     }
 
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn errors_with_fields_missing() {
         for body in [&b""[..], b"\0", b"SERROR\0", b"C", b"C28P0", b"C28P01", b"Cab\0", b"C28 01\0\0"] {
-            assert_eq!(super::sqlstate(body), *b"XX000", "{body:?}");
+            assert_eq!(sqlstate(body), *b"XX000", "{body:?}");
             assert!(!is_fatal(body));
         }
     }
@@ -225,7 +225,7 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_bodies_never_panic(body in prop::collection::vec(any::<u8>(), 0..64)) {
-            let _ = (fields(&body).count(), parameter(&body), Authentication::parse(&body), super::sqlstate(&body));
+            let _ = (fields(&body).count(), parameter(&body), Authentication::parse(&body), sqlstate(&body));
         }
     }
 }

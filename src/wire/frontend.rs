@@ -18,7 +18,7 @@ pub struct Parse<'a> {
 
 impl<'a> Parse<'a> {
     /// Reads a message body; checks it to its end.
-    pub fn parse(body: &'a [u8]) -> Result<Self, WireError> {
+    pub fn read(body: &'a [u8]) -> Result<Self, WireError> {
         let mut c = Cursor::new(body);
         let name = c.cstr()?;
         let definition = c.rest();
@@ -51,7 +51,7 @@ pub struct BindNames<'a> {
 
 impl<'a> BindNames<'a> {
     /// Reads the names, `None` while `body` doesn't yet hold both.
-    pub fn parse(body: &'a [u8]) -> Option<Self> {
+    pub fn read(body: &'a [u8]) -> Option<Self> {
         let mut c = Cursor::new(body);
         let portal = c.cstr().ok()?;
         let statement = c.cstr().ok()?;
@@ -70,7 +70,7 @@ pub enum Target<'a> {
 
 impl<'a> Target<'a> {
     /// Reads the body of Describe or Close.
-    pub fn parse(body: &'a [u8]) -> Result<Self, WireError> {
+    pub fn read(body: &'a [u8]) -> Result<Self, WireError> {
         let mut c = Cursor::new(body);
         let kind = c.u8()?;
         let name = c.cstr()?;
@@ -141,11 +141,11 @@ mod tests {
         let mut m = Vec::new();
         Parse::encode(&mut m, b"s1", b"SELECT $1\0\0\x01\0\0\0\x17");
         assert_eq!(m.len(), u32::from_be_bytes([m[1], m[2], m[3], m[4]]) as usize + 1);
-        let p = Parse::parse(&m[5..]).unwrap();
+        let p = Parse::read(&m[5..]).unwrap();
         assert_eq!((p.name, p.query), (&b"s1"[..], &b"SELECT $1"[..]));
-        assert_eq!(Parse::parse(b"s\0q\0\0\x01\0"), Err(WireError::Short));
-        assert_eq!(Parse::parse(b"s\0q\0\0\0x"), Err(WireError::Trailing));
-        assert_eq!(Parse::parse(b"s\0q"), Err(WireError::Unterminated));
+        assert_eq!(Parse::read(b"s\0q\0\0\x01\0"), Err(WireError::Short));
+        assert_eq!(Parse::read(b"s\0q\0\0\0x"), Err(WireError::Trailing));
+        assert_eq!(Parse::read(b"s\0q"), Err(WireError::Unterminated));
     }
 
     #[test]
@@ -154,17 +154,17 @@ mod tests {
         bind_names(&mut m, b"p", b"st", 6);
         m.extend_from_slice(&[0; 6]);
         assert_eq!(u32::from_be_bytes([m[1], m[2], m[3], m[4]]) as usize + 1, m.len());
-        let names = BindNames::parse(&m[5..]).unwrap();
+        let names = BindNames::read(&m[5..]).unwrap();
         assert_eq!((names.portal, names.statement, names.size), (&b"p"[..], &b"st"[..], 5));
-        assert_eq!(BindNames::parse(b"p\0st"), None);
+        assert_eq!(BindNames::read(b"p\0st"), None);
     }
 
     proptest! {
         #[test]
         fn arbitrary_bodies_never_panic(body in prop::collection::vec(any::<u8>(), 0..64)) {
-            let _ = Parse::parse(&body);
-            let _ = BindNames::parse(&body);
-            let _ = Target::parse(&body);
+            let _ = Parse::read(&body);
+            let _ = BindNames::read(&body);
+            let _ = Target::read(&body);
         }
     }
 }

@@ -125,7 +125,7 @@ pub fn options(text: &str) -> Result<Vec<(String, String)>, OptionsError> {
         };
         match setting.split_once('=') {
             Some((name, value)) if !name.is_empty() => {
-                settings.push((name.replace('-', "_"), value.to_owned()))
+                settings.push((name.replace('-', "_"), value.to_owned()));
             }
             _ => return Err(OptionsError(setting)),
         }

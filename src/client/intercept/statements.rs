@@ -35,7 +35,7 @@ impl<'b> Feed<'_, 'b> {
             self.parse_unnamed(&[], true);
             return Ok(Step::Forward);
         }
-        let parse = Parse::parse(message.body)?;
+        let parse = Parse::read(message.body)?;
         if parse.name.is_empty() {
             let leaves_state = self.rules.scanner.leaves_state(parse.query);
             self.parse_unnamed(parse.definition, leaves_state);
@@ -103,7 +103,7 @@ impl<'b> Feed<'_, 'b> {
 
     pub(super) fn bind(&mut self, message: Message<'b>) -> Step {
         let exchange = &mut self.server.exchange;
-        let names = if self.rules.names == Names::Kept { BindNames::parse(message.body) } else { None };
+        let names = if self.rules.names == Names::Kept { BindNames::read(message.body) } else { None };
         let Some(names) = names else {
             if self.rules.names == Names::Kept && !message.is_whole() && message.body.len() < LONGEST_NAMES {
                 return Step::Pause(Pause::More);
@@ -128,7 +128,7 @@ impl<'b> Feed<'_, 'b> {
         }
         let mut renamed = None;
         if self.rules.names == Names::Kept
-            && let Ok(Target::Statement(name)) = Target::parse(message.body)
+            && let Ok(Target::Statement(name)) = Target::read(message.body)
         {
             match self.use_statement(name) {
                 Ok(server_name) => renamed = server_name,
@@ -147,7 +147,7 @@ impl<'b> Feed<'_, 'b> {
         }
         let exchange = &mut self.server.exchange;
         let target = if self.rules.names == Names::Kept {
-            Target::parse(message.body)
+            Target::read(message.body)
         } else {
             Ok(Target::Portal(b""))
         };

@@ -106,10 +106,10 @@ fn describe(mut bytes: &[u8]) -> String {
         let body = &bytes[HEADER..header.size];
         words.push(match header.tag {
             f::PARSE => {
-                let parse = Parse::parse(body).unwrap();
+                let parse = Parse::read(body).unwrap();
                 format!("P{}={}", text(parse.name), text(parse.query))
             }
-            f::BIND => format!("B{}", text(crate::wire::frontend::BindNames::parse(body).unwrap().statement)),
+            f::BIND => format!("B{}", text(crate::wire::frontend::BindNames::read(body).unwrap().statement)),
             f::DESCRIBE => format!("S{}", text(&body[1..])),
             f::CLOSE => format!("C{}", text(&body[1..])),
             f::EXECUTE => "E".to_owned(),

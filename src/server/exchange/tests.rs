@@ -53,7 +53,8 @@ fn expect_all(exchange: &mut Exchange<u32>, requests: &str) {
 fn table() {
     // requests, replies, fates, broken promises, free afterwards, doubt afterwards
     #[rustfmt::skip]
-    let table: &[(&str, &str, &str, &[u32], bool, bool)] = &[
+    type Row = (&'static str, &'static str, &'static str, &'static [u32], bool, bool);
+    let table: &[Row] = &[
         ("Q", "TDCZi", "ffff", &[], true, false),
         ("Q", "CZt", "ff", &[], false, false),
         ("Q", "TDCTDEZi", "fffffff", &[], true, false),
