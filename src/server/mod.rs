@@ -49,7 +49,7 @@ impl Server {
 
     /// Whether the idle connection is still good: nothing came, or only notices, notifications and parameters.
     pub fn is_alive(&mut self) -> bool {
-        let mut chunk = [0; 4096];
+        let mut chunk = [0; 64];
         let mut total = 0;
         loop {
             match self.stream.probe(&mut chunk) {
