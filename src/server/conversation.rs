@@ -5,7 +5,7 @@ use super::exchange::{Action, Broken, Exchange, Fate, Reply};
 use crate::params::set::Set;
 use crate::params::statement::{self, Effect};
 use crate::prepared::client_statements::{ClientStatements, Unnamed};
-use crate::prepared::registry::{PREFIX, Statement, StatementId};
+use crate::prepared::registry::{NOBODYS, PREFIX, Statement, StatementId};
 use crate::prepared::rewrite;
 use crate::prepared::server_names::ServerNames;
 use crate::wire::backend;
@@ -15,6 +15,7 @@ use crate::wire::frame::{HEADER, Header};
 use crate::wire::outgoing::Outgoing;
 use crate::wire::scan::{self, Stop};
 use crate::wire::tag::backend as b;
+use memchr::memmem;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -36,6 +37,8 @@ pub enum Promise {
     ClientUnnamed(Option<Unnamed>),
     /// The server has the client's unnamed statement.
     ServerUnnamed,
+    /// Nothing; should the request fail, this is what the client called the statement.
+    Called(Box<[u8]>),
 }
 
 /// What a chunk of the server's told beyond its bytes; to be taken after every chunk.
@@ -243,7 +246,8 @@ impl Conversation {
 
     #[cold]
     fn error(&mut self, header: Header, body: &[u8], client: &mut ClientStatements) -> Decided {
-        let (fate, broken) = self.exchange.on_error();
+        let (fate, mut broken) = self.exchange.on_error();
+        let called = broken.extract_if(.., |b| matches!(b.promise, Promise::Called(_)) && b.ran).next();
         broken.into_iter().for_each(|broken| self.break_promise(broken, client));
         self.heard.fatal |= backend::is_fatal(body);
         if fate == Fate::PreludeFailed {
@@ -255,11 +259,16 @@ impl Conversation {
         if header.size > HEADER + body.len() || !matches!(&code, b"26000" | b"42P05" | b"08P01") {
             return Decided::Pass(fate);
         }
-        if code == *b"26000" && memchr::memmem::find(body, PREFIX.as_bytes()).is_some() {
+        let called = match &called {
+            Some(Broken { promise: Promise::Called(name), .. }) => Some(&**name),
+            _ => None,
+        };
+        let nobodys = memmem::find(body, NOBODYS).is_some();
+        if code == *b"26000" && !nobodys && memmem::find(body, PREFIX.as_bytes()).is_some() {
             self.names.clear();
             self.exchange.set_doubt("the server had lost a prepared statement");
         }
-        rewrite::restore_names(body, &client.names).map_or(Decided::Pass(fate), Decided::Error)
+        rewrite::restore_names(body, called, &client.names).map_or(Decided::Pass(fate), Decided::Error)
     }
 
     fn break_promise(&mut self, broken: Broken<Promise>, client: &mut ClientStatements) {
@@ -269,6 +278,7 @@ impl Conversation {
             Promise::ClientNamed(name) => drop(client.names.remove(&name)),
             Promise::ClientClosed(name, statement) => drop(client.names.insert(&name, statement)),
             Promise::ServerUnnamed => self.unnamed = None,
+            Promise::Called(_) => {}
             Promise::ClientUnnamed(previous) => {
                 self.unnamed = None;
                 match previous {

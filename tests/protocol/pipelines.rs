@@ -277,6 +277,27 @@ pub(crate) fn extended() -> Vec<Pipeline> {
     ]
 }
 
+/// Statements and their names: what a pooler has to keep in step with PostgreSQL.
+pub(crate) fn statements() -> Vec<Pipeline> {
+    let run = |name: &str| [bind("", name, &[]), execute("", 0)].concat();
+    let long = |last: &str| format!("{}{last}", "n".repeat(69));
+    vec![
+        Pipeline::once(
+            "an error names the statement as the client did, one of two with one text",
+            &[parse("a", "SELECT $1"), parse("b", "SELECT $1"), run("b"), sync()],
+        ),
+        Pipeline::once(
+            "an error names a name of which PostgreSQL ignores the end",
+            &[parse(&long("a"), "SELECT $1"), parse(&long("b"), "SELECT 2"), sync()],
+        ),
+        Pipeline::once("a name like pgweir's own", &[describe_statement("pgweir_1"), sync()]),
+        Pipeline::once(
+            "a name with one like pgweir's own in it",
+            &[parse("a", "SELECT 1"), describe_statement("my_pgweir_1"), sync()],
+        ),
+    ]
+}
+
 pub(crate) fn portals() -> Vec<Pipeline> {
     let rows = "SELECT * FROM t ORDER BY id";
     vec![

@@ -4,20 +4,18 @@
 //! knows is sent as it is, a Parse of a name that is taken is sent under the name of the statement that has it.
 
 use super::{Feed, Message, Names, Pause, Step};
-use crate::prepared::client_statements::{UNNAMED_KEPT, significant};
-use crate::prepared::registry::{PREFIX, Statement};
+use crate::prepared::client_statements::{UNNAMED_KEPT, is_cut, significant};
+use crate::prepared::registry::{NOBODYS, PREFIX, Statement};
 use crate::server::conversation::Promise;
 use crate::server::exchange::{Action, Reply, Status};
 use crate::wire::error::WireError;
 use crate::wire::frame::HEADER;
 use crate::wire::frontend::{self, BindNames, Parse, Target};
+use memchr::memmem;
 use std::sync::Arc;
 
 /// Longest front of a Bind that may hold its two names, in bytes.
 const LONGEST_NAMES: usize = 16 * 1024;
-
-/// A statement name no client can have given, for names that would collide with pgweir's own.
-const NOBODYS: &[u8] = b"pgweir_0";
 
 impl<'b> Feed<'_, 'b> {
     pub(super) fn parse(&mut self, message: Message<'b>) -> Result<Step, WireError> {
@@ -64,6 +62,7 @@ impl<'b> Feed<'_, 'b> {
                 return Step::Pause(Pause::Stall);
             }
             self.inject_parse(taken.server_name(), parse.definition, Reply::DuplicateParse, Action::Forward);
+            self.note_name(parse.name, false);
             return Step::Replaced;
         }
         let scanner = self.rules.scanner;
@@ -117,6 +116,7 @@ impl<'b> Feed<'_, 'b> {
         };
         self.server.exchange.expect(Reply::Bind, Action::Forward);
         let Some(server_name) = server_name else { return Step::Forward };
+        self.note_name(names.statement, server_name.is_nobodys());
         let rest = message.header.size - HEADER - names.size;
         self.out.inject(|v| frontend::bind_names(v, names.portal, server_name.bytes(), rest));
         Step::Front(names.size)
@@ -126,10 +126,11 @@ impl<'b> Feed<'_, 'b> {
         if !message.is_whole() {
             return Step::Pause(Pause::More);
         }
-        let mut renamed = None;
+        let (mut renamed, mut called) = (None, &b""[..]);
         if self.rules.names == Names::Kept
             && let Ok(Target::Statement(name)) = Target::parse(message.body)
         {
+            called = name;
             match self.use_statement(name) {
                 Ok(server_name) => renamed = server_name,
                 Err(pause) => return Step::Pause(pause),
@@ -137,6 +138,7 @@ impl<'b> Feed<'_, 'b> {
         }
         self.server.exchange.expect(Reply::Describe, Action::Forward);
         let Some(server_name) = renamed else { return Step::Forward };
+        self.note_name(called, server_name.is_nobodys());
         self.out.inject(|v| frontend::describe_statement(v, server_name.bytes()));
         Step::Replaced
     }
@@ -193,8 +195,15 @@ impl<'b> Feed<'_, 'b> {
                 Ok(Some(SentName::Server(statement)))
             }
             None if self.is_unsettled_name(name) => Err(Pause::Stall),
-            None if name.starts_with(PREFIX.as_bytes()) => Ok(Some(SentName::Nobodys)),
+            None if memmem::find(name, PREFIX.as_bytes()).is_some() => Ok(Some(SentName::Nobodys)),
             None => Ok(None),
+        }
+    }
+
+    /// Keeps what the client calls a statement for the error its request may bring, unless the statement tells.
+    fn note_name(&mut self, name: &[u8], nobodys: bool) {
+        if nobodys || is_cut(name) || self.client.names.is_aliased() {
+            self.server.exchange.promise(Promise::Called(name.into()));
         }
     }
 
@@ -280,6 +289,10 @@ enum SentName {
 }
 
 impl SentName {
+    fn is_nobodys(&self) -> bool {
+        matches!(self, Self::Nobodys)
+    }
+
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Server(statement) => statement.server_name(),
