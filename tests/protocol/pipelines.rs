@@ -290,6 +290,19 @@ pub(crate) fn statements() -> Vec<Pipeline> {
             "an error names a name of which PostgreSQL ignores the end",
             &[parse(&long("a"), "SELECT $1"), parse(&long("b"), "SELECT 2"), sync()],
         ),
+        Pipeline::once(
+            "an error names a statement closed behind it",
+            &[parse("a", "SELECT $1"), parse("a", "SELECT 2"), sync(), close_statement("a"), flush()],
+        ),
+        Pipeline::new(
+            "a skipped simple query leaves the unnamed statement",
+            "",
+            vec![
+                Piece([parse("", "SELECT 1"), sync()].concat(), Until::Ready(1)),
+                Piece([run("nope"), query("SELECT 2"), sync()].concat(), Until::Ready(1)),
+                Piece([run(""), sync()].concat(), Until::Ready(1)),
+            ],
+        ),
         Pipeline::once("a name like pgweir's own", &[describe_statement("pgweir_1"), sync()]),
         Pipeline::once(
             "a name with one like pgweir's own in it",

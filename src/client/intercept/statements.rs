@@ -4,7 +4,7 @@
 //! knows is sent as it is, a Parse of a name that is taken is sent under the name of the statement that has it.
 
 use super::{Feed, Message, Names, Pause, Step};
-use crate::prepared::client_statements::{UNNAMED_KEPT, is_cut, significant};
+use crate::prepared::client_statements::{UNNAMED_KEPT, Unnamed, is_cut, significant};
 use crate::prepared::registry::{NOBODYS, PREFIX, Statement};
 use crate::server::conversation::Promise;
 use crate::server::exchange::{Action, Reply, Status};
@@ -43,13 +43,32 @@ impl<'b> Feed<'_, 'b> {
     }
 
     fn parse_unnamed(&mut self, definition: &[u8], leaves_state: bool) {
+        let previous = self.replaced_unnamed();
         let exchange = &mut self.server.exchange;
-        let had = self.client.unnamed().is_some();
-        let previous = (had && !exchange.is_drained()).then(|| self.client.take_unnamed());
         let generation = self.client.set_unnamed(definition, leaves_state);
         self.server.unnamed = Some((self.rules.client, generation));
         exchange.expect(Reply::Parse, Action::Forward);
         exchange.promise(Promise::ClientUnnamed(previous));
+    }
+
+    /// The client's unnamed statement, taken out to be put back if what replaces it is skipped.
+    fn replaced_unnamed(&mut self) -> Option<Unnamed> {
+        let kept = self.client.unnamed().is_some() && !self.server.exchange.is_drained();
+        kept.then(|| self.client.take_unnamed())
+    }
+
+    /// A Query ends the unnamed statement, unless it is skipped for an earlier failure.
+    #[inline]
+    pub(super) fn query_drops_unnamed(&mut self) {
+        let skippable = !self.server.exchange.is_drained();
+        let any = self.server.unnamed.is_some() || self.client.unnamed().is_some();
+        let replaced = if skippable { self.replaced_unnamed() } else { None };
+        self.client.drop_unnamed();
+        self.server.unnamed = None;
+        self.server.exchange.expect(Reply::Query, Action::Forward);
+        if skippable && any {
+            self.server.exchange.promise(Promise::ClientUnnamed(replaced));
+        }
     }
 
     fn parse_named(&mut self, parse: Parse<'_>) -> Step {
@@ -209,8 +228,8 @@ impl<'b> Feed<'_, 'b> {
 
     /// The client's unnamed statement, on whatever server it was parsed; without one, PostgreSQL must not have one.
     fn use_unnamed(&mut self) -> Result<(), Pause> {
-        let unsettled = |p: &Promise| matches!(p, Promise::ClientUnnamed(_) | Promise::ServerUnnamed);
-        if self.server.exchange.unsettled().any(unsettled) {
+        let unnamed = |p: &Promise| matches!(p, Promise::ClientUnnamed(_) | Promise::ServerUnnamed);
+        if self.server.exchange.is_newest_unsettled(unnamed) {
             return Err(Pause::Stall);
         }
         let exchange = &mut self.server.exchange;
@@ -219,6 +238,7 @@ impl<'b> Feed<'_, 'b> {
             if self.server.unnamed.is_some_and(|owner| owner != own) {
                 self.out.inject(|v| frontend::close_statement(v, b""));
                 exchange.expect(Reply::Close, Action::Swallow);
+                exchange.promise(Promise::ServerUnnamed);
                 self.server.unnamed = None;
             }
             return Ok(());

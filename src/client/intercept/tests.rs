@@ -216,6 +216,46 @@ fn an_unnamed_statement_skipped_leaves_the_one_before() {
 }
 
 #[test]
+fn a_query_skipped_leaves_the_unnamed_statement() {
+    let mut s = Scene::new(10);
+    s.send("P=one Y");
+    s.answer("1 ZI");
+    assert_eq!(s.send("Bnone Qx Y"), "Bnone Qx Y");
+    s.answer("E26000 ZI");
+    assert_eq!(s.send("B E Y"), "P=one B E Y");
+}
+
+#[test]
+fn what_was_skipped_leaves_nobody_elses_unnamed_statement() {
+    for skipped in ["P=two", "B", "Qx"] {
+        let mut s = Scene::new(10);
+        s.server.unnamed = Some((9, 1));
+        s.send(&format!("Bnone {skipped} Y"));
+        s.answer("E26000 ZI");
+        assert_eq!(s.send("B E Y"), "C B E Y", "{skipped}");
+    }
+}
+
+#[test]
+fn an_unnamed_statement_outlives_the_failure_of_the_one_before() {
+    let mut s = Scene::new(10);
+    s.send("P=one Y");
+    s.answer("1 ZI");
+    s.send("P=bad Y Bnone P=good Y P=better Y");
+    assert_eq!(s.answer("E42601 ZI E26000 ZI"), "E Z E Z");
+    s.answer("1 ZI");
+    s.server = Scene::new(10).server;
+    assert_eq!(s.send("B E Y"), "P=better B E Y");
+}
+
+#[test]
+fn batches_with_unnamed_statements_of_their_own_do_not_wait() {
+    let mut s = Scene::new(10);
+    assert_eq!(s.send("P=a B E Y P=b B E Y"), "P=a B E Y P=b B E Y");
+    assert_eq!(s.send("B E Y"), " STALL");
+}
+
+#[test]
 fn names_of_our_own_reach_nobody() {
     let mut s = Scene::new(10);
     s.send("Pa=one Y");

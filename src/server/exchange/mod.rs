@@ -159,6 +159,17 @@ impl<P> Exchange<P> {
         self.promises.iter().take_while(|(number, _)| *number < self.batch).map(|(_, p)| p)
     }
 
+    /// Whether the newest of these promises is one of a request in front of the last Sync.
+    #[inline]
+    pub fn is_newest_unsettled(&self, which: impl Fn(&P) -> bool) -> bool {
+        self.promises.iter().rev().find(|(_, p)| which(p)).is_some_and(|(number, _)| *number < self.batch)
+    }
+
+    /// Promises neither kept nor broken yet, oldest first.
+    pub fn promises(&mut self) -> impl Iterator<Item = &mut P> {
+        self.promises.iter_mut().map(|(_, p)| p)
+    }
+
     /// Number of replies owed, those pgweir gives itself included.
     #[inline]
     pub fn owed(&self) -> usize {
