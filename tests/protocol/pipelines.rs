@@ -474,6 +474,24 @@ pub(crate) fn copies() -> Vec<Pipeline> {
             ],
         ),
         Pipeline::new(
+            "statements behind a COPY in with its Sync sent ahead",
+            TABLE,
+            vec![
+                Piece(
+                    [
+                        [parse("", "COPY t FROM STDIN"), bind("", "", &[]), execute("", 0), sync()].concat(),
+                        [lines(5), copy_done(), sync()].concat(),
+                    ]
+                    .concat(),
+                    Until::Ready(1),
+                ),
+                Piece(
+                    [parse("s", "SELECT 1"), bind("", "s", &[]), execute("", 0), sync()].concat(),
+                    Until::Ready(1),
+                ),
+            ],
+        ),
+        Pipeline::new(
             "late copy data outside a copy",
             "",
             vec![

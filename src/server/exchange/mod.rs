@@ -26,6 +26,8 @@ pub enum Reply {
     Close,
     /// Nothing: marks where the client ended its COPY data.
     CopyEnd,
+    /// Nothing: a Sync the server ignored, or the end of COPY data it has come to. Keeps the numbers of the others.
+    Nothing,
 }
 
 /// What becomes of a reply.
@@ -227,7 +229,7 @@ impl<P> Exchange<P> {
     #[inline]
     pub fn take_local(&mut self) -> Option<Reply> {
         while let Some(&Owed { reply, action }) = self.owed.front() {
-            if action != Action::Local && reply != Reply::CopyEnd {
+            if action != Action::Local && !matches!(reply, Reply::CopyEnd | Reply::Nothing) {
                 return None;
             }
             self.complete();
@@ -306,7 +308,7 @@ impl<P> Exchange<P> {
             return Fate::Forward;
         };
         self.complete();
-        self.phase = if self.owed.is_empty() { Phase::Synced } else { self.phase_of_back() };
+        self.phase = self.phase_of_back();
         if action == Action::Forward { Fate::Forward } else { Fate::Swallow }
     }
 
@@ -353,24 +355,21 @@ impl<P> Exchange<P> {
     #[cold]
     fn enter_copy_in(&mut self) {
         let ended = self.owed.iter().position(|o| o.reply == Reply::CopyEnd);
-        match ended {
-            Some(at) => drop(self.owed.remove(at)),
-            None => self.phase = Phase::CopyIn,
+        for owed in self.owed.iter_mut().take(ended.map_or(usize::MAX, |at| at + 1)) {
+            if matches!(owed.reply, Reply::Sync | Reply::CopyEnd) {
+                owed.reply = Reply::Nothing;
+            }
         }
-        let (mut at, until) = (0, ended.unwrap_or(self.owed.len()));
-        self.owed.retain(|o| {
-            at += 1;
-            o.reply != Reply::Sync || at > until
-        });
-        if ended.is_some() {
-            self.phase = self.phase_of_back();
-        }
+        self.phase = if ended.is_some() { self.phase_of_back() } else { Phase::CopyIn };
     }
 
     fn phase_of_back(&self) -> Phase {
-        match self.owed.back() {
-            Some(Owed { reply: Reply::Query | Reply::FunctionCall | Reply::Sync, .. }) => Phase::Synced,
-            _ => Phase::Unsynced,
+        let asked = self.owed.iter().rfind(|o| !matches!(o.reply, Reply::CopyEnd | Reply::Nothing));
+        match asked {
+            None | Some(Owed { reply: Reply::Query | Reply::FunctionCall | Reply::Sync, .. }) => {
+                Phase::Synced
+            }
+            Some(_) => Phase::Unsynced,
         }
     }
 
