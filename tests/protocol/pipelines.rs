@@ -303,6 +303,18 @@ pub(crate) fn statements() -> Vec<Pipeline> {
                 Piece([run(""), sync()].concat(), Until::Ready(1)),
             ],
         ),
+        Pipeline::new(
+            "a text known already, parsed in a transaction just failed",
+            "",
+            vec![Piece(
+                [
+                    [parse("a", "SELECT 1"), sync(), query("BEGIN"), query("SELECT 1/0")].concat(),
+                    [parse("b", "SELECT 1"), sync(), query("ROLLBACK")].concat(),
+                ]
+                .concat(),
+                Until::Ready(5),
+            )],
+        ),
         Pipeline::once("a name like pgweir's own", &[describe_statement("pgweir_1"), sync()]),
         Pipeline::once(
             "a name with one like pgweir's own in it",

@@ -88,10 +88,11 @@ impl<'b> Feed<'_, 'b> {
         let context = self.rules.parse_context;
         let statement =
             self.rules.registry.intern(context, parse.definition, || scanner.leaves_state(parse.query));
-        if self.is_unsettled_statement(&statement) {
+        let known = self.server.names.touch(statement.id());
+        if self.is_unsettled_statement(&statement) || known && !self.server.exchange.is_status_known() {
             return Step::Pause(Pause::Stall);
         }
-        if self.server.names.touch(statement.id()) {
+        if known {
             self.parse_known(&statement, parse);
         } else {
             self.inject_parse(statement.server_name(), parse.definition, Reply::Parse, Action::Forward);
@@ -104,7 +105,7 @@ impl<'b> Feed<'_, 'b> {
     }
 
     /// The server has the statement already. In a failed transaction PostgreSQL refuses a Parse all the same, unless
-    /// it ends the transaction.
+    /// it ends the transaction; so whether this is one must be known.
     fn parse_known(&mut self, statement: &Arc<Statement>, parse: Parse<'_>) {
         let failed = self.server.exchange.status() == Status::Failed;
         if failed && !ends_transaction(parse.query) {

@@ -184,6 +184,17 @@ fn a_later_batch_waits_for_what_it_depends_on() {
 }
 
 #[test]
+fn a_parse_the_server_need_not_see_waits_for_the_transaction_status() {
+    let mut s = Scene::new(10);
+    s.send("Pa=one Y");
+    s.answer("1 ZI");
+    assert_eq!(s.send("Qbegin Qbad Pb=one Y"), "Qbegin Qbad STALL");
+    assert_eq!(s.answer("CX ZT E42601 ZE"), "C Z E Z");
+    assert_eq!(s.send("Pb=one Y"), "Ppgweir_1=one Y");
+    assert_eq!(s.answer("E25P02 ZE"), "E Z");
+}
+
+#[test]
 fn the_unnamed_statement_follows_its_client() {
     let mut s = Scene::new(10);
     assert_eq!(s.send("P=one S Y"), "P=one S Y");

@@ -93,7 +93,7 @@ struct Owed {
 pub struct Exchange<P> {
     owed: VecDeque<Owed>,
     promises: VecDeque<(u64, P)>,
-    /// Number of the front entry; entries are numbered as they come.
+    /// Number of the front entry; entries are numbered from 1 as they come.
     front: u64,
     /// Number of the last Sync, Query or FunctionCall expected: what is before it is an earlier batch.
     batch: u64,
@@ -119,7 +119,7 @@ impl<P> Default for Exchange<P> {
         Self {
             owed: VecDeque::new(),
             promises: VecDeque::new(),
-            front: 0,
+            front: 1,
             batch: 0,
             status: Status::Idle,
             phase: Phase::Synced,
@@ -205,6 +205,12 @@ impl<P> Exchange<P> {
     /// Whether a Sync is needed before the server can be asked anything of ours.
     pub fn needs_sync(&self) -> bool {
         self.phase != Phase::Synced
+    }
+
+    /// Whether no ReadyForQuery is owed, so that [`Self::status`] is that of the requests to come.
+    #[inline]
+    pub fn is_status_known(&self) -> bool {
+        self.batch < self.front
     }
 
     /// Transaction status of the last ReadyForQuery.
