@@ -7,6 +7,7 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub struct ClientNames {
     named: Vec<(Box<[u8]>, Arc<Statement>)>,
+    aliased: bool,
 }
 
 impl ClientNames {
@@ -21,6 +22,7 @@ impl ClientNames {
         match self.position(name) {
             Ok(i) => Some(std::mem::replace(&mut self.named[i].1, statement)),
             Err(i) => {
+                self.aliased |= self.named.iter().any(|(_, s)| Arc::ptr_eq(s, &statement));
                 if self.named.len() == self.named.capacity() {
                     let more = (self.named.len() / 2).max(1);
                     self.named.reserve_exact(more);
@@ -38,7 +40,13 @@ impl ClientNames {
 
     /// Forgets all names.
     pub fn clear(&mut self) {
-        self.named = Vec::new();
+        *self = Self::default();
+    }
+
+    /// Whether two names may have had one statement, so that a statement doesn't tell its name.
+    #[inline]
+    pub fn is_aliased(&self) -> bool {
+        self.aliased
     }
 
     /// The name the client gave the statement that servers know by `server_name`.

@@ -8,6 +8,11 @@ const NAME_BYTES: usize = 63;
 /// Longest unnamed statement kept for a Bind that arrives in a later transaction, in bytes.
 pub const UNNAMED_KEPT: usize = 1024 * 1024;
 
+/// Whether PostgreSQL ignores the end of this name but in error messages.
+pub fn is_cut(name: &[u8]) -> bool {
+    name.len() > NAME_BYTES
+}
+
 /// A statement name as PostgreSQL compares it.
 pub fn significant(name: &[u8]) -> &[u8] {
     &name[..name.len().min(NAME_BYTES)]

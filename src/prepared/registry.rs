@@ -8,6 +8,9 @@ use std::sync::{Arc, Weak};
 /// Prefix of every statement name pgweir gives PostgreSQL.
 pub const PREFIX: &str = "pgweir_";
 
+/// A name of [`PREFIX`] that is never given to a statement.
+pub const NOBODYS: &[u8] = b"pgweir_0";
+
 /// Identifies a definition for the life of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StatementId(u64);

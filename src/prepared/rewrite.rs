@@ -4,9 +4,9 @@ use super::client_names::ClientNames;
 use super::registry::PREFIX;
 use memchr::memmem;
 
-/// The body of an ErrorResponse or NoticeResponse with every `"pgweir_<id>"` replaced by the client's name for that
-/// statement; `None` when there is nothing to replace, the usual case.
-pub fn restore_names(body: &[u8], names: &ClientNames) -> Option<Vec<u8>> {
+/// The body of an ErrorResponse with every `"pgweir_<id>"` replaced by the name the client `called` the statement, else
+/// by the one it has for it; `None` when there is nothing to replace, the usual case.
+pub fn restore_names(body: &[u8], called: Option<&[u8]>, names: &ClientNames) -> Option<Vec<u8>> {
     let mut restored = Vec::new();
     let mut rest = body;
     while let Some(at) = memmem::find(rest, PREFIX.as_bytes()) {
@@ -14,7 +14,7 @@ pub fn restore_names(body: &[u8], names: &ClientNames) -> Option<Vec<u8>> {
         let end = at + PREFIX.len() + digits;
         let name = &rest[at..end];
         restored.extend_from_slice(&rest[..at]);
-        restored.extend_from_slice(names.by_server_name(name).unwrap_or(name));
+        restored.extend_from_slice(called.or_else(|| names.by_server_name(name)).unwrap_or(name));
         rest = &rest[end..];
     }
     if rest.len() == body.len() {
@@ -38,7 +38,8 @@ mod tests {
         names.insert(b"mine", s);
         let body = format!("M\"{server}\" and pgweir_99 and pgweir_\0");
         let want = b"M\"mine\" and pgweir_99 and pgweir_\0".to_vec();
-        assert_eq!(restore_names(body.as_bytes(), &names), Some(want));
-        assert_eq!(restore_names(b"nothing here", &names), None);
+        assert_eq!(restore_names(body.as_bytes(), None, &names), Some(want));
+        assert_eq!(restore_names(b"M\"pgweir_7\"", Some(b"so"), &names), Some(b"M\"so\"".to_vec()));
+        assert_eq!(restore_names(b"nothing here", None, &names), None);
     }
 }

@@ -5,7 +5,7 @@ use super::exchange::{Action, Broken, Exchange, Fate, Reply};
 use crate::params::set::Set;
 use crate::params::statement::{self, Effect};
 use crate::prepared::client_statements::{ClientStatements, Unnamed};
-use crate::prepared::registry::{PREFIX, Statement, StatementId};
+use crate::prepared::registry::{NOBODYS, PREFIX, Statement, StatementId};
 use crate::prepared::rewrite;
 use crate::prepared::server_names::ServerNames;
 use crate::wire::backend;
@@ -15,6 +15,7 @@ use crate::wire::frame::{HEADER, Header};
 use crate::wire::outgoing::Outgoing;
 use crate::wire::scan::{self, Stop};
 use crate::wire::tag::backend as b;
+use memchr::memmem;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -32,10 +33,12 @@ pub enum Promise {
     ClientNamed(Box<[u8]>),
     /// The client no longer has a name.
     ClientClosed(Box<[u8]>, Arc<Statement>),
-    /// The client has a new unnamed statement in place of this one.
+    /// The client has a new unnamed statement, or none, in place of this one.
     ClientUnnamed(Option<Unnamed>),
-    /// The server has the client's unnamed statement.
+    /// The server has the client's unnamed statement, or none.
     ServerUnnamed,
+    /// Nothing; should the request fail, this is what the client called the statement.
+    Called(Box<[u8]>),
 }
 
 /// What a chunk of the server's told beyond its bytes; to be taken after every chunk.
@@ -63,6 +66,9 @@ impl Heard {
 
 /// Whose unnamed statement a server holds: client and generation.
 pub type UnnamedOwner = (u64, u32);
+
+/// The owner of an unnamed statement that may be anybody's, or not be there.
+const SOMEBODY: UnnamedOwner = (0, 0);
 
 /// One PostgreSQL session as far as it is known.
 #[derive(Debug)]
@@ -243,7 +249,8 @@ impl Conversation {
 
     #[cold]
     fn error(&mut self, header: Header, body: &[u8], client: &mut ClientStatements) -> Decided {
-        let (fate, broken) = self.exchange.on_error();
+        let (fate, mut broken) = self.exchange.on_error();
+        let called = broken.extract_if(.., |b| matches!(b.promise, Promise::Called(_)) && b.ran).next();
         broken.into_iter().for_each(|broken| self.break_promise(broken, client));
         self.heard.fatal |= backend::is_fatal(body);
         if fate == Fate::PreludeFailed {
@@ -255,28 +262,59 @@ impl Conversation {
         if header.size > HEADER + body.len() || !matches!(&code, b"26000" | b"42P05" | b"08P01") {
             return Decided::Pass(fate);
         }
-        if code == *b"26000" && memchr::memmem::find(body, PREFIX.as_bytes()).is_some() {
+        let called = match called.map(|b| b.promise) {
+            Some(Promise::Called(name)) => Some(name),
+            _ => self.called_until_closed(body),
+        };
+        let ours = memmem::find(body, PREFIX.as_bytes()).is_some() && memmem::find(body, NOBODYS).is_none();
+        if code == *b"26000" && ours && !self.names.is_empty() {
             self.names.clear();
             self.exchange.set_doubt("the server had lost a prepared statement");
         }
-        rewrite::restore_names(body, &client.names).map_or(Decided::Pass(fate), Decided::Error)
+        rewrite::restore_names(body, called.as_deref(), &client.names)
+            .map_or(Decided::Pass(fate), Decided::Error)
+    }
+
+    /// The client's name of the statement an error names, if it has closed it since.
+    fn called_until_closed(&mut self, body: &[u8]) -> Option<Box<[u8]>> {
+        self.exchange.promises().find_map(|p| match p {
+            Promise::ClientClosed(name, statement) => {
+                memmem::find(body, &[b"\"", statement.server_name(), b"\""].concat()).map(|_| name.clone())
+            }
+            _ => None,
+        })
     }
 
     fn break_promise(&mut self, broken: Broken<Promise>, client: &mut ClientStatements) {
+        let unnamed = (!broken.ran).then_some(SOMEBODY);
         match broken.promise {
             Promise::ServerHas(id) => self.names.remove(id),
             Promise::ServerLacks(statement) => self.names.insert(statement),
             Promise::ClientNamed(name) => drop(client.names.remove(&name)),
             Promise::ClientClosed(name, statement) => drop(client.names.insert(&name, statement)),
-            Promise::ServerUnnamed => self.unnamed = None,
+            Promise::ServerUnnamed if self.replaces_unnamed().is_some() => {}
+            Promise::ServerUnnamed => self.unnamed = unnamed,
+            Promise::Called(_) => {}
             Promise::ClientUnnamed(previous) => {
-                self.unnamed = None;
-                match previous {
-                    Some(previous) if !broken.ran => client.restore_unnamed(previous),
-                    _ => client.drop_unnamed(),
+                let left = previous.filter(|_| !broken.ran);
+                match (self.replaces_unnamed(), left) {
+                    (Some(replaced), left) => *replaced = left,
+                    (None, Some(left)) => client.restore_unnamed(left),
+                    (None, None) => client.drop_unnamed(),
+                }
+                if self.replaces_unnamed().is_none() {
+                    self.unnamed = unnamed;
                 }
             }
         }
+    }
+
+    /// What the next request that replaces the client's unnamed statement will have replaced, if there is one.
+    fn replaces_unnamed(&mut self) -> Option<&mut Option<Unnamed>> {
+        self.exchange.promises().find_map(|p| match p {
+            Promise::ClientUnnamed(replaced) => Some(replaced),
+            _ => None,
+        })
     }
 
     /// Expects a reply to something pgweir sends to make the server fit for its next client.

@@ -5,7 +5,7 @@ mod pipelines;
 #[path = "../support/mod.rs"]
 mod support;
 
-use pipelines::{copies, extended, others, portals, simple};
+use pipelines::{copies, extended, others, portals, simple, statements};
 use support::cluster::{Cluster, Version};
 use support::eventually;
 use support::messages::{bind, execute, parse, query, sync};
@@ -44,6 +44,11 @@ fn extended_queries() {
 }
 
 #[test]
+fn statements_and_their_names() {
+    compare_all(statements());
+}
+
+#[test]
 fn portals_with_row_limits() {
     compare_all(portals());
 }
@@ -63,7 +68,8 @@ fn everything_else() {
 fn the_pipelines_are_deterministic() {
     let cluster = Cluster::shared();
     let straight = cluster.target("app", "app");
-    for pipeline in [simple(), extended(), portals(), copies(), others()].into_iter().flatten() {
+    for pipeline in [simple(), extended(), statements(), portals(), copies(), others()].into_iter().flatten()
+    {
         oracle::compare(cluster, &straight, &straight, &pipeline);
     }
 }

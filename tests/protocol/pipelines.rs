@@ -277,6 +277,52 @@ pub(crate) fn extended() -> Vec<Pipeline> {
     ]
 }
 
+/// Statements and their names: what a pooler has to keep in step with PostgreSQL.
+pub(crate) fn statements() -> Vec<Pipeline> {
+    let run = |name: &str| [bind("", name, &[]), execute("", 0)].concat();
+    let long = |last: &str| format!("{}{last}", "n".repeat(69));
+    vec![
+        Pipeline::once(
+            "an error names the statement as the client did, one of two with one text",
+            &[parse("a", "SELECT $1"), parse("b", "SELECT $1"), run("b"), sync()],
+        ),
+        Pipeline::once(
+            "an error names a name of which PostgreSQL ignores the end",
+            &[parse(&long("a"), "SELECT $1"), parse(&long("b"), "SELECT 2"), sync()],
+        ),
+        Pipeline::once(
+            "an error names a statement closed behind it",
+            &[parse("a", "SELECT $1"), parse("a", "SELECT 2"), sync(), close_statement("a"), flush()],
+        ),
+        Pipeline::new(
+            "a skipped simple query leaves the unnamed statement",
+            "",
+            vec![
+                Piece([parse("", "SELECT 1"), sync()].concat(), Until::Ready(1)),
+                Piece([run("nope"), query("SELECT 2"), sync()].concat(), Until::Ready(1)),
+                Piece([run(""), sync()].concat(), Until::Ready(1)),
+            ],
+        ),
+        Pipeline::new(
+            "a text known already, parsed in a transaction just failed",
+            "",
+            vec![Piece(
+                [
+                    [parse("a", "SELECT 1"), sync(), query("BEGIN"), query("SELECT 1/0")].concat(),
+                    [parse("b", "SELECT 1"), sync(), query("ROLLBACK")].concat(),
+                ]
+                .concat(),
+                Until::Ready(5),
+            )],
+        ),
+        Pipeline::once("a name like pgweir's own", &[describe_statement("pgweir_1"), sync()]),
+        Pipeline::once(
+            "a name with one like pgweir's own in it",
+            &[parse("a", "SELECT 1"), describe_statement("my_pgweir_1"), sync()],
+        ),
+    ]
+}
+
 pub(crate) fn portals() -> Vec<Pipeline> {
     let rows = "SELECT * FROM t ORDER BY id";
     vec![
@@ -437,6 +483,24 @@ pub(crate) fn copies() -> Vec<Pipeline> {
                 ),
                 Piece([lines(5), copy_done(), sync()].concat(), Until::Ready(1)),
                 Piece(query("SELECT count(*) FROM t"), Until::Ready(1)),
+            ],
+        ),
+        Pipeline::new(
+            "statements behind a COPY in with its Sync sent ahead",
+            TABLE,
+            vec![
+                Piece(
+                    [
+                        [parse("", "COPY t FROM STDIN"), bind("", "", &[]), execute("", 0), sync()].concat(),
+                        [lines(5), copy_done(), sync()].concat(),
+                    ]
+                    .concat(),
+                    Until::Ready(1),
+                ),
+                Piece(
+                    [parse("s", "SELECT 1"), bind("", "s", &[]), execute("", 0), sync()].concat(),
+                    Until::Ready(1),
+                ),
             ],
         ),
         Pipeline::new(

@@ -192,9 +192,7 @@ impl<'b> Feed<'_, 'b> {
         if !message.is_whole() || self.rules.scanner.leaves_state(message.body) {
             self.server.dirty = true;
         }
-        self.client.drop_unnamed();
-        self.server.unnamed = None;
-        self.server.exchange.expect(Reply::Query, Action::Forward);
+        self.query_drops_unnamed();
         Step::Forward
     }
 }

@@ -4,20 +4,18 @@
 //! knows is sent as it is, a Parse of a name that is taken is sent under the name of the statement that has it.
 
 use super::{Feed, Message, Names, Pause, Step};
-use crate::prepared::client_statements::{UNNAMED_KEPT, significant};
-use crate::prepared::registry::{PREFIX, Statement};
+use crate::prepared::client_statements::{UNNAMED_KEPT, Unnamed, is_cut, significant};
+use crate::prepared::registry::{NOBODYS, PREFIX, Statement};
 use crate::server::conversation::Promise;
 use crate::server::exchange::{Action, Reply, Status};
 use crate::wire::error::WireError;
 use crate::wire::frame::HEADER;
 use crate::wire::frontend::{self, BindNames, Parse, Target};
+use memchr::memmem;
 use std::sync::Arc;
 
 /// Longest front of a Bind that may hold its two names, in bytes.
 const LONGEST_NAMES: usize = 16 * 1024;
-
-/// A statement name no client can have given, for names that would collide with pgweir's own.
-const NOBODYS: &[u8] = b"pgweir_0";
 
 impl<'b> Feed<'_, 'b> {
     pub(super) fn parse(&mut self, message: Message<'b>) -> Result<Step, WireError> {
@@ -45,13 +43,32 @@ impl<'b> Feed<'_, 'b> {
     }
 
     fn parse_unnamed(&mut self, definition: &[u8], leaves_state: bool) {
+        let previous = self.replaced_unnamed();
         let exchange = &mut self.server.exchange;
-        let had = self.client.unnamed().is_some();
-        let previous = (had && !exchange.is_drained()).then(|| self.client.take_unnamed());
         let generation = self.client.set_unnamed(definition, leaves_state);
         self.server.unnamed = Some((self.rules.client, generation));
         exchange.expect(Reply::Parse, Action::Forward);
         exchange.promise(Promise::ClientUnnamed(previous));
+    }
+
+    /// The client's unnamed statement, taken out to be put back if what replaces it is skipped.
+    fn replaced_unnamed(&mut self) -> Option<Unnamed> {
+        let kept = self.client.unnamed().is_some() && !self.server.exchange.is_drained();
+        kept.then(|| self.client.take_unnamed())
+    }
+
+    /// A Query ends the unnamed statement, unless it is skipped for an earlier failure.
+    #[inline]
+    pub(super) fn query_drops_unnamed(&mut self) {
+        let skippable = !self.server.exchange.is_drained();
+        let any = self.server.unnamed.is_some() || self.client.unnamed().is_some();
+        let replaced = if skippable { self.replaced_unnamed() } else { None };
+        self.client.drop_unnamed();
+        self.server.unnamed = None;
+        self.server.exchange.expect(Reply::Query, Action::Forward);
+        if skippable && any {
+            self.server.exchange.promise(Promise::ClientUnnamed(replaced));
+        }
     }
 
     fn parse_named(&mut self, parse: Parse<'_>) -> Step {
@@ -64,16 +81,18 @@ impl<'b> Feed<'_, 'b> {
                 return Step::Pause(Pause::Stall);
             }
             self.inject_parse(taken.server_name(), parse.definition, Reply::DuplicateParse, Action::Forward);
+            self.note_name(parse.name, false);
             return Step::Replaced;
         }
         let scanner = self.rules.scanner;
         let context = self.rules.parse_context;
         let statement =
             self.rules.registry.intern(context, parse.definition, || scanner.leaves_state(parse.query));
-        if self.is_unsettled_statement(&statement) {
+        let known = self.server.names.touch(statement.id());
+        if self.is_unsettled_statement(&statement) || known && !self.server.exchange.is_status_known() {
             return Step::Pause(Pause::Stall);
         }
-        if self.server.names.touch(statement.id()) {
+        if known {
             self.parse_known(&statement, parse);
         } else {
             self.inject_parse(statement.server_name(), parse.definition, Reply::Parse, Action::Forward);
@@ -86,7 +105,7 @@ impl<'b> Feed<'_, 'b> {
     }
 
     /// The server has the statement already. In a failed transaction PostgreSQL refuses a Parse all the same, unless
-    /// it ends the transaction.
+    /// it ends the transaction; so whether this is one must be known.
     fn parse_known(&mut self, statement: &Arc<Statement>, parse: Parse<'_>) {
         let failed = self.server.exchange.status() == Status::Failed;
         if failed && !ends_transaction(parse.query) {
@@ -117,6 +136,7 @@ impl<'b> Feed<'_, 'b> {
         };
         self.server.exchange.expect(Reply::Bind, Action::Forward);
         let Some(server_name) = server_name else { return Step::Forward };
+        self.note_name(names.statement, server_name.is_nobodys());
         let rest = message.header.size - HEADER - names.size;
         self.out.inject(|v| frontend::bind_names(v, names.portal, server_name.bytes(), rest));
         Step::Front(names.size)
@@ -126,10 +146,11 @@ impl<'b> Feed<'_, 'b> {
         if !message.is_whole() {
             return Step::Pause(Pause::More);
         }
-        let mut renamed = None;
+        let (mut renamed, mut called) = (None, &b""[..]);
         if self.rules.names == Names::Kept
             && let Ok(Target::Statement(name)) = Target::read(message.body)
         {
+            called = name;
             match self.use_statement(name) {
                 Ok(server_name) => renamed = server_name,
                 Err(pause) => return Step::Pause(pause),
@@ -137,6 +158,7 @@ impl<'b> Feed<'_, 'b> {
         }
         self.server.exchange.expect(Reply::Describe, Action::Forward);
         let Some(server_name) = renamed else { return Step::Forward };
+        self.note_name(called, server_name.is_nobodys());
         self.out.inject(|v| frontend::describe_statement(v, server_name.bytes()));
         Step::Replaced
     }
@@ -193,15 +215,22 @@ impl<'b> Feed<'_, 'b> {
                 Ok(Some(SentName::Server(statement)))
             }
             None if self.is_unsettled_name(name) => Err(Pause::Stall),
-            None if name.starts_with(PREFIX.as_bytes()) => Ok(Some(SentName::Nobodys)),
+            None if memmem::find(name, PREFIX.as_bytes()).is_some() => Ok(Some(SentName::Nobodys)),
             None => Ok(None),
+        }
+    }
+
+    /// Keeps what the client calls a statement for the error its request may bring, unless the statement tells.
+    fn note_name(&mut self, name: &[u8], nobodys: bool) {
+        if nobodys || is_cut(name) || self.client.names.is_aliased() {
+            self.server.exchange.promise(Promise::Called(name.into()));
         }
     }
 
     /// The client's unnamed statement, on whatever server it was parsed; without one, PostgreSQL must not have one.
     fn use_unnamed(&mut self) -> Result<(), Pause> {
-        let unsettled = |p: &Promise| matches!(p, Promise::ClientUnnamed(_) | Promise::ServerUnnamed);
-        if self.server.exchange.unsettled().any(unsettled) {
+        let unnamed = |p: &Promise| matches!(p, Promise::ClientUnnamed(_) | Promise::ServerUnnamed);
+        if self.server.exchange.is_newest_unsettled(unnamed) {
             return Err(Pause::Stall);
         }
         let exchange = &mut self.server.exchange;
@@ -210,6 +239,7 @@ impl<'b> Feed<'_, 'b> {
             if self.server.unnamed.is_some_and(|owner| owner != own) {
                 self.out.inject(|v| frontend::close_statement(v, b""));
                 exchange.expect(Reply::Close, Action::Swallow);
+                exchange.promise(Promise::ServerUnnamed);
                 self.server.unnamed = None;
             }
             return Ok(());
@@ -280,6 +310,10 @@ enum SentName {
 }
 
 impl SentName {
+    fn is_nobodys(&self) -> bool {
+        matches!(self, Self::Nobodys)
+    }
+
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Server(statement) => statement.server_name(),

@@ -184,6 +184,17 @@ fn a_later_batch_waits_for_what_it_depends_on() {
 }
 
 #[test]
+fn a_parse_the_server_need_not_see_waits_for_the_transaction_status() {
+    let mut s = Scene::new(10);
+    s.send("Pa=one Y");
+    s.answer("1 ZI");
+    assert_eq!(s.send("Qbegin Qbad Pb=one Y"), "Qbegin Qbad STALL");
+    assert_eq!(s.answer("CX ZT E42601 ZE"), "C Z E Z");
+    assert_eq!(s.send("Pb=one Y"), "Ppgweir_1=one Y");
+    assert_eq!(s.answer("E25P02 ZE"), "E Z");
+}
+
+#[test]
 fn the_unnamed_statement_follows_its_client() {
     let mut s = Scene::new(10);
     assert_eq!(s.send("P=one S Y"), "P=one S Y");
@@ -213,6 +224,46 @@ fn an_unnamed_statement_skipped_leaves_the_one_before() {
     s.send("P=bad Y");
     s.answer("E42601 ZI");
     assert_eq!(s.send("B E Y"), "B E Y");
+}
+
+#[test]
+fn a_query_skipped_leaves_the_unnamed_statement() {
+    let mut s = Scene::new(10);
+    s.send("P=one Y");
+    s.answer("1 ZI");
+    assert_eq!(s.send("Bnone Qx Y"), "Bnone Qx Y");
+    s.answer("E26000 ZI");
+    assert_eq!(s.send("B E Y"), "P=one B E Y");
+}
+
+#[test]
+fn what_was_skipped_leaves_nobody_elses_unnamed_statement() {
+    for skipped in ["P=two", "B", "Qx"] {
+        let mut s = Scene::new(10);
+        s.server.unnamed = Some((9, 1));
+        s.send(&format!("Bnone {skipped} Y"));
+        s.answer("E26000 ZI");
+        assert_eq!(s.send("B E Y"), "C B E Y", "{skipped}");
+    }
+}
+
+#[test]
+fn an_unnamed_statement_outlives_the_failure_of_the_one_before() {
+    let mut s = Scene::new(10);
+    s.send("P=one Y");
+    s.answer("1 ZI");
+    s.send("P=bad Y Bnone P=good Y P=better Y");
+    assert_eq!(s.answer("E42601 ZI E26000 ZI"), "E Z E Z");
+    s.answer("1 ZI");
+    s.server = Scene::new(10).server;
+    assert_eq!(s.send("B E Y"), "P=better B E Y");
+}
+
+#[test]
+fn batches_with_unnamed_statements_of_their_own_do_not_wait() {
+    let mut s = Scene::new(10);
+    assert_eq!(s.send("P=a B E Y P=b B E Y"), "P=a B E Y P=b B E Y");
+    assert_eq!(s.send("B E Y"), " STALL");
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub enum Reply {
     Close,
     /// Nothing: marks where the client ended its COPY data.
     CopyEnd,
+    /// Nothing: a Sync the server ignored, or the end of COPY data it has come to. Keeps the numbers of the others.
+    Nothing,
 }
 
 /// What becomes of a reply.
@@ -91,7 +93,7 @@ struct Owed {
 pub struct Exchange<P> {
     owed: VecDeque<Owed>,
     promises: VecDeque<(u64, P)>,
-    /// Number of the front entry; entries are numbered as they come.
+    /// Number of the front entry; entries are numbered from 1 as they come.
     front: u64,
     /// Number of the last Sync, Query or FunctionCall expected: what is before it is an earlier batch.
     batch: u64,
@@ -117,7 +119,7 @@ impl<P> Default for Exchange<P> {
         Self {
             owed: VecDeque::new(),
             promises: VecDeque::new(),
-            front: 0,
+            front: 1,
             batch: 0,
             status: Status::Idle,
             phase: Phase::Synced,
@@ -159,6 +161,17 @@ impl<P> Exchange<P> {
         self.promises.iter().take_while(|(number, _)| *number < self.batch).map(|(_, p)| p)
     }
 
+    /// Whether the newest of these promises is one of a request in front of the last Sync.
+    #[inline]
+    pub fn is_newest_unsettled(&self, which: impl Fn(&P) -> bool) -> bool {
+        self.promises.iter().rev().find(|(_, p)| which(p)).is_some_and(|(number, _)| *number < self.batch)
+    }
+
+    /// Promises neither kept nor broken yet, oldest first.
+    pub fn promises(&mut self) -> impl Iterator<Item = &mut P> {
+        self.promises.iter_mut().map(|(_, p)| p)
+    }
+
     /// Number of replies owed, those pgweir gives itself included.
     #[inline]
     pub fn owed(&self) -> usize {
@@ -194,6 +207,12 @@ impl<P> Exchange<P> {
         self.phase != Phase::Synced
     }
 
+    /// Whether no ReadyForQuery is owed, so that [`Self::status`] is that of the requests to come.
+    #[inline]
+    pub fn is_status_known(&self) -> bool {
+        self.batch < self.front
+    }
+
     /// Transaction status of the last ReadyForQuery.
     #[inline]
     pub fn status(&self) -> Status {
@@ -216,7 +235,7 @@ impl<P> Exchange<P> {
     #[inline]
     pub fn take_local(&mut self) -> Option<Reply> {
         while let Some(&Owed { reply, action }) = self.owed.front() {
-            if action != Action::Local && reply != Reply::CopyEnd {
+            if action != Action::Local && !matches!(reply, Reply::CopyEnd | Reply::Nothing) {
                 return None;
             }
             self.complete();
@@ -293,7 +312,7 @@ impl<P> Exchange<P> {
             return self.unasked("the server became ready out of turn");
         };
         self.complete();
-        self.phase = if self.owed.is_empty() { Phase::Synced } else { self.phase_of_back() };
+        self.phase = self.phase_of_back();
         if action == Action::Forward { Fate::Forward } else { Fate::Swallow }
     }
 
@@ -348,24 +367,21 @@ impl<P> Exchange<P> {
     #[cold]
     fn enter_copy_in(&mut self) {
         let ended = self.owed.iter().position(|o| o.reply == Reply::CopyEnd);
-        match ended {
-            Some(at) => drop(self.owed.remove(at)),
-            None => self.phase = Phase::CopyIn,
+        for owed in self.owed.iter_mut().take(ended.map_or(usize::MAX, |at| at + 1)) {
+            if matches!(owed.reply, Reply::Sync | Reply::CopyEnd) {
+                owed.reply = Reply::Nothing;
+            }
         }
-        let (mut at, until) = (0, ended.unwrap_or(self.owed.len()));
-        self.owed.retain(|o| {
-            at += 1;
-            o.reply != Reply::Sync || at > until
-        });
-        if ended.is_some() {
-            self.phase = self.phase_of_back();
-        }
+        self.phase = if ended.is_some() { self.phase_of_back() } else { Phase::CopyIn };
     }
 
     fn phase_of_back(&self) -> Phase {
-        match self.owed.back() {
-            Some(Owed { reply: Reply::Query | Reply::FunctionCall | Reply::Sync, .. }) => Phase::Synced,
-            _ => Phase::Unsynced,
+        let asked = self.owed.iter().rfind(|o| !matches!(o.reply, Reply::CopyEnd | Reply::Nothing));
+        match asked {
+            None | Some(Owed { reply: Reply::Query | Reply::FunctionCall | Reply::Sync, .. }) => {
+                Phase::Synced
+            }
+            Some(_) => Phase::Unsynced,
         }
     }
 

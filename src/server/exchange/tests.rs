@@ -92,7 +92,7 @@ fn table() {
     for (requests, replies, fates, broken, free, doubt) in table {
         let mut exchange = Exchange::default();
         expect_all(&mut exchange, requests);
-        let (got, promises) = drive(&mut exchange, &replies.replace("Zi", "Zi."));
+        let (got, promises) = drive(&mut exchange, &replies.replace("Zi", "Zi.").replace('C', "C."));
         assert_eq!(got, *fates, "{requests} {replies}");
         assert_eq!(promises, *broken, "{requests} {replies}");
         assert_eq!(exchange.is_free(), *free, "{requests} {replies}: free");
@@ -141,6 +141,26 @@ fn copy_in_ignores_sync_until_the_data_ends() {
     assert!(!x.is_copy_in());
     drive(&mut x, "C.Zi");
     assert!(x.is_free() && x.doubt().is_none());
+}
+
+#[test]
+fn a_sync_ignored_in_copy_in_leaves_the_numbers_right() {
+    let mut x = Exchange::<u32>::default();
+    expect_all(&mut x, "BESXS");
+    drive(&mut x, "2G");
+    expect_all(&mut x, "P");
+    drive(&mut x, "C.Zi.");
+    expect_all(&mut x, "P");
+    assert_eq!(x.unsettled().count(), 0);
+    assert_eq!(drive(&mut x, "1E").1, [0]);
+}
+
+#[test]
+fn the_end_of_copy_data_after_its_failure_holds_nobody() {
+    let mut x = Exchange::<u32>::default();
+    expect_all(&mut x, "QX");
+    drive(&mut x, "EZi.");
+    assert!(x.is_free());
 }
 
 #[test]
