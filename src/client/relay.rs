@@ -411,6 +411,11 @@ impl Session {
         }
         let Link::Active(active) = std::mem::replace(&mut self.link, Link::Idle) else { return Turn::Again };
         active.lease.close(CloseReason::Lost);
+        self.unfit += 1;
+        if self.unfit >= UNFIT_LIMIT {
+            return Turn::End(End::Told(Trouble::ServerLost));
+        }
+        self.link = Link::Unsorted;
         Turn::Again
     }
 

@@ -236,6 +236,15 @@ impl Client {
         .expect("a timeout above zero");
     }
 
+    /// How long [`Self::try_send`] waits for room.
+    pub fn give_up_sending_after(&self, timeout: Duration) {
+        match &self.stream {
+            Stream::Tcp(socket) => socket.set_write_timeout(Some(timeout)),
+            Stream::Unix(socket) => socket.set_write_timeout(Some(timeout)),
+        }
+        .expect("a timeout above zero");
+    }
+
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.stream {
             Stream::Tcp(socket) => socket.write_all(bytes),
