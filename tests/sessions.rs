@@ -50,6 +50,45 @@ fn a_server_lost_at_its_reset_is_replaced() {
     server.finish();
 }
 
+/// Bytes that complete a row the server broke off would pass for the row's.
+#[test]
+fn no_error_is_put_into_a_row_broken_off() {
+    let row = backend::data_row(&["a value of some length"]);
+    let broken = row[..12].to_vec();
+    let sent = [backend::row_description(1), broken.clone()].concat();
+    let server = FakeServer::start(move |conn| {
+        conn.welcome()?;
+        conn.serve_until("marker")?;
+        conn.send(&sent)?;
+        hang_up()
+    });
+    let pgweir = Pgweir::start(&to_fake(&server));
+    let mut client = pgweir.client();
+    client.send(&query("SELECT 'marker'"));
+    client.expect(&["T…"]);
+    assert_eq!(client.drain().escape_ascii().to_string(), broken.escape_ascii().to_string());
+    server.finish();
+}
+
+/// What pgweir answers itself is bounded like what it passes on.
+#[test]
+fn answers_nobody_reads_take_no_memory() {
+    let (_, pgweir, target) = one_server("answers", |config| config);
+    let mut client = Client::connect(&target);
+    client.send(&[query("BEGIN"), parse("s", "SELECT 1"), close_statement("s"), sync()].concat());
+    client.read_until_ready();
+    client.read_until_ready();
+    let batch = [parse("s", "SELECT 1"), close_statement("s"), flush()].concat().repeat(1000);
+    client.give_up_sending_after(Duration::from_secs(2));
+    let before = resident_kib(pgweir.pid());
+    let mut sent = 0;
+    while sent < 200_000_000 && client.try_send(&batch).is_ok() {
+        sent += batch.len();
+    }
+    let grown = resident_kib(pgweir.pid()).saturating_sub(before);
+    assert!(grown < 20_000, "{grown} KiB more after {sent} bytes");
+}
+
 fn resident_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");

@@ -5,7 +5,7 @@ use super::intercept::{self, Pause, Rules};
 use super::report::Trouble;
 use super::session::{End, Link, Session, Turn, nanos};
 use crate::config::PoolMode;
-use crate::net::buffers::{self, Buffers};
+use crate::net::buffers::{self, Buffers, READ_SIZE};
 use crate::params::tracked;
 use crate::pool::{CloseReason, Lease};
 use crate::roster::Phase;
@@ -51,6 +51,11 @@ impl Active {
     /// Whether nothing of a transaction is under way, though the server is held (session mode).
     pub(super) fn is_between_transactions(&self) -> bool {
         self.lease.talk.is_free()
+    }
+
+    /// Whether the client would take what it is told now for the rest of a message.
+    pub(super) fn is_within_message(&self) -> bool {
+        self.lease.talk.is_forwarding_part()
     }
 
     /// The lease, and whether the server got only whole messages.
@@ -360,7 +365,8 @@ impl Session {
 
     fn read_client(&mut self, cx: &mut Context<'_>, read: &mut [u8], scratch: &mut Vec<u8>) -> Turn {
         let Link::Active(active) = &mut self.link else { return Turn::Again };
-        if !matches!(active.step, Step::Relay | Step::Between) || !active.lease.outbound.is_empty() {
+        let moves = active.lease.outbound.is_empty() && self.outbound.len() < READ_SIZE;
+        if !matches!(active.step, Step::Relay | Step::Between) || !moves {
             return Turn::Wait;
         }
         let n = match self.stream.poll_read(cx, read) {

@@ -310,12 +310,15 @@ impl Session {
 
     /// Says why, if there is a why, and takes care of the server.
     async fn farewell(mut self: Box<Self>, end: End) {
+        let speechless = matches!(&self.link, Link::Active(active) if active.is_within_message());
         match std::mem::replace(&mut self.link, Link::Idle) {
             Link::Idle | Link::Unsorted => {}
             Link::Queued(ticket, _) => drop(ticket),
             Link::Active(active) => self.part(active, &end),
         }
-        if let End::Told(trouble) = &end {
+        if let End::Told(trouble) = &end
+            && !speechless
+        {
             trouble.encode(&mut self.outbound, Severity::Fatal);
         }
         if !matches!(end, End::Lost(_)) && !self.outbound.is_empty() {

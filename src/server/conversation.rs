@@ -113,6 +113,11 @@ impl Conversation {
         self.exchange.is_free() && self.sending == 0 && self.receiving == 0
     }
 
+    /// Whether the client has got the beginning of a message whose rest is still to come.
+    pub fn is_forwarding_part(&self) -> bool {
+        self.receiving > 0 && self.receiving_fate == Fate::Forward
+    }
+
     /// Whether the server is between two messages in both directions.
     pub fn is_whole(&self) -> bool {
         self.sending == 0 && self.receiving == 0
