@@ -70,6 +70,20 @@ fn no_error_is_put_into_a_row_broken_off() {
     server.finish();
 }
 
+/// Who left while its parameters waited for a server is in nobody's way.
+#[test]
+fn a_login_that_is_given_up_leaves_the_line() {
+    let (_, pgweir, target) = one_server("given_up", |config| config);
+    let mut holder = Client::connect(&target);
+    holder.query("BEGIN");
+    let mut newcomer = Client::open(&target.address).expect("it listens");
+    let parameters = [("user", "app"), ("database", "given_up"), ("work_mem", "5MB")];
+    newcomer.send(&startup(V3_0, &parameters));
+    pgweir.wait_for_waiting(1);
+    drop(newcomer);
+    pgweir.wait_for_waiting(0);
+}
+
 /// What pgweir answers itself is bounded like what it passes on.
 #[test]
 fn answers_nobody_reads_take_no_memory() {

@@ -179,7 +179,11 @@ impl Newcomer<'_> {
     ) -> Result<Opened, Refused> {
         let roster = &self.shared.roster;
         let (id, wanted) = (roster.next_id(), login::wanted(self.shared, self.wish));
-        let reported = login::reported(&context, id, usize::from(self.worker), &wanted).await;
+        let reported = tokio::select! {
+            biased;
+            reported = login::reported(&context, id, usize::from(self.worker), &wanted) => reported,
+            () = self.stream.hung_up() => return Err(Refused::lost()),
+        };
         let reported = reported.map_err(|trouble| {
             let refused = matches!(trouble, Trouble::Refused(_));
             Refused::tell(trouble, if refused { LoginFailure::Parameter } else { LoginFailure::NoServer })

@@ -1,9 +1,10 @@
 //! A connected socket of either kind, read and written by polling.
 
+use rustix::net::{RecvFlags, recv};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A TCP or Unix-domain connection, registered with the reactor of the worker that made it and usable from any.
@@ -80,6 +81,23 @@ impl Stream {
         match read {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => None,
             read => Some(read),
+        }
+    }
+
+    /// Waits until the peer has closed the connection. Takes nothing from it; bytes that are there to be read hide the
+    /// end behind them, and then this waits for ever. Cancel safe.
+    pub async fn hung_up(&self) {
+        let mut byte = [0; 1];
+        let peeked = match self {
+            Self::Tcp(s) => {
+                s.async_io(Interest::READABLE, || Ok(recv(s, &mut byte, RecvFlags::PEEK)?.1)).await
+            }
+            Self::Unix(s) => {
+                s.async_io(Interest::READABLE, || Ok(recv(s, &mut byte, RecvFlags::PEEK)?.1)).await
+            }
+        };
+        if peeked.is_ok_and(|n| n > 0) {
+            std::future::pending::<()>().await;
         }
     }
 
