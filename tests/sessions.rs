@@ -108,3 +108,32 @@ fn resident_kib(pid: u32) -> u64 {
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
     line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
 }
+
+/// A client's words can't make lines of their own in the log.
+#[test]
+fn the_log_has_one_line_an_event() {
+    let (_, pgweir, target) = one_server("log", |config| config);
+    for (name, value) in
+        [("options", "x\nforged"), ("nothing", "\nforged"), ("work_mem", "\u{1b}[31m\nforged")]
+    {
+        Client::try_connect(&target.clone().parameter(name, value)).map(|_| ()).expect_err(name);
+    }
+    let nowhere = Target { database: "no\nforged".to_owned(), ..target.clone() };
+    Client::try_connect(&nowhere).map(|_| ()).expect_err("no such database");
+    eventually("it is logged", || {
+        pgweir.log().contains("no such database") || pgweir.log().matches("refused").count() >= 4
+    });
+    assert!(!pgweir.log().contains("\nforged") && !pgweir.log().contains('\u{1b}'));
+}
+
+/// What a client sends behind its password is not lost.
+#[test]
+fn a_query_may_follow_the_password() {
+    let (_, pgweir, _) = one_server("behind", |config| config.set("auth_type", "password"));
+    let mut client = Client::open(&Address::Tcp(pgweir.address())).expect("it listens");
+    client.send(&startup(V3_0, &[("user", "app"), ("database", "behind")]));
+    client.expect(&["R…"]);
+    client.send(&[messages::password("secret-app"), query("SELECT 'behind'")].concat());
+    client.read_until_ready();
+    client.expect(&["T…", "D [Some(\"behind\")]", "C SELECT 1", "Z I"]);
+}

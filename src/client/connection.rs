@@ -57,9 +57,9 @@ async fn open(mut arrival: Box<Arrival>) -> Option<Box<Session>> {
     };
     match outcome {
         Ok(None) => None,
-        Ok(Some(Opened { state, context, member })) => {
+        Ok(Some(Opened { state, context, member, early })) => {
             let Arrival { stream, worker, .. } = *arrival;
-            Some(Box::new(Session::new(stream, state, context, member, worker)))
+            Some(Box::new(Session::new(stream, state, context, member, worker).having_sent(early)))
         }
         Err(refused) => {
             refuse(stream, *address, shared, &refused).await;
@@ -72,6 +72,8 @@ struct Opened {
     state: State,
     context: Arc<PoolContext>,
     member: crate::roster::Membership,
+    /// What the client has sent before it was told that it is in.
+    early: Vec<u8>,
 }
 
 /// A connection that doesn't become a session.
@@ -134,14 +136,14 @@ impl Newcomer<'_> {
         }
         let mut answer = Vec::new();
         let proof = login::authenticate(self.stream, self.shared, self.wish, &mut answer).await;
-        let proof = proof.map_err(|end| match end {
+        let (proof, early) = proof.map_err(|end| match end {
             LoginEnd::Tell(trouble @ Trouble::Login(_)) => Refused::tell(trouble, LoginFailure::Credentials),
             LoginEnd::Tell(trouble) => Refused::tell(trouble, LoginFailure::Protocol),
             LoginEnd::Lost(_) => Refused::lost(),
         })?;
         let (context, admission) = self.place()?;
         context.opener.learn(proof);
-        let opened = self.enter(context, admission, &mut answer).await?;
+        let opened = Opened { early, ..self.enter(context, admission, &mut answer).await? };
         self.stream.write_all(&answer).await.map_err(|_| Refused::lost())?;
         opened.context.metrics.login_ok(super::session::nanos(self.since.elapsed()));
         if self.shared.config.load().general.log_connections.is_on() {
@@ -200,7 +202,7 @@ impl Newcomer<'_> {
         let key = &member.entry().key;
         login::welcome(answer, &reported, key.pid, key.secret());
         let state = State { id, statements: ClientStatements::default(), wanted };
-        Ok(Opened { state, context, member })
+        Ok(Opened { state, context, member, early: Vec::new() })
     }
 }
 

@@ -45,13 +45,14 @@ impl From<Trouble> for LoginEnd {
     }
 }
 
-/// Lets the client prove who it is. What is to be sent before AuthenticationOk is appended to `last`.
+/// Lets the client prove who it is. What is to be sent before AuthenticationOk is appended to `last`. Returns also what
+/// the client has sent behind its proof.
 pub async fn authenticate(
     stream: &mut Stream,
     shared: &Shared,
     wish: &Wish,
     last: &mut Vec<u8>,
-) -> Result<Proof, LoginEnd> {
+) -> Result<(Proof, Vec<u8>), LoginEnd> {
     let method = match shared.config.load().general.auth_type {
         AuthType::Trust => Method::Trust,
         AuthType::Password => Method::Password,
@@ -69,7 +70,7 @@ pub async fn authenticate(
                 if let Some(request) = request {
                     encode(&request, last);
                 }
-                return Ok(proof);
+                return Ok((proof, buffer));
             }
             Step::Continue(login, request) => {
                 let mut out = Vec::new();

@@ -1,6 +1,7 @@
 //! Opens the servers of one pool: knows the database's address and what proves the user.
 
 use super::context::Shared;
+use super::report::printable;
 use crate::auth::login::Proof;
 use crate::auth::secret::Secret;
 use crate::config::Database;
@@ -168,7 +169,7 @@ impl Observer for Opener {
             Event::Opened => {}
             Event::OpenFailed { error, retry_in } => {
                 let retry_ms = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);
-                tracing::warn!(database, user, host = %self.database.host, port = self.database.port, retry_ms, "cannot open a server: {error}");
+                tracing::warn!(database, user, host = %self.database.host, port = self.database.port, retry_ms, "cannot open a server: {}", printable(&error.to_string()));
             }
             Event::ReserveTaken => tracing::info!(database, user, "taking connection from reserve_pool"),
             Event::Blocked(cap) => tracing::debug!(database, user, "no place under {cap}"),

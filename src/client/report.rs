@@ -51,16 +51,17 @@ impl Trouble {
         Report { severity, code: &code, message: &message, detail: detail.as_deref(), hint }.encode(out);
     }
 
-    /// What the log says, which may be more than the client is told.
+    /// What the log says, which may be more than the client is told. One line, whatever names and values it quotes.
     pub fn log_line(&self) -> String {
-        match self {
+        let line = match self {
             Self::Login(e) => e.to_string(),
             _ => {
                 let (code, message, detail, _) = self.words();
                 let detail = detail.map(|d| format!(" ({d})")).unwrap_or_default();
                 format!("{message}{detail} [{code}]")
             }
-        }
+        };
+        printable(&line)
     }
 
     fn words(&self) -> (String, String, Option<String>, Option<&'static str>) {
@@ -117,6 +118,12 @@ impl Trouble {
             _ => String::new(),
         }
     }
+}
+
+/// The text without control characters, so that nobody else's words make lines of the log or command a terminal.
+pub fn printable(text: &str) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
+    text.chars().map(escaped).collect()
 }
 
 fn no_server(

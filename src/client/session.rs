@@ -126,6 +126,11 @@ impl Session {
         }
     }
 
+    /// The client has sent these bytes already.
+    pub fn having_sent(self, early: Vec<u8>) -> Self {
+        Self { inbound: early, link: Link::Unsorted, ..self }
+    }
+
     /// Serves the client until it or somebody else ends the session; by then it has been told, and its server is taken
     /// care of.
     pub async fn run(mut self: Box<Self>) {
