@@ -126,6 +126,62 @@ fn the_log_has_one_line_an_event() {
     assert!(!pgweir.log().contains("\nforged") && !pgweir.log().contains('\u{1b}'));
 }
 
+/// Everything but the order.
+#[test]
+fn the_login_tells_what_postgresql_tells() {
+    let (cluster, pgweir, target) = one_server("tells", |config| config);
+    let sets: &[&[(&str, &str)]] = &[
+        &[],
+        &[("application_name", "psql")],
+        &[("application_name", "naïve ✓")],
+        &[("application_name", "tab\tand newline\n")],
+        &[("application_name", &"long ".repeat(20))],
+        &[("client_encoding", "latin1")],
+        &[("client_encoding", "SQL_ASCII"), ("application_name", "é")],
+        &[("options", "-c datestyle=german -c search_path=a,b"), ("TimeZone", "europe/berlin")],
+        &[("datestyle", "dmy")],
+        &[("options", "-c application_name=from\\ options")],
+        &[("extra_float_digits", "3"), ("intervalstyle", "ISO_8601")],
+        &[("standard_conforming_strings", "off"), ("default_transaction_read_only", "on")],
+    ];
+    for set in sets {
+        let told = |target: Target| {
+            let target = set.iter().fold(target, |target, (name, value)| target.parameter(name, value));
+            let mut parameters = Client::connect(&target).parameters.clone();
+            parameters.sort();
+            parameters
+        };
+        let plain = Target { database: "tells".into(), ..cluster.target("app", "tells") };
+        assert_eq!(told(target.clone()), told(plain), "{set:?}");
+    }
+    drop(pgweir);
+}
+
+/// The error is PostgreSQL's, and costs no server.
+#[test]
+fn wrong_parameters_are_refused_as_by_postgresql() {
+    let (cluster, _pgweir, target) = one_server("wrong", |config| config);
+    let mut client = Client::connect(&target);
+    let backend = client.value("SELECT pg_backend_pid()");
+    for (name, value) in [
+        ("work_mem", "much"),
+        ("nonsense", "1"),
+        ("client_min_messages", "loud"),
+        ("client_encoding", "klingon"),
+        ("TimeZone", "Mars/Olympus"),
+        ("datestyle", "never"),
+        ("options", "-c statement_timeout=x"),
+    ] {
+        let refused = |target: Target| {
+            let refusal = Client::try_connect(&target.parameter(name, value)).map(|_| ()).expect_err(name);
+            let error = refusal.error();
+            b"SVCMDH".map(|field| error.field(field))
+        };
+        assert_eq!(refused(target.clone()), refused(cluster.target("app", "wrong")), "{name}={value}");
+        assert_eq!(client.value("SELECT pg_backend_pid()"), backend, "after {name}={value}");
+    }
+}
+
 /// What a client sends behind its password is not lost.
 #[test]
 fn a_query_may_follow_the_password() {

@@ -140,7 +140,12 @@ pub async fn reported(
     worker: usize,
     wanted: &Arc<Set>,
 ) -> Result<Vec<(String, String)>, Trouble> {
-    let checked = context.shared.sets.with(wanted, "application_name", None);
+    let name = wanted.value("application_name").filter(|name| is_taken_as_it_is(name));
+    let checked = if name.is_some() {
+        context.shared.sets.with(wanted, "application_name", None)
+    } else {
+        Arc::clone(wanted)
+    };
     let changed =
         if checked.is_empty() { None } else { Some(canonical(context, client, worker, &checked).await?) };
     if context.welcome.load().is_none()
@@ -152,10 +157,15 @@ pub async fn reported(
     for (name, value) in changed.iter().flat_map(|c| c.iter()) {
         set(&mut all, name, value);
     }
-    if let Some(name) = wanted.value("application_name") {
+    if let Some(name) = name {
         set(&mut all, "application_name", name);
     }
     Ok(all)
+}
+
+/// Whether PostgreSQL reports this application_name as it was given, so that no server need be asked.
+fn is_taken_as_it_is(name: &str) -> bool {
+    name.len() < 64 && name.bytes().all(|b| (b' '..=b'~').contains(&b))
 }
 
 fn set(all: &mut Vec<(String, String)>, name: &str, value: &str) {
@@ -189,7 +199,11 @@ async fn canonical(
             Ok(reported)
         }
         Ok(Err(FitError::Refused(refusal))) => {
-            lease.close(CloseReason::ResetFailed);
+            if lease.talk.is_free() && lease.talk.exchange.doubt().is_none() {
+                lease.release(Instant::now());
+            } else {
+                lease.close(CloseReason::ResetFailed);
+            }
             Err(Trouble::Refused(refusal))
         }
         Ok(Err(FitError::Lost(_))) | Err(_) => {
@@ -206,10 +220,19 @@ async fn apply(
     wanted: &Arc<Set>,
 ) -> Result<Reported, FitError> {
     let reset = context.reset_query.as_deref().filter(|_| server.talk.dirty);
-    fit::fit(server, reset, &context.defaults, &context.defaults).await?;
+    let clean = fit::fit(server, reset, &context.defaults, &context.defaults).await;
+    clean.map_err(|error| match error {
+        FitError::Refused(refusal) => FitError::Lost(io::Error::other(refusal.message)),
+        lost @ FitError::Lost(_) => lost,
+    })?;
     server.talk.heard = Default::default();
     server.owner = 0;
-    fit::fit(server, None, wanted, &context.defaults).await?;
+    let applied = fit::fit(server, None, wanted, &context.defaults).await;
+    if applied.is_err() {
+        // One statement: it has set all of them or none.
+        server.talk.parameters = Arc::clone(&context.defaults);
+    }
+    applied?;
     let heard = std::mem::take(&mut server.talk.heard);
     Ok(heard.parameters.into_iter().map(|(name, value, _)| (name, value)).collect())
 }

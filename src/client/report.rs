@@ -48,7 +48,8 @@ impl Trouble {
     /// Appends the ErrorResponse.
     pub fn encode(&self, out: &mut Vec<u8>, severity: Severity) {
         let (code, message, detail, hint) = self.words();
-        Report { severity, code: &code, message: &message, detail: detail.as_deref(), hint }.encode(out);
+        Report { severity, code: &code, message: &message, detail: detail.as_deref(), hint: hint.as_deref() }
+            .encode(out);
     }
 
     /// What the log says, which may be more than the client is told. One line, whatever names and values it quotes.
@@ -64,7 +65,7 @@ impl Trouble {
         printable(&line)
     }
 
-    fn words(&self) -> (String, String, Option<String>, Option<&'static str>) {
+    fn words(&self) -> (String, String, Option<String>, Option<String>) {
         let plain = |code: SqlState, message: &str| (code.to_owned(), message.to_owned(), None, None);
         match self {
             Self::Startup(StartupError::NoUser) => {
@@ -92,7 +93,7 @@ impl Trouble {
             }
             Self::LoginTimeout => plain(sqlstate::QUERY_CANCELED, "client_login_timeout"),
             Self::NoServer(error, behind) => no_server(error, behind.as_deref()),
-            Self::Refused(r) => (r.sqlstate.clone(), r.message.clone(), r.detail.clone(), None),
+            Self::Refused(r) => (r.sqlstate.clone(), r.message.clone(), r.detail.clone(), r.hint.clone()),
             Self::ServerLost => {
                 plain(sqlstate::CONNECTION_FAILURE, "server closed the connection unexpectedly")
             }
@@ -126,16 +127,13 @@ pub fn printable(text: &str) -> String {
     text.chars().map(escaped).collect()
 }
 
-fn no_server(
-    error: &WaitError,
-    behind: Option<&str>,
-) -> (String, String, Option<String>, Option<&'static str>) {
+fn no_server(error: &WaitError, behind: Option<&str>) -> (String, String, Option<String>, Option<String>) {
     match error {
         WaitError::Timeout => (
             sqlstate::QUERY_CANCELED.to_owned(),
             "query_wait_timeout".to_owned(),
             behind.map(|e| format!("The last attempt to open a server connection failed: {e}")),
-            Some("All server connections of the pool were busy, or none could be opened."),
+            Some("All server connections of the pool were busy, or none could be opened.".to_owned()),
         ),
         WaitError::Canceled => (
             sqlstate::QUERY_CANCELED.to_owned(),
@@ -153,7 +151,7 @@ fn no_server(
             if e.sqlstate.len() == 5 { e.sqlstate.clone() } else { sqlstate::UNABLE_TO_CONNECT.to_owned() },
             e.message.clone(),
             e.detail.clone(),
-            None,
+            e.hint.clone(),
         ),
     }
 }
