@@ -157,6 +157,25 @@ fn the_login_tells_what_postgresql_tells() {
     drop(pgweir);
 }
 
+/// What was remembered of a set of parameters holds though the database's own have changed.
+#[test]
+fn the_login_tells_the_client_s_values_whatever_the_defaults() {
+    let (cluster, _pgweir, target) = one_server("defaults", |config| config);
+    let zone = |target: &Target| Client::connect(target).parameter("TimeZone").map(str::to_owned);
+    let set = |zone| cluster.sql("postgres", &format!("ALTER DATABASE defaults SET timezone = '{zone}'"));
+    set("UTC");
+    let chosen = target.clone().parameter("TimeZone", "UTC");
+    assert_eq!(zone(&chosen).as_deref(), Some("UTC"));
+    set("Europe/Berlin");
+    let backends = "FROM pg_stat_activity WHERE datname = 'defaults'";
+    cluster.sql("postgres", &format!("SELECT pg_terminate_backend(pid, 5000) {backends}"));
+    let mut client = Client::connect(&target);
+    assert_eq!(client.value("SHOW timezone"), "Europe/Berlin");
+    assert_eq!(zone(&target).as_deref(), Some("Europe/Berlin"));
+    assert_eq!(zone(&chosen).as_deref(), Some("UTC"));
+    assert_eq!(Client::connect(&chosen).value("SHOW timezone"), "UTC");
+}
+
 /// The error is PostgreSQL's, and costs no server.
 #[test]
 fn wrong_parameters_are_refused_as_by_postgresql() {

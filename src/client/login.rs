@@ -233,8 +233,10 @@ async fn apply(
         server.talk.parameters = Arc::clone(&context.defaults);
     }
     applied?;
-    let heard = std::mem::take(&mut server.talk.heard);
-    Ok(heard.parameters.into_iter().map(|(name, value, _)| (name, value)).collect())
+    let heard = std::mem::take(&mut server.talk.heard).parameters.into_iter();
+    // What the server had already it doesn't report; the next may have something else.
+    let had = server.welcome.iter().filter(|(name, _)| wanted.value(&name.to_ascii_lowercase()).is_some());
+    Ok(had.cloned().chain(heard.map(|(name, value, _)| (name, value))).collect())
 }
 
 async fn lease(
