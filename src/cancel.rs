@@ -34,14 +34,19 @@ pub async fn cancel(
     let outcome = match pools.find(&key).map(|pool| pool.cancel(ClientId(entry.who.id))) {
         None | Some(CancelOutcome::Nothing) => Outcome::Nothing,
         Some(CancelOutcome::Waiting) => Outcome::Waiting,
-        Some(CancelOutcome::Running(guard)) => {
+        Some(CancelOutcome::Running(mut guard)) => {
+            guard.sending();
             let sending = cancel_server(guard.key());
             let sent = match limit {
                 Some(limit) => timeout(limit, sending).await.unwrap_or_else(|late| Err(late.into())),
                 None => sending.await,
             };
-            drop(guard);
-            if sent.is_ok() { Outcome::Sent } else { Outcome::Failed }
+            if sent.is_ok() {
+                guard.settled();
+                Outcome::Sent
+            } else {
+                Outcome::Failed
+            }
         }
     };
     Some((entry, outcome))

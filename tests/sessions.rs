@@ -70,6 +70,26 @@ fn no_error_is_put_into_a_row_broken_off() {
     server.finish();
 }
 
+/// A cancel that PostgreSQL answers too late may still come: no other client's query is there for it to hit.
+#[test]
+fn a_cancel_that_comes_late_hits_nobody_else() {
+    let cluster = Cluster::start(Version::V15);
+    let config = Config::new(&cluster).set("default_pool_size", 1).set("cancel_wait_timeout", "100ms");
+    let pgweir = Pgweir::start(&config.set("auth_type", "trust"));
+    let (mut first, mut second) = (pgweir.client(), pgweir.client());
+    assert_eq!(second.value("SELECT 1"), "1");
+    first.send(&query("SELECT pg_sleep(1)"));
+    eventually("it runs", || pgweir.clients("active") == 1);
+    cluster.freeze();
+    first.cancel();
+    second.send(&query("SELECT pg_sleep(2), 'mine'"));
+    assert_eq!(first.read_until_ready().last().expect("a reply").to_string(), "Z I");
+    std::thread::sleep(Duration::from_millis(100));
+    cluster.thaw();
+    let replies = second.read_until_ready();
+    assert_eq!(replies[1].to_string(), "D [Some(\"\"), Some(\"mine\")]", "{replies:?}");
+}
+
 /// Who left while its parameters waited for a server is in nobody's way.
 #[test]
 fn a_login_that_is_given_up_leaves_the_line() {
@@ -199,6 +219,21 @@ fn wrong_parameters_are_refused_as_by_postgresql() {
         assert_eq!(refused(target.clone()), refused(cluster.target("app", "wrong")), "{name}={value}");
         assert_eq!(client.value("SELECT pg_backend_pid()"), backend, "after {name}={value}");
     }
+}
+
+/// Stopped at once, pgweir leaves no query behind that nobody waits for.
+#[test]
+fn nothing_runs_on_after_a_stop() {
+    let (cluster, pgweir, target) = one_server("stop", |config| config);
+    let mut client = Client::connect(&target);
+    client.send(&query("SELECT pg_sleep(60)"));
+    let running = || cluster.connections("datname = 'stop' AND query LIKE '%pg_sleep%'");
+    eventually("it runs", || running() == 1);
+    process::signal(pgweir.pid(), Signal::INT);
+    let goodbye = client.read_to_end();
+    assert!(goodbye.iter().all(|message| message.sqlstate() == "57P01"), "{goodbye:?}");
+    assert!(pgweir.stop().success());
+    eventually("it is cancelled", || running() == 0);
 }
 
 /// What a client sends behind its password is not lost.

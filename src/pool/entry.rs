@@ -39,6 +39,8 @@ pub(super) struct Entry<S, K> {
     pub(super) home: usize,
     pub(super) dirty: bool,
     pub(super) cancels: u32,
+    /// A cancel may still come that was meant for an earlier query.
+    pub(super) doubtful: bool,
     pub(super) cancel_key: Option<K>,
     pub(super) opened: Instant,
     /// Its share of server_lifetime, in 1/65536.
@@ -150,6 +152,7 @@ impl<S, K> Entry<S, K> {
             home: 0,
             dirty: false,
             cancels: 0,
+            doubtful: false,
             cancel_key: None,
             opened: now,
             lifetime_share: 0,

@@ -112,12 +112,22 @@ pub enum CancelOutcome<S: Pooled> {
 
 /// Keeps a server from the next client until a cancel aimed at the present one is settled. Hold it until PostgreSQL has
 /// closed the cancel connection. The lease itself is not disturbed.
-#[must_use = "dropping the guard lets the server go on to the next client"]
+#[must_use = "dropped before it is sending, the guard lets the server go on to the next client"]
 pub struct CancelGuard<S: Pooled> {
     pub(super) pool: Weak<Pool<S>>,
     pub(super) slot: SlotIndex,
     pub(super) serial: u64,
     pub(super) key: S::CancelKey,
+    pub(super) end: CancelEnd,
+}
+
+/// How a cancel ended, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CancelEnd {
+    /// It reaches nothing any more.
+    Settled,
+    /// It may still reach whatever the server runs.
+    Uncertain,
 }
 
 impl<S: Pooled> CancelGuard<S> {
@@ -125,12 +135,22 @@ impl<S: Pooled> CancelGuard<S> {
     pub fn key(&self) -> &S::CancelKey {
         &self.key
     }
+
+    /// From now on the cancel may come at any time: dropped, the guard lets the server serve nobody else.
+    pub fn sending(&mut self) {
+        self.end = CancelEnd::Uncertain;
+    }
+
+    /// The cancel has come, or never will.
+    pub fn settled(mut self) {
+        self.end = CancelEnd::Settled;
+    }
 }
 
 impl<S: Pooled> Drop for CancelGuard<S> {
     fn drop(&mut self) {
         if let Some(pool) = self.pool.upgrade() {
-            pool.cancel_settled(self.slot, self.serial);
+            pool.cancel_settled(self.slot, self.serial, self.end);
         }
     }
 }

@@ -231,6 +231,13 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
         Found::Running(SlotIndex(at as u32), entry.serial, key)
     }
 
+    /// A cancel that `cancel` began may still come: the server is not used again.
+    pub(super) fn doubt(&mut self, slot: SlotIndex, serial: u64) {
+        if let Some(entry) = self.entries.get_mut(slot.at()).filter(|e| e.serial == serial) {
+            entry.doubtful = true;
+        }
+    }
+
     /// One cancel that `cancel` began is over; a parked server may go on. Nothing if the server is gone since.
     pub(super) fn cancel_settled(
         &mut self,
@@ -389,6 +396,9 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
         let entry = &self.entries[slot.at()];
         if entry.serial < self.obsolete.0 {
             return Some(self.obsolete.1);
+        }
+        if entry.doubtful {
+            return Some(CloseReason::Doubt);
         }
         if c.surplus.is_some() {
             return c.surplus;

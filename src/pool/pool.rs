@@ -16,7 +16,7 @@ use super::{
     books::{Books, Bounds, Plan, Push},
     entry::{Circumstances, Found, Settled},
     evict,
-    lease::Seat,
+    lease::{CancelEnd, Seat},
     ledger::Ledger,
     limits::{CapKind, CapName, Member},
     open::Opening,
@@ -143,9 +143,13 @@ impl<S: Pooled> Pool<S> {
         let found = self.in_books(|ledger, circumstances| ledger.cancel(client, circumstances));
         match found {
             Found::Nothing => CancelOutcome::Nothing,
-            Found::Running(slot, serial, key) => {
-                CancelOutcome::Running(CancelGuard { pool: Weak::clone(&self.this), slot, serial, key })
-            }
+            Found::Running(slot, serial, key) => CancelOutcome::Running(CancelGuard {
+                pool: Weak::clone(&self.this),
+                slot,
+                serial,
+                key,
+                end: CancelEnd::Settled,
+            }),
             Found::Waiting(waker, settled) => {
                 wake(waker);
                 self.follow(settled);
@@ -233,9 +237,13 @@ impl<S: Pooled> Pool<S> {
         self.close(seat, reason);
     }
 
-    pub(super) fn cancel_settled(&self, slot: SlotIndex, serial: u64) {
-        let settled =
-            self.in_books(|ledger, circumstances| ledger.cancel_settled(slot, serial, circumstances));
+    pub(super) fn cancel_settled(&self, slot: SlotIndex, serial: u64, end: CancelEnd) {
+        let settled = self.in_books(|ledger, circumstances| {
+            if end == CancelEnd::Uncertain {
+                ledger.doubt(slot, serial);
+            }
+            ledger.cancel_settled(slot, serial, circumstances)
+        });
         self.follow(settled);
     }
 
