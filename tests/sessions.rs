@@ -221,6 +221,53 @@ fn wrong_parameters_are_refused_as_by_postgresql() {
     }
 }
 
+/// New servers go where the file says now; sessions follow.
+#[test]
+fn a_reload_moves_a_database() {
+    let (old, new) = (Cluster::start(Version::V15), Cluster::start(Version::V15));
+    let config = Config::new(&old).set("auth_type", "trust");
+    let pgweir = Pgweir::start(&config);
+    let mut client = pgweir.client();
+    let port = |client: &mut Client| client.value("SHOW port");
+    assert_eq!(port(&mut client), old.port.to_string());
+    let mut busy = pgweir.client();
+    busy.query("BEGIN");
+    pgweir.reload(&config.database("app", new.address()));
+    eventually("it is read", || pgweir.log().contains("configuration reloaded"));
+    assert_eq!(port(&mut busy), old.port.to_string());
+    busy.query("COMMIT");
+    assert_eq!(port(&mut busy), new.port.to_string());
+    assert_eq!(port(&mut client), new.port.to_string());
+    assert_eq!(port(&mut pgweir.client()), new.port.to_string());
+}
+
+/// A password changed in PostgreSQL and in the file: the old one lets nobody in, the new one opens servers.
+#[test]
+fn a_reload_changes_a_password() {
+    for auth_type in ["scram-sha-256", "password"] {
+        let cluster = Cluster::start(Version::V15);
+        let config = Config::new(&cluster).set("auth_type", auth_type).set("server_login_retry", "100ms");
+        let pgweir = Pgweir::start(&config);
+        let mut session = pgweir.client();
+        assert_eq!(session.value("SELECT 1"), "1");
+        cluster.sql("postgres", "ALTER ROLE app PASSWORD 'changed'");
+        pgweir.reload(&config.clone().put("users.app", "password", "changed").without("users.plainuser"));
+        eventually("it is read", || pgweir.log().contains("configuration reloaded"));
+        let old =
+            Client::try_connect(&pgweir.target("app", "app")).map(|_| ()).expect_err("the old password");
+        assert_eq!(old.error().sqlstate(), "28P01");
+        let gone = Client::try_connect(&pgweir.target("plainuser", "app")).map(|_| ()).expect_err("no user");
+        assert_eq!(gone.error().sqlstate(), "28P01");
+        cluster.sql(
+            "postgres",
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'app'",
+        );
+        let mut client = Client::connect(&pgweir.target("app", "app").password("changed"));
+        assert_eq!(client.value("SELECT 2"), "2", "{auth_type}");
+        assert_eq!(session.value("SELECT 3"), "3", "{auth_type}");
+    }
+}
+
 /// Stopped at once, pgweir leaves no query behind that nobody waits for.
 #[test]
 fn nothing_runs_on_after_a_stop() {

@@ -4,7 +4,7 @@ use super::error::AppError;
 use super::logging::{self, Level};
 use super::{load, secrets};
 use crate::cli::Source;
-use crate::client::context::{Shared, pool_settings};
+use crate::client::context::Shared;
 use crate::config::change::diff;
 use crate::config::{Effect, Overrides};
 use crate::pool::CapKind;
@@ -37,12 +37,12 @@ pub(super) fn reload(
 fn apply_to_pools(shared: &Shared) {
     let config = shared.config.load_full();
     let contexts: Vec<_> = shared.contexts.lock().values().cloned().collect();
-    for context in contexts {
+    for context in &contexts {
         let key = context.pool.key();
         let Some(database) = config.database(&key.database) else { continue };
         let settings = config.pool_settings(&database, &key.user);
         shared.pools.cap(CapKind::Database, &key.database, settings.max_db_connections.max());
         shared.pools.cap(CapKind::User, &key.user, settings.max_user_connections.max());
-        context.pool.reconfigure(pool_settings(&config, &database, &key.user));
     }
+    contexts.iter().for_each(|context| context.follow(&config));
 }

@@ -1,7 +1,7 @@
 //! What sessions share: per process, and per pool.
 
 use super::intercept::Names;
-use super::opener::{Opener, OpenerHandle};
+use super::opener::{Opener, OpenerHandle, Secrets};
 use crate::auth;
 use crate::auth::secret::Secret;
 use crate::config::{Config, Database, PoolMode};
@@ -11,7 +11,7 @@ use crate::metrics::{Gauges, Metrics, PoolGauges, PoolMetrics};
 use crate::net::options::TcpOptions;
 use crate::params::set::{Set, Sets};
 use crate::params::statement::Scanner;
-use crate::pool::{CapKind, Parts, Pool, PoolKey, PoolSet, PoolSettings};
+use crate::pool::{CapKind, CloseReason, Parts, Pool, PoolKey, PoolSet, PoolSettings};
 use crate::prepared::registry::Registry;
 use crate::roster::Roster;
 use crate::server::Server;
@@ -84,11 +84,12 @@ impl Shared {
         let metrics = self.metrics.pool(&key.database, &key.user);
         let (defaults, welcome) = (self.sets.empty(), Arc::<ArcSwapOption<_>>::default());
         let opener = Arc::new(Opener {
-            database: Arc::clone(database),
+            database: ArcSwap::new(Arc::clone(database)),
             user: Arc::clone(&key.user),
-            secret: Mutex::new(self.server_secret(database, &key.user)),
-            tcp: tcp_options(&config),
-            limit: general.server_connect_timeout,
+            secrets: Mutex::new(Secrets {
+                configured: self.server_secret(database, &key.user),
+                learned: None,
+            }),
             max_prepared_statements: statements
                 .map_or(NonZeroUsize::MIN, |n| NonZeroUsize::MIN.saturating_add(n.get() as usize - 1)),
             defaults: Arc::clone(&defaults),
@@ -225,6 +226,23 @@ impl PoolContext {
     pub fn keep_minimum_always(&self) {
         self.keeps_minimum_always.store(true, Ordering::Relaxed);
         self.pool.keep_minimum(true);
+    }
+
+    /// The configuration was read again: servers go where it says now, and are opened with the secret it has now. Those
+    /// at another place end with their lease.
+    pub fn follow(&self, config: &Config) {
+        let key = self.pool.key();
+        let Some(database) = config.database(&key.database) else {
+            return self.pool.retire(CloseReason::Removed);
+        };
+        if database.user.as_ref().is_some_and(|user| **user != *key.user) {
+            return self.pool.retire(CloseReason::ConfigChanged);
+        }
+        self.pool.reconfigure(pool_settings(config, &database, &key.user));
+        if self.opener.follow(&database, self.shared.server_secret(&database, &key.user)) {
+            self.canonical.lock().clear();
+            self.pool.retire(CloseReason::ConfigChanged);
+        }
     }
 
     /// The value a parameter has on a server nobody changed.

@@ -1,6 +1,6 @@
 //! Opens the servers of one pool: knows the database's address and what proves the user.
 
-use super::context::Shared;
+use super::context::{Shared, tcp_options};
 use super::report::printable;
 use crate::auth::login::Proof;
 use crate::auth::secret::Secret;
@@ -16,26 +16,41 @@ use crate::server::Server;
 use crate::server::connect::{Address, Target, connect};
 use crate::server::error::ConnectError;
 use crate::server::login::ServerSecret;
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
+
+/// What is known to prove a user to PostgreSQL.
+#[derive(Debug)]
+pub struct Secrets {
+    /// By the configuration.
+    pub configured: ServerSecret,
+    /// By the client that logged in last.
+    pub learned: Option<ServerSecret>,
+}
+
+impl Secrets {
+    /// A configured password answers everything; else what a client knew is worth more than what is stored.
+    fn best(&self) -> &ServerSecret {
+        match &self.configured {
+            ServerSecret::Stored(secret) if matches!(**secret, Secret::Plain(_)) => &self.configured,
+            configured => self.learned.as_ref().unwrap_or(configured),
+        }
+    }
+}
 
 /// How to open servers for one (database, user).
 pub struct Opener {
     /// Where.
-    pub database: Arc<Database>,
+    pub database: ArcSwap<Database>,
     /// As whom.
     pub user: Arc<str>,
     /// What is known to prove it.
-    pub secret: Mutex<ServerSecret>,
-    /// Socket options.
-    pub tcp: TcpOptions,
-    /// server_connect_timeout
-    pub limit: Option<Duration>,
+    pub secrets: Mutex<Secrets>,
     /// max_prepared_statements
     pub max_prepared_statements: NonZeroUsize,
     /// The parameters of a session that changed nothing.
@@ -53,49 +68,50 @@ pub struct Opener {
 impl std::fmt::Debug for Opener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Opener")
-            .field("database", &self.database.name)
+            .field("database", &self.database.load().name)
             .field("user", &self.user)
             .finish_non_exhaustive()
     }
 }
 
 impl Opener {
-    /// A client has logged in and given away what a server login can use.
+    /// A client has logged in and given away what a server login can use. What it proved last counts.
     pub fn learn(&self, proof: Proof) {
-        if self.database.user.is_some() {
+        if self.database.load().user.is_some() {
             return;
         }
-        let mut secret = self.secret.lock();
-        match proof {
-            Proof::Nothing => {}
-            Proof::PassThrough(proof) if !matches!(*secret, ServerSecret::Stored(_)) => {
-                *secret = ServerSecret::PassThrough(proof);
+        let learned = match proof {
+            Proof::Nothing => return,
+            Proof::PassThrough(proof) => ServerSecret::PassThrough(proof),
+            Proof::Password(password) => {
+                let Ok(text) = str::from_utf8(&password) else { return };
+                ServerSecret::Stored(Arc::new(Secret::Plain(zeroize::Zeroizing::new(text.to_owned()))))
             }
-            Proof::Password(password) if !matches!(*secret, ServerSecret::Stored(ref s) if matches!(**s, Secret::Plain(_))) => {
-                if let Ok(text) = str::from_utf8(&password) {
-                    *secret = ServerSecret::Stored(Arc::new(Secret::Plain(zeroize::Zeroizing::new(
-                        text.to_owned(),
-                    ))));
-                }
-            }
-            Proof::PassThrough(_) | Proof::Password(_) => {}
-        }
+        };
+        self.secrets.lock().learned = Some(learned);
     }
 
-    fn target(&self, worker: usize) -> Target {
-        let address = match &self.database.host {
-            Host::Tcp(name) => Address::Tcp(name.as_str().into(), self.database.port),
-            Host::Unix(directory) => {
-                Address::Unix(directory.join(format!(".s.PGSQL.{}", self.database.port)))
-            }
+    /// The configuration was read again. Returns whether servers opened so far are at another place than those to come.
+    pub fn follow(&self, database: &Arc<Database>, configured: ServerSecret) -> bool {
+        let old = self.database.swap(Arc::clone(database));
+        self.secrets.lock().configured = configured;
+        (&old.host, old.port, old.dbname(), &old.connect_query)
+            != (&database.host, database.port, database.dbname(), &database.connect_query)
+    }
+
+    fn target(&self, worker: usize, tcp: TcpOptions) -> Target {
+        let database = self.database.load();
+        let address = match &database.host {
+            Host::Tcp(name) => Address::Tcp(name.as_str().into(), database.port),
+            Host::Unix(directory) => Address::Unix(directory.join(format!(".s.PGSQL.{}", database.port))),
         };
         Target {
             address,
-            tcp: self.tcp,
-            database: self.database.dbname().to_owned(),
+            tcp,
+            database: database.dbname().to_owned(),
             user: self.user.to_string(),
-            secret: self.secret.lock().clone(),
-            connect_query: self.database.connect_query.clone(),
+            secret: self.secrets.lock().best().clone(),
+            connect_query: database.connect_query.clone(),
             max_prepared_statements: self.max_prepared_statements,
             defaults: Arc::clone(&self.defaults),
             worker,
@@ -107,8 +123,9 @@ impl Opener {
             return Err(OpenError::Transient("pgweir is stopping".into()));
         };
         let begun = Instant::now();
-        let connecting = connect(self.target(worker), &shared.server_ids);
-        let opened = match self.limit {
+        let config = shared.config.load_full();
+        let connecting = connect(self.target(worker, tcp_options(&config)), &shared.server_ids);
+        let opened = match config.general.server_connect_timeout {
             Some(limit) => timeout(limit, connecting).await.unwrap_or(Err(ConnectError::Timeout)),
             None => connecting.await,
         };
@@ -116,7 +133,8 @@ impl Opener {
             Ok(server) => {
                 self.metrics.server_connected(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
                 self.welcome.store(Some(Arc::new(server.welcome.clone())));
-                let (database, user) = (&*self.database.name, &*self.user);
+                let database = self.database.load();
+                let (database, user) = (&*database.name, &*self.user);
                 tracing::info!(database, user, server = server.id, pid = server.key.pid, address = %server.address(), "server connected");
                 Ok(server)
             }
@@ -168,8 +186,9 @@ impl Observer for Opener {
         match event {
             Event::Opened => {}
             Event::OpenFailed { error, retry_in } => {
+                let to = self.database.load();
                 let retry_ms = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);
-                tracing::warn!(database, user, host = %self.database.host, port = self.database.port, retry_ms, "cannot open a server: {}", printable(&error.to_string()));
+                tracing::warn!(database, user, host = %to.host, port = to.port, retry_ms, "cannot open a server: {}", printable(&error.to_string()));
             }
             Event::ReserveTaken => tracing::info!(database, user, "taking connection from reserve_pool"),
             Event::Blocked(cap) => tracing::debug!(database, user, "no place under {cap}"),
