@@ -421,7 +421,7 @@ impl Session {
         if self.unfit >= UNFIT_LIMIT {
             return Turn::End(End::Told(Trouble::ServerLost));
         }
-        self.link = Link::Unsorted;
+        self.unsorted = true;
         Turn::Again
     }
 
