@@ -11,6 +11,7 @@ use crate::pool::{CloseReason, Lease};
 use crate::roster::Phase;
 use crate::server::Server;
 use crate::server::connect::refusal;
+use crate::server::conversation::Tally;
 use crate::server::exchange::Status;
 use crate::server::prelude::Prelude;
 use crate::wire::outgoing::Outgoing;
@@ -344,9 +345,15 @@ impl Session {
         if leaving {
             return Turn::End(End::Closed);
         }
-        let Link::Active(active) = std::mem::replace(&mut self.link, Link::Idle) else { return Turn::Again };
+        let Link::Active(mut active) = std::mem::replace(&mut self.link, Link::Idle) else {
+            return Turn::Again;
+        };
         let now = Instant::now();
         let cells = self.cells();
+        let tally = std::mem::take(&mut active.lease.talk.tally);
+        if tally != Tally::default() {
+            cells.statements(tally.client_parses, tally.server_parses, tally.hits, tally.binds);
+        }
         cells.transaction(nanos(now.saturating_duration_since(active.began)));
         cells.query(nanos(now.saturating_duration_since(active.query_began)));
         self.set_phase(Phase::Idle);

@@ -64,6 +64,19 @@ impl Heard {
     }
 }
 
+/// What became of statements, counted for the metrics; taken when the server is given back.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// Parse messages of the client for named statements.
+    pub client_parses: u32,
+    /// Those and those injected, as far as the server had to do them.
+    pub server_parses: u32,
+    /// Those the server needn't do, having the statement.
+    pub hits: u32,
+    /// Bind messages to named statements.
+    pub binds: u32,
+}
+
 /// Whose unnamed statement a server holds: client and generation.
 pub type UnnamedOwner = (u64, u32);
 
@@ -87,6 +100,8 @@ pub struct Conversation {
     pub sending: usize,
     /// Told by the last chunks.
     pub heard: Heard,
+    /// Counts since the server was taken.
+    pub tally: Tally,
     receiving: usize,
     receiving_fate: Fate,
 }
@@ -102,6 +117,7 @@ impl Conversation {
             dirty: false,
             sending: 0,
             heard: Heard::default(),
+            tally: Tally::default(),
             receiving: 0,
             receiving_fate: Fate::Forward,
         }

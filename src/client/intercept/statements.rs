@@ -92,6 +92,7 @@ impl<'b> Feed<'_, 'b> {
         if self.is_unsettled_statement(&statement) || known && !self.server.exchange.is_status_known() {
             return Step::Pause(Pause::Stall);
         }
+        self.server.tally.client_parses += 1;
         if known {
             self.parse_known(&statement, parse);
         } else {
@@ -117,6 +118,7 @@ impl<'b> Feed<'_, 'b> {
             );
         } else {
             self.server.exchange.expect(Reply::Parse, Action::Local);
+            self.server.tally.hits += 1;
         }
     }
 
@@ -135,6 +137,7 @@ impl<'b> Feed<'_, 'b> {
             Err(pause) => return Step::Pause(pause),
         };
         self.server.exchange.expect(Reply::Bind, Action::Forward);
+        self.server.tally.binds += 1;
         let Some(server_name) = server_name else { return Step::Forward };
         self.note_name(names.statement, server_name.is_nobodys());
         let rest = message.header.size - HEADER - names.size;
@@ -270,6 +273,7 @@ impl<'b> Feed<'_, 'b> {
     fn inject_parse(&mut self, name: &[u8], definition: &[u8], reply: Reply, action: Action) {
         self.out.inject(|v| Parse::encode(v, name, definition));
         self.server.exchange.expect(reply, action);
+        self.server.tally.server_parses += 1;
     }
 
     fn now_has(&mut self, statement: &Arc<Statement>) {
