@@ -187,8 +187,10 @@ async fn canonical(
             canonical.insert(key, (Arc::clone(wanted), Arc::clone(&reported)));
             Ok(reported)
         }
+        // The SELECT failed as a whole: the session is as it was.
         Ok(Err(FitError::Refused(refusal))) => {
-            lease.close(CloseReason::ResetFailed);
+            lease.talk.parameters = Arc::clone(&context.defaults);
+            lease.release(Instant::now());
             Err(Trouble::Refused(refusal))
         }
         Ok(Err(FitError::Lost(_))) | Err(_) => {
@@ -205,7 +207,8 @@ async fn apply(
     wanted: &Arc<Set>,
 ) -> Result<Reported, FitError> {
     let reset = context.reset_query.as_deref().filter(|_| server.talk.dirty);
-    fit::fit(server, reset, &context.defaults, &context.defaults).await?;
+    let clean = fit::fit(server, reset, &context.defaults, &context.defaults).await;
+    clean.map_err(|_| FitError::Lost(io::ErrorKind::Other.into()))?;
     server.talk.heard = Default::default();
     server.owner = 0;
     fit::fit(server, None, wanted, &context.defaults).await?;
