@@ -58,6 +58,8 @@ pub struct Session {
 pub(super) enum Link {
     /// It has none and wants none.
     Idle,
+    /// It has none, and what it has sent needs one: it has to ask again.
+    Wanting,
     /// In line, since then.
     Queued(Ticket<Server>, Instant),
     /// It has one.
@@ -149,6 +151,7 @@ impl Session {
             }
             let turn = match &mut self.link {
                 Link::Idle => self.poll_idle(cx),
+                Link::Wanting => self.ask_again(cx),
                 Link::Queued(..) => self.poll_queued(cx),
                 Link::Active(_) => self.poll_active(cx),
             };
@@ -182,6 +185,14 @@ impl Session {
                 self.sort(cx, &input, scratch)
             }
         })
+    }
+
+    /// The server it had is gone before it got the client's bytes.
+    #[cold]
+    fn ask_again(&mut self, cx: &mut Context<'_>) -> Turn {
+        self.link = Link::Idle;
+        let input = std::mem::take(&mut self.inbound);
+        buffers::with(|b| self.sort(cx, &input, &mut b.scratch))
     }
 
     /// Deals with bytes of a client without a server.
@@ -285,7 +296,7 @@ impl Session {
     fn kicked(&mut self, kick: Kick) -> Option<End> {
         let told = || Some(End::Told(Trouble::Kicked(kick)));
         match (kick, &self.link) {
-            (Kick::Now, _) | (Kick::Shutdown, Link::Idle | Link::Queued(..)) => told(),
+            (Kick::Now, _) | (Kick::Shutdown, Link::Idle | Link::Wanting | Link::Queued(..)) => told(),
             (Kick::Shutdown, Link::Active(active)) if active.is_between_transactions() => told(),
             (Kick::ClientIdle, Link::Idle) if self.is_in_phase(Phase::Idle) => told(),
             (Kick::IdleInTransaction, Link::Active(_)) if self.is_in_phase(Phase::IdleInTransaction) => {
@@ -302,7 +313,7 @@ impl Session {
     /// Says why, if there is a why, and takes care of the server.
     async fn farewell(mut self: Box<Self>, end: End) {
         match std::mem::replace(&mut self.link, Link::Idle) {
-            Link::Idle => {}
+            Link::Idle | Link::Wanting => {}
             Link::Queued(ticket, _) => drop(ticket),
             Link::Active(active) => self.part(active, &end),
         }

@@ -52,6 +52,8 @@ pub enum Pause {
     Stall,
     /// Terminate.
     Terminate,
+    /// The next message isn't the protocol's.
+    Wrong(WireError),
 }
 
 /// What was done with a chunk.
