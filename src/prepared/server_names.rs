@@ -39,6 +39,12 @@ impl ServerNames {
         self.known.pop(&id);
     }
 
+    /// The server has none any more but those `keep` is true for.
+    pub fn retain(&mut self, keep: impl Fn(StatementId) -> bool) {
+        let gone: Vec<_> = self.known.iter().map(|(id, _)| *id).filter(|id| !keep(*id)).collect();
+        gone.iter().for_each(|id| drop(self.known.pop(id)));
+    }
+
     /// The server has none any more.
     pub fn clear(&mut self) {
         self.known.clear();

@@ -77,7 +77,8 @@ impl<'b> Feed<'_, 'b> {
             return Step::Pause(Pause::Stall);
         }
         if let Some(taken) = self.client.names.find(name).map(Arc::clone) {
-            if !self.provide(&taken) {
+            let known = self.server.exchange.is_status_known();
+            if !known || !self.provide(&taken) {
                 return Step::Pause(Pause::Stall);
             }
             self.inject_parse(taken.server_name(), parse.definition, Reply::DuplicateParse, Action::Forward);
