@@ -61,12 +61,15 @@ impl<'b> Feed<'_, 'b> {
     #[inline]
     pub(super) fn query_drops_unnamed(&mut self) {
         let skippable = !self.server.exchange.is_drained();
-        let any = self.server.unnamed.is_some() || self.client.unnamed().is_some();
+        let any = skippable
+            && (self.server.unnamed.is_some()
+                || self.client.unnamed().is_some()
+                || self.server.exchange.promises().any(|p| matches!(p, Promise::ClientUnnamed(_))));
         let replaced = if skippable { self.replaced_unnamed() } else { None };
         self.client.drop_unnamed();
         self.server.unnamed = None;
         self.server.exchange.expect(Reply::Query, Action::Forward);
-        if skippable && any {
+        if any {
             self.server.exchange.promise(Promise::ClientUnnamed(replaced));
         }
     }

@@ -237,6 +237,16 @@ fn a_query_skipped_leaves_the_unnamed_statement() {
 }
 
 #[test]
+fn a_query_ends_the_unnamed_statement_whose_close_was_skipped() {
+    let mut s = Scene::new(10);
+    s.send("P=one Y");
+    s.answer("1 ZI");
+    s.send("Bnone C Y Qx");
+    s.answer("E26000 ZI CX ZI");
+    assert_eq!(s.send("B E Y"), "B E Y");
+}
+
+#[test]
 fn what_was_skipped_leaves_nobody_elses_unnamed_statement() {
     for skipped in ["P=two", "B", "Qx"] {
         let mut s = Scene::new(10);
