@@ -7,7 +7,7 @@ use super::{Feed, Message, Names, Pause, Step};
 use crate::prepared::client_statements::{UNNAMED_KEPT, Unnamed, is_cut, significant};
 use crate::prepared::registry::{NOBODYS, PREFIX, Statement};
 use crate::server::conversation::Promise;
-use crate::server::exchange::{Action, Reply, Status};
+use crate::server::exchange::{Action, Exchange, Reply, Status};
 use crate::wire::error::WireError;
 use crate::wire::frame::HEADER;
 use crate::wire::frontend::{self, BindNames, Parse, Target};
@@ -281,9 +281,13 @@ impl<'b> Feed<'_, 'b> {
         self.server.names.insert(Arc::clone(statement));
     }
 
-    /// Closes what exceeds `max_prepared_statements`, in stream order: what the batch still needs is parsed again.
+    /// Closes what exceeds `max_prepared_statements`, in stream order: what the batch still needs is parsed again. What an
+    /// earlier batch may still change stays until that is settled.
     fn evict(&mut self) {
-        while let Some(statement) = self.server.names.evict() {
+        loop {
+            let exchange = &self.server.exchange;
+            let may_go = |s: &Statement| !is_unsettled(exchange, s);
+            let Some(statement) = self.server.names.evict(may_go) else { return };
             self.out.inject(|v| frontend::close_statement(v, statement.server_name()));
             self.server.exchange.expect(Reply::Close, Action::Swallow);
             self.server.exchange.promise(Promise::ServerLacks(statement));
@@ -299,12 +303,16 @@ impl<'b> Feed<'_, 'b> {
     }
 
     fn is_unsettled_statement(&self, statement: &Statement) -> bool {
-        self.server.exchange.unsettled().any(|p| match p {
-            Promise::ServerHas(id) => *id == statement.id(),
-            Promise::ServerLacks(s) => s.id() == statement.id(),
-            _ => false,
-        })
+        is_unsettled(&self.server.exchange, statement)
     }
+}
+
+fn is_unsettled(exchange: &Exchange<Promise>, statement: &Statement) -> bool {
+    exchange.unsettled().any(|p| match p {
+        Promise::ServerHas(id) => *id == statement.id(),
+        Promise::ServerLacks(s) => s.id() == statement.id(),
+        _ => false,
+    })
 }
 
 /// The name a statement is sent under.
