@@ -228,7 +228,7 @@ fn transaction_mode_on_two_servers() {
         pool_size: 2,
         statements: 100,
         clients: 3,
-        cases: 30,
+        cases: 60,
     });
 }
 
@@ -240,7 +240,7 @@ fn transaction_mode_on_one_server_with_two_statements() {
         pool_size: 1,
         statements: 2,
         clients: 2,
-        cases: 30,
+        cases: 60,
     });
 }
 
@@ -252,7 +252,7 @@ fn session_mode() {
         pool_size: 2,
         statements: 100,
         clients: 2,
-        cases: 20,
+        cases: 40,
     });
 }
 
@@ -264,7 +264,7 @@ fn statement_mode() {
         pool_size: 1,
         statements: 3,
         clients: 3,
-        cases: 20,
+        cases: 40,
     });
 }
 
@@ -276,6 +276,6 @@ fn postgresql_18() {
         pool_size: 2,
         statements: 2,
         clients: 2,
-        cases: 20,
+        cases: 40,
     });
 }

@@ -180,7 +180,7 @@ fn batch(table: Table, blocks: Blocks) -> impl Strategy<Value = Vec<Op>> {
                 values = if sql.contains('$') { vec!["1"] } else { vec![] };
             }
             let mut ops = Vec::new();
-            ops.extend(keep.0.then(|| Op::Parse(name, sql)));
+            ops.extend(keep.0.then_some(Op::Parse(name, sql)));
             ops.push(Op::Bind("", name, values));
             ops.extend(keep.1.then_some(Op::DescribePortal("")));
             ops.extend(keep.2.then_some(Op::Execute("", 0)));
