@@ -246,11 +246,18 @@ impl Conversation {
         match statement::effect(body.strip_suffix(&[0]).unwrap_or(body)) {
             Effect::None => {}
             Effect::Dirty => self.dirty = true,
-            Effect::StatementsGone | Effect::AllGone => {
-                self.names.clear();
-                client.deallocate_all();
-            }
+            Effect::StatementsGone | Effect::AllGone => self.deallocate_all(client),
         }
+    }
+
+    /// All statements are gone but those that were asked for behind the command that did it.
+    #[cold]
+    fn deallocate_all(&mut self, client: &mut ClientStatements) {
+        let promises: Vec<_> = self.exchange.promises().collect();
+        self.names.retain(|id| promises.iter().any(|p| matches!(p, Promise::ServerHas(i) if *i == id)));
+        client.deallocate_all(|name| {
+            promises.iter().any(|p| matches!(p, Promise::ClientNamed(n) if **n == *name))
+        });
     }
 
     fn note_parameter(&mut self, body: &[u8]) -> Fate {
