@@ -57,7 +57,7 @@ impl Model {
         };
         match tag {
             f::PARSE => {
-                let parse = Parse::parse(body).unwrap();
+                let parse = Parse::read(body).unwrap();
                 self.statements
                     .remove(&b""[..])
                     .filter(|_| !parse.name.is_empty())
@@ -72,12 +72,12 @@ impl Model {
                 Ok(vec![reply(b::PARSE_COMPLETE, b"")])
             }
             f::BIND => {
-                let names = BindNames::parse(body).unwrap();
+                let names = BindNames::read(body).unwrap();
                 self.portal = Some(self.statements.get(names.statement).ok_or(*b"26000")?.clone());
                 Ok(vec![reply(b::BIND_COMPLETE, b"")])
             }
             f::DESCRIBE => {
-                let Ok(Target::Statement(name)) = Target::parse(body) else { panic!("only statements") };
+                let Ok(Target::Statement(name)) = Target::read(body) else { panic!("only statements") };
                 self.statements.get(name).ok_or(*b"26000")?;
                 Ok(vec![reply(b::PARAMETER_DESCRIPTION, &[0, 0]), reply(b::NO_DATA, b"")])
             }
