@@ -198,6 +198,7 @@ async fn canonical(
             canonical.insert(key, (Arc::clone(wanted), Arc::clone(&reported)));
             Ok(reported)
         }
+        // The SELECT failed as a whole: the session is as it was.
         Ok(Err(FitError::Refused(refusal))) => {
             if lease.talk.is_free() && lease.talk.exchange.doubt().is_none() {
                 lease.release(Instant::now());

@@ -192,9 +192,9 @@ impl Observer for Opener {
             }
             Event::ReserveTaken => tracing::info!(database, user, "taking connection from reserve_pool"),
             Event::Blocked(cap) => tracing::debug!(database, user, "no place under {cap}"),
-            Event::Closed(reason) => {
+            Event::Closed { server, reason } => {
                 self.metrics.server_closed(counted(reason));
-                tracing::info!(database, user, "server closed: {reason}");
+                tracing::info!(database, user, server, "server closed: {reason}");
             }
         }
     }

@@ -1,7 +1,7 @@
 //! A client with a server: bytes both ways until the server is free again. No message is copied that can be passed on as
 //! it is, none is held that can be streamed; a slow reader stops only its own server.
 
-use super::intercept::{self, Pause, Rules};
+use super::intercept::{self, Fed, Pause, Rules};
 use super::report::Trouble;
 use super::session::{End, Link, Session, Turn, nanos};
 use crate::config::PoolMode;
@@ -11,8 +11,10 @@ use crate::pool::{CloseReason, Lease};
 use crate::roster::Phase;
 use crate::server::Server;
 use crate::server::connect::refusal;
+use crate::server::conversation::Tally;
 use crate::server::exchange::Status;
 use crate::server::prelude::Prelude;
+use crate::wire::error::WireError;
 use crate::wire::outgoing::Outgoing;
 use std::io;
 use std::sync::Arc;
@@ -43,6 +45,8 @@ enum Step {
     Stall,
     /// The client has said goodbye: the server finishes what it was asked.
     Leave,
+    /// The client has broken the protocol: it is told when what it asked before is answered.
+    Refuse(WireError),
     /// Between two queries of a transaction: the next begins with the client's next bytes.
     Between,
 }
@@ -56,6 +60,12 @@ impl Active {
     /// Whether the client would take what it is told now for the rest of a message.
     pub(super) fn is_within_message(&self) -> bool {
         self.lease.talk.is_forwarding_part()
+    }
+
+    /// Whether no reply is to come by itself.
+    fn owes_nothing(&self) -> bool {
+        let exchange = &self.lease.talk.exchange;
+        exchange.is_drained() || exchange.needs_sync()
     }
 
     /// The lease, and whether the server got only whole messages.
@@ -137,7 +147,7 @@ impl Session {
         let fed = match intercept::feed(rules, &mut self.state.statements, &mut server.talk, input, &mut out)
         {
             Ok(fed) => fed,
-            Err(e) => return (input.len(), e.into()),
+            Err(e) => Fed { used: input.len(), pause: Pause::Wrong(e), flush: false },
         };
         let bytes = out.bytes();
         let sent = server.stream.write_or_keep(cx, bytes, &mut server.outbound);
@@ -147,12 +157,18 @@ impl Session {
             Pause::More => Step::Relay,
             Pause::Stall => Step::Stall,
             Pause::Terminate => Step::Leave,
+            Pause::Wrong(error) => Step::Refuse(error),
         };
         if sent.is_err() {
             return (fed.used, self.server_lost());
         }
-        let turn = if fed.flush { self.answer_locally(cx) } else { Turn::Again };
-        (fed.used, turn)
+        let ending = matches!(active.step, Step::Leave | Step::Refuse(_));
+        if (fed.flush || ending)
+            && let end @ Turn::End(_) = self.answer_locally(cx)
+        {
+            return (fed.used, end);
+        }
+        (fed.used, if ending { self.leave_if_done() } else { Turn::Again })
     }
 
     #[cold]
@@ -276,7 +292,9 @@ impl Session {
         match active.step {
             Step::Prelude => return self.prelude_done(cx, scratch),
             Step::Stall => return self.feed_waiting(cx, scratch),
-            _ => {}
+            Step::Leave => return Turn::End(End::Closed),
+            Step::Refuse(error) => return error.into(),
+            Step::Relay | Step::Between => {}
         }
         if talk.heard.fatal {
             return Turn::End(End::ServerFatal);
@@ -311,13 +329,14 @@ impl Session {
             return self.feed_waiting(cx, scratch);
         };
         self.unfit += 1;
-        let Link::Active(active) = std::mem::replace(&mut self.link, Link::Idle) else { return Turn::Again };
+        let Link::Active(active) = std::mem::replace(&mut self.link, Link::Wanting) else {
+            return Turn::Again;
+        };
         active.lease.close(CloseReason::ResetFailed);
         if self.unfit >= UNFIT_LIMIT {
             return Turn::End(End::Told(Trouble::Refused(refusal(&error))));
         }
-        let input = std::mem::take(&mut self.inbound);
-        self.sort(cx, &input, scratch)
+        Turn::Again
     }
 
     /// A query has been answered whole.
@@ -331,6 +350,10 @@ impl Session {
         if status != Status::Idle || self.context.mode == PoolMode::Session {
             let now = Instant::now();
             let took = nanos(now.saturating_duration_since(active.query_began));
+            if status == Status::Idle {
+                let whole = nanos(now.saturating_duration_since(active.began));
+                self.context.metrics.worker(usize::from(self.worker)).transaction(whole);
+            }
             active.step = if active.step == Step::Relay { Step::Between } else { active.step };
             self.cells().query(took);
             self.set_phase(if status == Status::Idle { Phase::Idle } else { Phase::IdleInTransaction });
@@ -340,23 +363,24 @@ impl Session {
     /// The transaction is over and everything about the server is known: it goes back.
     #[inline]
     fn finish(&mut self) -> Turn {
-        let Link::Active(active) = &self.link else { return Turn::Again };
-        let leaving = active.step == Step::Leave;
-        if self.context.mode == PoolMode::Session && !leaving && active.lease.talk.exchange.doubt().is_none()
-        {
+        if self.context.mode == PoolMode::Session {
             return Turn::Again;
         }
-        if leaving {
-            return Turn::End(End::Closed);
-        }
-        let Link::Active(active) = std::mem::replace(&mut self.link, Link::Idle) else { return Turn::Again };
+        let Link::Active(mut active) = std::mem::replace(&mut self.link, Link::Idle) else {
+            return Turn::Again;
+        };
         let now = Instant::now();
         let cells = self.cells();
+        let tally = std::mem::take(&mut active.lease.talk.tally);
+        if tally != Tally::default() {
+            cells.statements(tally.client_parses, tally.server_parses, tally.hits, tally.binds);
+        }
         cells.transaction(nanos(now.saturating_duration_since(active.began)));
         cells.query(nanos(now.saturating_duration_since(active.query_began)));
         self.set_phase(Phase::Idle);
-        if active.lease.talk.exchange.doubt().is_some() {
-            active.lease.close(CloseReason::Doubt);
+        let unfit = active.lease.talk.heard.prelude_error.is_some();
+        if unfit || active.lease.talk.exchange.doubt().is_some() {
+            active.lease.close(if unfit { CloseReason::ResetFailed } else { CloseReason::Doubt });
         } else {
             active.lease.release(now);
         }
@@ -378,11 +402,14 @@ impl Session {
         };
         if active.step == Step::Between {
             active.query_began = Instant::now();
+            if active.lease.talk.exchange.status() == Status::Idle {
+                active.began = active.query_began;
+            }
             active.step = Step::Relay;
             self.set_phase(Phase::Active);
         }
         self.count_read(n);
-        let turn = if self.inbound.is_empty() {
+        if self.inbound.is_empty() {
             let (used, turn) = self.feed(cx, &read[..n], &[], scratch);
             if used < n {
                 self.inbound = read[used..n].to_vec();
@@ -391,16 +418,17 @@ impl Session {
         } else {
             self.inbound.extend_from_slice(&read[..n]);
             self.feed_waiting(cx, scratch)
-        };
-        if matches!(turn, Turn::End(_)) { turn } else { self.leave_if_done() }
+        }
     }
 
-    /// The client has said goodbye and the server owes nothing.
+    /// The client has said goodbye and the server owes nothing, or nothing it would answer without a Sync.
     fn leave_if_done(&mut self) -> Turn {
         match &self.link {
-            Link::Active(active) if active.step == Step::Leave && active.lease.talk.exchange.is_drained() => {
-                Turn::End(End::Closed)
-            }
+            Link::Active(active) if active.owes_nothing() => match active.step {
+                Step::Leave => Turn::End(End::Closed),
+                Step::Refuse(error) => error.into(),
+                _ => Turn::Again,
+            },
             _ => Turn::Again,
         }
     }
@@ -415,13 +443,14 @@ impl Session {
         if active.step != Step::Prelude {
             return Turn::End(End::Told(Trouble::ServerLost));
         }
-        let Link::Active(active) = std::mem::replace(&mut self.link, Link::Idle) else { return Turn::Again };
+        let Link::Active(active) = std::mem::replace(&mut self.link, Link::Wanting) else {
+            return Turn::Again;
+        };
         active.lease.close(CloseReason::Lost);
         self.unfit += 1;
         if self.unfit >= UNFIT_LIMIT {
             return Turn::End(End::Told(Trouble::ServerLost));
         }
-        self.unsorted = true;
         Turn::Again
     }
 

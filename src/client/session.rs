@@ -51,8 +51,6 @@ pub struct Session {
     pub(super) worker: u16,
     /// Servers that failed to be made fit in a row.
     pub(super) unfit: u8,
-    /// Whether the client may want a server for the bytes kept of it, though none comes behind them.
-    pub(super) unsorted: bool,
 }
 
 /// How a client stands to servers.
@@ -60,6 +58,8 @@ pub struct Session {
 pub(super) enum Link {
     /// It has none and wants none.
     Idle,
+    /// It has none, and what it has sent needs one: it has to ask again.
+    Wanting,
     /// In line, since then.
     Queued(Ticket<Server>, Instant),
     /// It has one.
@@ -123,13 +123,12 @@ impl Session {
             hint: None,
             worker,
             unfit: 0,
-            unsorted: false,
         }
     }
 
     /// The client has sent these bytes already.
     pub fn having_sent(self, early: Vec<u8>) -> Self {
-        Self { inbound: early, unsorted: true, ..self }
+        Self { inbound: early, link: Link::Wanting, ..self }
     }
 
     /// Serves the client until it or somebody else ends the session; by then it has been told, and its server is taken
@@ -156,8 +155,8 @@ impl Session {
                 return Poll::Ready(end);
             }
             let turn = match &mut self.link {
-                Link::Idle if std::mem::take(&mut self.unsorted) => self.sort_kept(cx),
                 Link::Idle => self.poll_idle(cx),
+                Link::Wanting => self.ask_again(cx),
                 Link::Queued(..) => self.poll_queued(cx),
                 Link::Active(_) => self.poll_active(cx),
             };
@@ -193,7 +192,10 @@ impl Session {
         })
     }
 
-    fn sort_kept(&mut self, cx: &mut Context<'_>) -> Turn {
+    /// The server it had is gone before it got the client's bytes.
+    #[cold]
+    fn ask_again(&mut self, cx: &mut Context<'_>) -> Turn {
+        self.link = Link::Idle;
         let input = std::mem::take(&mut self.inbound);
         buffers::with(|b| self.sort(cx, &input, &mut b.scratch))
     }
@@ -299,7 +301,7 @@ impl Session {
     fn kicked(&mut self, kick: Kick) -> Option<End> {
         let told = || Some(End::Told(Trouble::Kicked(kick)));
         match (kick, &self.link) {
-            (Kick::Now, _) | (Kick::Shutdown, Link::Idle | Link::Queued(..)) => told(),
+            (Kick::Now, _) | (Kick::Shutdown, Link::Idle | Link::Wanting | Link::Queued(..)) => told(),
             (Kick::Shutdown, Link::Active(active)) if active.is_between_transactions() => told(),
             (Kick::ClientIdle, Link::Idle) if self.is_in_phase(Phase::Idle) => told(),
             (Kick::IdleInTransaction, Link::Active(_)) if self.is_in_phase(Phase::IdleInTransaction) => {
@@ -317,7 +319,7 @@ impl Session {
     async fn farewell(mut self: Box<Self>, end: End) {
         let speechless = matches!(&self.link, Link::Active(active) if active.is_within_message());
         match std::mem::replace(&mut self.link, Link::Idle) {
-            Link::Idle => {}
+            Link::Idle | Link::Wanting => {}
             Link::Queued(ticket, _) => drop(ticket),
             Link::Active(active) => self.part(active, &end),
         }
@@ -402,6 +404,6 @@ mod tests {
     /// What every idle client costs. May only grow for a reason.
     #[test]
     fn a_session_is_small() {
-        assert!(size_of::<Session>() <= 264, "{} bytes", size_of::<Session>());
+        assert!(size_of::<Session>() <= 272, "{} bytes", size_of::<Session>());
     }
 }

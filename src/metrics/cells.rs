@@ -104,28 +104,14 @@ impl Cells {
         self.replays.add(1);
     }
 
-    /// A client sent a named or unnamed Parse.
+    /// Statements' traffic of one lease: Parse messages of the client for named statements, Parses servers had to do (its
+    /// own and injected ones), Parses answered by pgweir because the server had the statement, Bind messages.
     #[inline]
-    pub fn parse_client(&self) {
-        self.client_parses.add(1);
-    }
-
-    /// A Parse went to a server, the client's own or an injected one.
-    #[inline]
-    pub fn parse_server(&self) {
-        self.server_parses.add(1);
-    }
-
-    /// A Parse was answered by pgweir, because the server had the statement.
-    #[inline]
-    pub fn parse_hit(&self) {
-        self.parse_hits.add(1);
-    }
-
-    /// A client sent a Bind.
-    #[inline]
-    pub fn bind(&self) {
-        self.binds.add(1);
+    pub fn statements(&self, client_parses: u32, server_parses: u32, hits: u32, binds: u32) {
+        self.client_parses.add(client_parses.into());
+        self.server_parses.add(server_parses.into());
+        self.parse_hits.add(hits.into());
+        self.binds.add(binds.into());
     }
 
     /// A server's least recently used statement was closed for a new one.

@@ -87,10 +87,10 @@ fn every_cell_method_counts_its_own_number_only() {
         (2, Cells::assigned),
         (3, Cells::reset),
         (4, Cells::replay),
-        (5, Cells::parse_client),
-        (6, Cells::parse_server),
-        (7, Cells::parse_hit),
-        (8, Cells::bind),
+        (5, |c| c.statements(1, 0, 0, 0)),
+        (6, |c| c.statements(0, 1, 0, 0)),
+        (7, |c| c.statements(0, 0, 1, 0)),
+        (8, |c| c.statements(0, 0, 0, 1)),
         (9, Cells::statement_evicted),
     ];
     for (at, count) in cases {

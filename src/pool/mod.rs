@@ -52,6 +52,11 @@ pub trait Pooled: Send + 'static {
     /// What a CancelRequest for this connection needs.
     type CancelKey: Clone + Send;
 
+    /// Its number in logs.
+    fn id(&self) -> u64 {
+        0
+    }
+
     /// The worker whose reactor its socket is registered with.
     fn home(&self) -> usize;
     /// True if it carries session state of its last client.
@@ -101,7 +106,12 @@ pub enum Event<'a> {
     /// No place under that cap, and no idle server to evict (yet).
     Blocked(&'a CapName),
     /// A server was closed.
-    Closed(CloseReason),
+    Closed {
+        /// Which, by [`Pooled::id`].
+        server: u64,
+        /// Why.
+        reason: CloseReason,
+    },
 }
 
 /// Hears what happens in a pool; called with no lock held, on whatever thread it happened.

@@ -267,7 +267,7 @@ impl<S: Pooled> Pool<S> {
 
     /// Closes a server that is no longer in the books. Its permit goes last, and makes those look again who wait for it.
     pub(super) fn close(&self, seat: Box<Seat<S>>, reason: CloseReason) {
-        self.tell(Event::Closed(reason));
+        self.tell(Event::Closed { server: seat.server.id(), reason });
         if S::HANGS_UP {
             self.connector.spawn(seat.server.home(), Box::pin(seat.hang_up()));
         }

@@ -8,6 +8,10 @@ use crate::server::connect::hang_up;
 impl Pooled for Server {
     type CancelKey = CancelKey;
 
+    fn id(&self) -> u64 {
+        self.id
+    }
+
     fn home(&self) -> usize {
         self.home
     }

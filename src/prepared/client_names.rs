@@ -38,9 +38,10 @@ impl ClientNames {
         self.position(name).ok().map(|i| self.named.remove(i).1)
     }
 
-    /// Forgets all names.
-    pub fn clear(&mut self) {
-        *self = Self::default();
+    /// Forgets all names but those `keep` is true for.
+    pub fn retain(&mut self, keep: impl Fn(&[u8]) -> bool) {
+        self.named.retain(|(name, _)| keep(name));
+        self.named.shrink_to_fit();
     }
 
     /// Whether two names may have had one statement, so that a statement doesn't tell its name.

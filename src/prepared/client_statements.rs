@@ -82,8 +82,8 @@ impl ClientStatements {
         self.unnamed = Unnamed { generation, ..unnamed };
     }
 
-    /// DISCARD ALL or DEALLOCATE ALL: all named statements are gone, the unnamed one stays.
-    pub fn deallocate_all(&mut self) {
-        self.names.clear();
+    /// DISCARD ALL or DEALLOCATE ALL: all named statements are gone but those asked for since; the unnamed one stays.
+    pub fn deallocate_all(&mut self, asked_since: impl Fn(&[u8]) -> bool) {
+        self.names.retain(asked_since);
     }
 }

@@ -29,14 +29,26 @@ impl ServerNames {
         self.known.put(statement.id(), statement);
     }
 
-    /// Takes out the least recently used statement while more than the limit are there.
-    pub fn evict(&mut self) -> Option<Arc<Statement>> {
-        if self.known.len() > self.limit.get() { self.known.pop_lru().map(|(_, s)| s) } else { None }
+    /// Takes out the least recently used statement that may go, never the one used last, while more than the limit are
+    /// there.
+    pub fn evict(&mut self, may_go: impl Fn(&Statement) -> bool) -> Option<Arc<Statement>> {
+        if self.known.len() <= self.limit.get() {
+            return None;
+        }
+        let older = self.known.len() - 1;
+        let id = self.known.iter().rev().take(older).find(|(_, s)| may_go(s)).map(|(id, _)| *id)?;
+        self.known.pop(&id)
     }
 
     /// The server no longer has the statement.
     pub fn remove(&mut self, id: StatementId) {
         self.known.pop(&id);
+    }
+
+    /// The server has none any more but those `keep` is true for.
+    pub fn retain(&mut self, keep: impl Fn(StatementId) -> bool) {
+        let gone: Vec<_> = self.known.iter().map(|(id, _)| *id).filter(|id| !keep(*id)).collect();
+        gone.iter().for_each(|id| drop(self.known.pop(id)));
     }
 
     /// The server has none any more.
@@ -67,9 +79,10 @@ mod tests {
         let mut names = ServerNames::new(NonZeroUsize::new(2).unwrap());
         names.insert(Arc::clone(&s[0]));
         names.insert(Arc::clone(&s[1]));
-        assert!(names.evict().is_none() && names.touch(s[0].id()));
+        assert!(names.evict(|_| true).is_none() && names.touch(s[0].id()));
         names.insert(Arc::clone(&s[2]));
-        assert_eq!(names.evict().map(|s| s.id()), Some(s[1].id()));
-        assert!(names.evict().is_none() && !names.touch(s[1].id()) && names.touch(s[0].id()));
+        assert!(names.evict(|_| false).is_none());
+        assert_eq!(names.evict(|_| true).map(|s| s.id()), Some(s[1].id()));
+        assert!(names.evict(|_| true).is_none() && !names.touch(s[1].id()) && names.touch(s[0].id()));
     }
 }

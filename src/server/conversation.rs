@@ -64,6 +64,19 @@ impl Heard {
     }
 }
 
+/// What became of statements, counted for the metrics; taken when the server is given back.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// Parse messages of the client for named statements.
+    pub client_parses: u32,
+    /// Those and those injected, as far as the server had to do them.
+    pub server_parses: u32,
+    /// Those the server needn't do, having the statement.
+    pub hits: u32,
+    /// Bind messages to named statements.
+    pub binds: u32,
+}
+
 /// Whose unnamed statement a server holds: client and generation.
 pub type UnnamedOwner = (u64, u32);
 
@@ -87,6 +100,8 @@ pub struct Conversation {
     pub sending: usize,
     /// Told by the last chunks.
     pub heard: Heard,
+    /// Counts since the server was taken.
+    pub tally: Tally,
     receiving: usize,
     receiving_fate: Fate,
 }
@@ -102,6 +117,7 @@ impl Conversation {
             dirty: false,
             sending: 0,
             heard: Heard::default(),
+            tally: Tally::default(),
             receiving: 0,
             receiving_fate: Fate::Forward,
         }
@@ -235,11 +251,18 @@ impl Conversation {
         match statement::effect(body.strip_suffix(&[0]).unwrap_or(body)) {
             Effect::None => {}
             Effect::Dirty => self.dirty = true,
-            Effect::StatementsGone | Effect::AllGone => {
-                self.names.clear();
-                client.deallocate_all();
-            }
+            Effect::StatementsGone | Effect::AllGone => self.deallocate_all(client),
         }
+    }
+
+    /// All statements are gone but those that were asked for behind the command that did it.
+    #[cold]
+    fn deallocate_all(&mut self, client: &mut ClientStatements) {
+        let promises: Vec<_> = self.exchange.promises().collect();
+        self.names.retain(|id| promises.iter().any(|p| matches!(p, Promise::ServerHas(i) if *i == id)));
+        client.deallocate_all(|name| {
+            promises.iter().any(|p| matches!(p, Promise::ClientNamed(n) if **n == *name))
+        });
     }
 
     fn note_parameter(&mut self, body: &[u8]) -> Fate {

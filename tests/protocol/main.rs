@@ -8,7 +8,7 @@ mod support;
 use pipelines::{copies, extended, others, portals, simple, statements};
 use support::cluster::{Cluster, Version};
 use support::eventually;
-use support::messages::{bind, execute, parse, query, sync};
+use support::messages::{bind, execute, message, parse, query, sync};
 use support::oracle::{self, Pipeline};
 use support::pgweir::{Config, Pgweir};
 use support::raw::{Client, Target};
@@ -144,4 +144,38 @@ fn a_cancel_never_reaches_another_client() {
     let replies = busy.read_until_ready();
     assert!(replies.iter().all(|message| message.tag != b'E'), "{replies:?}");
     assert_eq!(idle.value("SELECT 2"), "2");
+}
+
+/// What was asked before the client broke the protocol is answered, then it is told; as PostgreSQL does.
+#[test]
+fn a_broken_message_behind_good_ones() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = Pgweir::start(&Config::new(&cluster).set("default_pool_size", 1));
+    let broken = b"z\0\0\0\x04".to_vec();
+    let sends: [(&str, Vec<u8>); 3] = [
+        ("query", [query("SELECT 1"), broken.clone()].concat()),
+        ("parse", [parse("s", "SELECT 1"), broken.clone()].concat()),
+        ("known parse", [parse("t", "SELECT 1"), broken].concat()),
+    ];
+    for (name, bytes) in sends {
+        let mut client = pgweir.client();
+        client.send(&bytes);
+        let end = client.read_to_end();
+        let last = end.last().expect("an error");
+        assert_eq!(last.sqlstate(), "08P01", "{name}: {end:?}");
+        assert_eq!(end.iter().filter(|m| m.tag == b'Z').count(), usize::from(name == "query"), "{name}");
+    }
+    assert_eq!(pgweir.client().value("SELECT 'next'"), "next");
+}
+
+/// Terminate behind a query that runs, in a transaction: the server comes back clean.
+#[test]
+fn goodbye_in_a_transaction() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = Pgweir::start(&Config::new(&cluster).set("default_pool_size", 1));
+    for script in ["BEGIN", "BEGIN; SELECT pg_sleep(0.1)", "SELECT 1"] {
+        let mut client = pgweir.client();
+        client.send(&[query(script), message(b'X', b"")].concat());
+        assert_eq!(pgweir.client().value("SELECT 'next'"), "next", "{script}");
+    }
 }

@@ -315,6 +315,33 @@ pub(crate) fn statements() -> Vec<Pipeline> {
                 Until::Ready(5),
             )],
         ),
+        Pipeline::new(
+            "DEALLOCATE ALL, then the same names again",
+            "",
+            vec![
+                Piece([parse("a", "SELECT 1"), parse("", "SELECT 2"), sync()].concat(), Until::Ready(1)),
+                Piece([query("DEALLOCATE ALL")].concat(), Until::Ready(1)),
+                Piece([run("a"), sync(), parse("a", "SELECT 1"), run("a"), sync()].concat(), Until::Ready(2)),
+                Piece(query("DISCARD ALL"), Until::Ready(1)),
+                Piece([parse("a", "SELECT 3"), run("a"), sync()].concat(), Until::Ready(1)),
+            ],
+        ),
+        Pipeline::new(
+            "DEALLOCATE ALL and Parses sent at once",
+            "",
+            vec![
+                Piece([parse("a", "SELECT 1"), sync()].concat(), Until::Ready(1)),
+                Piece(
+                    [
+                        [query("DEALLOCATE ALL"), parse("b", "SELECT 2"), run("b"), sync()].concat(),
+                        [parse("a", "SELECT 3"), run("a"), sync()].concat(),
+                    ]
+                    .concat(),
+                    Until::Ready(3),
+                ),
+                Piece([run("a"), run("b"), sync()].concat(), Until::Ready(1)),
+            ],
+        ),
         Pipeline::once("a name like pgweir's own", &[describe_statement("pgweir_1"), sync()]),
         Pipeline::once(
             "a name with one like pgweir's own in it",

@@ -1,6 +1,8 @@
 //! What becomes of a client's messages on their way to a server: passed as they are, renamed, preceded by a Parse, or
 //! answered here. Pure: bytes of the client in, bytes for the server out, expectations into the exchange.
 
+#[cfg(test)]
+mod model;
 mod statements;
 #[cfg(test)]
 mod tests;
@@ -52,6 +54,8 @@ pub enum Pause {
     Stall,
     /// Terminate.
     Terminate,
+    /// The next message isn't the protocol's.
+    Wrong(WireError),
 }
 
 /// What was done with a chunk.

@@ -7,7 +7,7 @@ use super::{Feed, Message, Names, Pause, Step};
 use crate::prepared::client_statements::{UNNAMED_KEPT, Unnamed, is_cut, significant};
 use crate::prepared::registry::{NOBODYS, PREFIX, Statement};
 use crate::server::conversation::Promise;
-use crate::server::exchange::{Action, Reply, Status};
+use crate::server::exchange::{Action, Exchange, Reply, Status};
 use crate::wire::error::WireError;
 use crate::wire::frame::HEADER;
 use crate::wire::frontend::{self, BindNames, Parse, Target};
@@ -61,12 +61,15 @@ impl<'b> Feed<'_, 'b> {
     #[inline]
     pub(super) fn query_drops_unnamed(&mut self) {
         let skippable = !self.server.exchange.is_drained();
-        let any = self.server.unnamed.is_some() || self.client.unnamed().is_some();
+        let any = skippable
+            && (self.server.unnamed.is_some()
+                || self.client.unnamed().is_some()
+                || self.server.exchange.promises().any(|p| matches!(p, Promise::ClientUnnamed(_))));
         let replaced = if skippable { self.replaced_unnamed() } else { None };
         self.client.drop_unnamed();
         self.server.unnamed = None;
         self.server.exchange.expect(Reply::Query, Action::Forward);
-        if skippable && any {
+        if any {
             self.server.exchange.promise(Promise::ClientUnnamed(replaced));
         }
     }
@@ -77,7 +80,8 @@ impl<'b> Feed<'_, 'b> {
             return Step::Pause(Pause::Stall);
         }
         if let Some(taken) = self.client.names.find(name).map(Arc::clone) {
-            if !self.provide(&taken) {
+            let known = self.server.exchange.is_status_known();
+            if !known || !self.provide(&taken) {
                 return Step::Pause(Pause::Stall);
             }
             self.inject_parse(taken.server_name(), parse.definition, Reply::DuplicateParse, Action::Forward);
@@ -92,6 +96,7 @@ impl<'b> Feed<'_, 'b> {
         if self.is_unsettled_statement(&statement) || known && !self.server.exchange.is_status_known() {
             return Step::Pause(Pause::Stall);
         }
+        self.server.tally.client_parses += 1;
         if known {
             self.parse_known(&statement, parse);
         } else {
@@ -117,6 +122,7 @@ impl<'b> Feed<'_, 'b> {
             );
         } else {
             self.server.exchange.expect(Reply::Parse, Action::Local);
+            self.server.tally.hits += 1;
         }
     }
 
@@ -135,6 +141,7 @@ impl<'b> Feed<'_, 'b> {
             Err(pause) => return Step::Pause(pause),
         };
         self.server.exchange.expect(Reply::Bind, Action::Forward);
+        self.server.tally.binds += 1;
         let Some(server_name) = server_name else { return Step::Forward };
         self.note_name(names.statement, server_name.is_nobodys());
         let rest = message.header.size - HEADER - names.size;
@@ -270,6 +277,7 @@ impl<'b> Feed<'_, 'b> {
     fn inject_parse(&mut self, name: &[u8], definition: &[u8], reply: Reply, action: Action) {
         self.out.inject(|v| Parse::encode(v, name, definition));
         self.server.exchange.expect(reply, action);
+        self.server.tally.server_parses += 1;
     }
 
     fn now_has(&mut self, statement: &Arc<Statement>) {
@@ -277,9 +285,13 @@ impl<'b> Feed<'_, 'b> {
         self.server.names.insert(Arc::clone(statement));
     }
 
-    /// Closes what exceeds `max_prepared_statements`, in stream order: what the batch still needs is parsed again.
+    /// Closes what exceeds `max_prepared_statements`, in stream order: what the batch still needs is parsed again. What an
+    /// earlier batch may still change stays until that is settled.
     fn evict(&mut self) {
-        while let Some(statement) = self.server.names.evict() {
+        loop {
+            let exchange = &self.server.exchange;
+            let may_go = |s: &Statement| !is_unsettled(exchange, s);
+            let Some(statement) = self.server.names.evict(may_go) else { return };
             self.out.inject(|v| frontend::close_statement(v, statement.server_name()));
             self.server.exchange.expect(Reply::Close, Action::Swallow);
             self.server.exchange.promise(Promise::ServerLacks(statement));
@@ -295,12 +307,16 @@ impl<'b> Feed<'_, 'b> {
     }
 
     fn is_unsettled_statement(&self, statement: &Statement) -> bool {
-        self.server.exchange.unsettled().any(|p| match p {
-            Promise::ServerHas(id) => *id == statement.id(),
-            Promise::ServerLacks(s) => s.id() == statement.id(),
-            _ => false,
-        })
+        is_unsettled(&self.server.exchange, statement)
     }
+}
+
+fn is_unsettled(exchange: &Exchange<Promise>, statement: &Statement) -> bool {
+    exchange.unsettled().any(|p| match p {
+        Promise::ServerHas(id) => *id == statement.id(),
+        Promise::ServerLacks(s) => s.id() == statement.id(),
+        _ => false,
+    })
 }
 
 /// The name a statement is sent under.

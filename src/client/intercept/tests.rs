@@ -176,6 +176,19 @@ fn eviction_keeps_the_batch_going() {
 }
 
 #[test]
+fn what_an_earlier_batch_may_change_is_not_evicted() {
+    let mut s = Scene::new(1);
+    s.send("Pa=one Y");
+    s.answer("1 ZI");
+    assert_eq!(
+        s.send("Pb=bad Ba Y Pc=two Y"),
+        ["Ppgweir_2=bad Cpgweir_1 Ppgweir_1=one Cpgweir_2 Bpgweir_1 Y", "Ppgweir_3=two Y",].join(" ")
+    );
+    assert_eq!(s.answer("E42601 ZI 1 ZI"), "E Z 1 Z");
+    assert_eq!(s.send("Ba Bc Y"), "Cpgweir_3 Bpgweir_1 Ppgweir_3=two Cpgweir_1 Bpgweir_3 Y");
+}
+
+#[test]
 fn a_later_batch_waits_for_what_it_depends_on() {
     let mut s = Scene::new(10);
     assert_eq!(s.send("Pa=one Y Ba E Y"), "Ppgweir_1=one Y STALL");
@@ -234,6 +247,16 @@ fn a_query_skipped_leaves_the_unnamed_statement() {
     assert_eq!(s.send("Bnone Qx Y"), "Bnone Qx Y");
     s.answer("E26000 ZI");
     assert_eq!(s.send("B E Y"), "P=one B E Y");
+}
+
+#[test]
+fn a_query_ends_the_unnamed_statement_whose_close_was_skipped() {
+    let mut s = Scene::new(10);
+    s.send("P=one Y");
+    s.answer("1 ZI");
+    s.send("Bnone C Y Qx");
+    s.answer("E26000 ZI CX ZI");
+    assert_eq!(s.send("B E Y"), "B E Y");
 }
 
 #[test]

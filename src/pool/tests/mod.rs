@@ -136,7 +136,7 @@ impl Observer for Log {
             Event::OpenFailed { error, .. } => format!("failed: {error}"),
             Event::ReserveTaken => "reserve".to_owned(),
             Event::Blocked(cap) => format!("blocked: {cap}"),
-            Event::Closed(reason) => format!("closed: {reason}"),
+            Event::Closed { reason, .. } => format!("closed: {reason}"),
         };
         self.0.lock().push(format!("{} {text}", pool.user));
     }
