@@ -294,3 +294,86 @@ fn a_query_may_follow_the_password() {
     client.read_until_ready();
     client.expect(&["T…", "D [Some(\"behind\")]", "C SELECT 1", "Z I"]);
 }
+
+/// A glued replay that failed concerns the client it was for; what follows on that server is judged by itself.
+#[test]
+fn a_replay_that_failed_is_not_held_against_the_next() {
+    let server = FakeServer::start(|conn| {
+        conn.welcome()?;
+        conn.serve_until("first name")?;
+        conn.send(&[backend::error("ERROR", "57014", "canceled"), backend::ready(b'I')].concat())?;
+        conn.serve()
+    });
+    let pgweir = Pgweir::start(&to_fake(&server));
+    let named =
+        |name: &str| Client::connect(&pgweir.target("app", "app").parameter("application_name", name));
+    assert_eq!(named("first name").value("SELECT 1"), "1");
+    let mut client = named("first name");
+    client.query("LISTEN a");
+    assert_eq!(named("second").value("SELECT 2"), "1");
+    let seen = server.seen();
+    assert_eq!(
+        seen.iter().filter(|words| words.contains("set_config") && words.contains("first name")).count(),
+        2,
+        "{seen:#?}"
+    );
+    server.finish();
+}
+
+/// TERM under load: nobody loses a transaction, everybody is told, and it ends well.
+#[test]
+fn term_under_load_cuts_no_transaction() {
+    let (cluster, pgweir, target) = one_server("drain", |config| config.set("default_pool_size", 4));
+    cluster.sql("drain", "CREATE TABLE t (n int); GRANT ALL ON t TO PUBLIC");
+    let work = || {
+        let mut client = Client::connect(&target);
+        let mut committed = 0;
+        loop {
+            let sent = client.try_send(&[query("BEGIN"), query("INSERT INTO t VALUES (1)")].concat());
+            let mut replies = Vec::new();
+            while sent.is_ok() && replies.iter().filter(|tag| **tag == b'Z').count() < 2 {
+                match client.try_read().expect("whole messages") {
+                    Some(message) if message.tag == b'E' => {
+                        assert_eq!(message.sqlstate(), "57P01");
+                        assert!(replies.is_empty(), "cut after {replies:?}");
+                        return (committed, true);
+                    }
+                    Some(message) => replies.push(message.tag),
+                    None => return (committed, false),
+                }
+            }
+            if sent.is_err() {
+                return (committed, false);
+            }
+            let commit = client.query("COMMIT");
+            assert_eq!(commit[0].to_string(), "C COMMIT");
+            committed += 1;
+        }
+    };
+    let committed: usize = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..20).map(|_| scope.spawn(work)).collect();
+        eventually("they work", || {
+            pgweir.metric("pgweir_pool_transactions_total", &["database=\"drain\""]) > 200.0
+        });
+        process::signal(pgweir.pid(), Signal::TERM);
+        workers.into_iter().map(|worker| worker.join().expect("no transaction was cut").0).sum()
+    });
+    assert!(pgweir.stop().success());
+    assert_eq!(cluster.value("drain", "SELECT count(*) FROM t"), committed.to_string());
+}
+
+/// Session mode counts as the others do.
+#[test]
+fn session_mode_counts_transactions() {
+    let (_, pgweir, target) = one_server("counts", |config| config.set("pool_mode", "session"));
+    let mut client = Client::connect(&target);
+    for _ in 0..3 {
+        client.query("BEGIN");
+        client.query("SELECT 1");
+        client.query("COMMIT");
+    }
+    client.query("SELECT 2");
+    let metric = |name: &str| pgweir.metric(name, &["database=\"counts\""]);
+    assert_eq!(metric("pgweir_pool_queries_total"), 10.0);
+    assert_eq!(metric("pgweir_pool_transactions_total"), 4.0);
+}
