@@ -377,3 +377,29 @@ fn session_mode_counts_transactions() {
     assert_eq!(metric("pgweir_pool_queries_total"), 10.0);
     assert_eq!(metric("pgweir_pool_transactions_total"), 4.0);
 }
+
+/// Idle for less than the timeouts allow, again and again, at any moment of the janitor's round.
+#[test]
+fn idle_timeouts_never_come_early() {
+    let (_, _pgweir, target) = one_server("early", |config| {
+        config.set("client_idle_timeout", 2).set("idle_transaction_timeout", 2).put(
+            "databases.early",
+            "pool_size",
+            20,
+        )
+    });
+    let work = |number: u64| {
+        let mut client = Client::connect(&target);
+        let pause = || std::thread::sleep(Duration::from_millis(1300));
+        std::thread::sleep(Duration::from_millis(number * 70));
+        for _ in 0..2 {
+            client.query("BEGIN");
+            pause();
+            client.query("COMMIT");
+            pause();
+        }
+        let replies = client.read_to_end();
+        assert_eq!(replies[0].sqlstate(), "57P05", "{replies:?}");
+    };
+    std::thread::scope(|scope| (0..10).for_each(|number| drop(scope.spawn(move || work(number)))));
+}

@@ -101,7 +101,7 @@ impl Session {
             }
         }
         self.hint = Some(lease.slot());
-        self.set_phase(Phase::Active);
+        self.set_phase(Phase::Active, now);
         let step = if prelude == Prelude::Awaited { Step::Prelude } else { Step::Relay };
         self.link = Link::Active(Active { lease, began: now, query_began: now, step });
         if prelude == Prelude::Awaited {
@@ -356,7 +356,7 @@ impl Session {
             }
             active.step = if active.step == Step::Relay { Step::Between } else { active.step };
             self.cells().query(took);
-            self.set_phase(if status == Status::Idle { Phase::Idle } else { Phase::IdleInTransaction });
+            self.set_phase(if status == Status::Idle { Phase::Idle } else { Phase::IdleInTransaction }, now);
         }
     }
 
@@ -377,7 +377,7 @@ impl Session {
         }
         cells.transaction(nanos(now.saturating_duration_since(active.began)));
         cells.query(nanos(now.saturating_duration_since(active.query_began)));
-        self.set_phase(Phase::Idle);
+        self.set_phase(Phase::Idle, now);
         let unfit = active.lease.talk.heard.prelude_error.is_some();
         if unfit || active.lease.talk.exchange.doubt().is_some() {
             active.lease.close(if unfit { CloseReason::ResetFailed } else { CloseReason::Doubt });
@@ -406,7 +406,8 @@ impl Session {
                 active.began = active.query_began;
             }
             active.step = Step::Relay;
-            self.set_phase(Phase::Active);
+            let now = active.query_began;
+            self.set_phase(Phase::Active, now);
         }
         self.count_read(n);
         if self.inbound.is_empty() {

@@ -240,7 +240,7 @@ impl Session {
             Take::Queued(ticket) => {
                 self.inbound = input.to_vec();
                 self.link = Link::Queued(ticket, now);
-                self.set_phase(Phase::Waiting);
+                self.set_phase(Phase::Waiting, now);
                 Turn::Again
             }
         }
@@ -294,7 +294,7 @@ impl Session {
         let input = std::mem::take(&mut self.inbound);
         let used = self.triage.refuse(&input, &message, &mut self.outbound);
         self.link = Link::Idle;
-        self.set_phase(Phase::Idle);
+        self.set_phase(Phase::Idle, Instant::now());
         buffers::with(|b| self.sort(cx, &input[used..], &mut b.scratch))
     }
 
@@ -303,8 +303,9 @@ impl Session {
         match (kick, &self.link) {
             (Kick::Now, _) | (Kick::Shutdown, Link::Idle | Link::Wanting | Link::Queued(..)) => told(),
             (Kick::Shutdown, Link::Active(active)) if active.is_between_transactions() => told(),
-            (Kick::ClientIdle, Link::Idle) if self.is_in_phase(Phase::Idle) => told(),
-            (Kick::IdleInTransaction, Link::Active(_)) if self.is_in_phase(Phase::IdleInTransaction) => {
+            (Kick::ClientIdle, Link::Idle) | (Kick::IdleInTransaction, Link::Active(_))
+                if self.is_overdue(kick) =>
+            {
                 told()
             }
             (Kick::Shutdown, Link::Active(_)) => None,
@@ -371,13 +372,22 @@ impl Session {
         }
     }
 
-    pub(super) fn is_in_phase(&self, phase: Phase) -> bool {
-        self.member.entry().phase().0 == phase
+    /// Whether the timeout behind a kick is still over: the session may have gone on since the janitor looked.
+    fn is_overdue(&self, kick: Kick) -> bool {
+        let shared = &self.context.shared;
+        let general = &shared.config.load().general;
+        let (idle, limit) = match kick {
+            Kick::ClientIdle => (Phase::Idle, general.client_idle_timeout),
+            _ => (Phase::IdleInTransaction, general.idle_transaction_timeout),
+        };
+        let (phase, since) = self.member.entry().phase();
+        let lasted = shared.roster.at(Instant::now()).saturating_sub(since);
+        phase == idle && limit.is_some_and(|limit| u128::from(lasted) >= limit.as_millis())
     }
 
     #[inline]
-    pub(super) fn set_phase(&self, phase: Phase) {
-        self.member.entry().set_phase(phase, self.context.shared.roster.now());
+    pub(super) fn set_phase(&self, phase: Phase, now: Instant) {
+        self.member.entry().set_phase(phase, self.context.shared.roster.at(now));
     }
 
     #[inline]

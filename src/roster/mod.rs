@@ -20,8 +20,6 @@ pub struct Roster {
     connected: AtomicUsize,
     last_id: AtomicU64,
     start: Instant,
-    /// Milliseconds since `start`, as of the janitor's last turn.
-    clock: AtomicU64,
 }
 
 impl Default for Roster {
@@ -31,7 +29,6 @@ impl Default for Roster {
             connected: AtomicUsize::new(0),
             last_id: AtomicU64::new(0),
             start: Instant::now(),
-            clock: AtomicU64::new(0),
         }
     }
 }
@@ -91,7 +88,7 @@ impl Roster {
         let entry = Arc::new(Entry::new(who, key));
         clients.insert(entry.key.pid, Arc::clone(&entry));
         drop(clients);
-        entry.set_phase(Phase::Idle, self.now());
+        entry.set_phase(Phase::Idle, self.at(Instant::now()));
         Membership { entry, admission }
     }
 
@@ -111,16 +108,15 @@ impl Roster {
         self.clients.lock().values().cloned().collect()
     }
 
-    /// Milliseconds since the start, a janitor's turn old at most.
+    /// A moment by the roster's clock: milliseconds since the start.
     #[inline]
-    pub fn now(&self) -> u64 {
-        self.clock.load(Ordering::Relaxed)
+    pub fn at(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.start).as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// The janitor's turn: advances the clock, then ends those who have been in a phase too long.
+    /// The janitor's turn: ends those who have been in a phase too long.
     pub fn tick(&self, now: Instant, idle: Option<Duration>, in_transaction: Option<Duration>) {
-        let now = u64::try_from(now.saturating_duration_since(self.start).as_millis()).unwrap_or(u64::MAX);
-        self.clock.store(now, Ordering::Relaxed);
+        let now = self.at(now);
         if idle.is_none() && in_transaction.is_none() {
             return;
         }
