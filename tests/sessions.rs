@@ -403,3 +403,35 @@ fn idle_timeouts_never_come_early() {
     };
     std::thread::scope(|scope| (0..10).for_each(|number| drop(scope.spawn(move || work(number)))));
 }
+
+/// A client that leaves while its server is being reset, or while its next message has to wait for replies, is missed.
+#[test]
+fn clients_that_leave_while_they_are_held_up() {
+    let server = FakeServer::start(|conn| {
+        conn.welcome()?;
+        if conn.number > 0 {
+            return conn.serve();
+        }
+        conn.serve_until("DISCARD").and_then(|_| conn.stall())
+    });
+    let pgweir = Pgweir::start(&to_fake(&server));
+    let (mut first, mut second) = (pgweir.client(), pgweir.client());
+    first.query("LISTEN a");
+    second.send(&query("SELECT 'never seen'"));
+    eventually("it is reset", || server.seen().iter().any(|words| words.contains("DISCARD")));
+    drop(second);
+    assert_eq!(first.value("SELECT 1"), "1");
+    server.finish();
+
+    let (cluster, _pgweir, target) = one_server("held_up", |config| config);
+    let mut client = Client::connect(&target);
+    let slow =
+        [parse("", "SELECT pg_sleep(60)"), messages::bind("", "", &[]), messages::execute("", 0), sync()];
+    let next = [close_statement("s"), parse("s", "SELECT 2"), sync()];
+    client.send(&[parse("s", "SELECT 1"), slow.concat(), next.concat()].concat());
+    let running =
+        || cluster.connections("datname = 'held_up' AND state = 'active' AND query LIKE '%pg_sleep%'");
+    eventually("it runs", || running() == 1);
+    drop(client);
+    eventually("it is cancelled", || running() == 0);
+}

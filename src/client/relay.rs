@@ -390,8 +390,10 @@ impl Session {
     fn read_client(&mut self, cx: &mut Context<'_>, read: &mut [u8], scratch: &mut Vec<u8>) -> Turn {
         let Link::Active(active) = &mut self.link else { return Turn::Again };
         let moves = active.lease.outbound.is_empty() && self.outbound.len() < READ_SIZE;
-        if !matches!(active.step, Step::Relay | Step::Between) || !moves {
-            return Turn::Wait;
+        match active.step {
+            Step::Relay | Step::Between if moves => {}
+            Step::Prelude | Step::Stall if self.inbound.len() < READ_SIZE => return self.keep_more(cx, read),
+            _ => return Turn::Wait,
         }
         let n = match self.stream.poll_read(cx, read) {
             Poll::Pending => return Turn::Wait,

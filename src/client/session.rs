@@ -258,13 +258,13 @@ impl Session {
             }
             Poll::Ready(Err(error)) => self.without_server(cx, error),
             Poll::Pending if self.inbound.len() >= READ_SIZE => Turn::Wait,
-            Poll::Pending => self.listen_in_line(cx),
+            Poll::Pending => buffers::with(|b| self.keep_more(cx, &mut b.read)),
         }
     }
 
-    /// A client in line may send more, or leave.
-    fn listen_in_line(&mut self, cx: &mut Context<'_>) -> Turn {
-        buffers::with(|Buffers { read, .. }| match self.stream.poll_read(cx, read) {
+    /// A client that is held up may send more, or leave.
+    pub(super) fn keep_more(&mut self, cx: &mut Context<'_>, read: &mut [u8]) -> Turn {
+        match self.stream.poll_read(cx, read) {
             Poll::Pending => Turn::Wait,
             Poll::Ready(Err(e)) => e.into(),
             Poll::Ready(Ok(0)) => Turn::End(End::Closed),
@@ -273,7 +273,7 @@ impl Session {
                 self.inbound.extend_from_slice(&read[..n]);
                 Turn::Again
             }
-        })
+        }
     }
 
     /// The wait ended without a server: the query fails, the session goes on.
