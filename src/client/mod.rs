@@ -10,4 +10,5 @@ pub mod relay;
 pub mod report;
 pub mod session;
 pub mod startup;
+pub mod transaction;
 pub mod triage;

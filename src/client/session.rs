@@ -2,8 +2,8 @@
 
 use super::cleanup;
 use super::context::PoolContext;
-use super::relay::Active;
 use super::report::Trouble;
+use super::transaction::Active;
 use super::triage::{Next, Triage};
 use crate::net::buffers::{self, Buffers, READ_SIZE};
 use crate::net::stream::Stream;

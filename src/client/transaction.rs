@@ -1,0 +1,269 @@
+//! The life of one lease: made fit by its prelude, query by query, and given back. What moves the bytes is the relay.
+
+use super::report::Trouble;
+use super::session::{End, Link, Session, Turn, nanos};
+use crate::config::PoolMode;
+use crate::params::tracked;
+use crate::pool::{CloseReason, Lease};
+use crate::roster::Phase;
+use crate::server::Server;
+use crate::server::connect::refusal;
+use crate::server::conversation::Tally;
+use crate::server::exchange::Status;
+use crate::server::prelude::Prelude;
+use crate::wire::error::WireError;
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Instant;
+
+/// Servers in a row that could not be made fit before the client is told.
+const UNFIT_LIMIT: u8 = 3;
+
+/// A lease and how far it is.
+#[derive(Debug)]
+pub(super) struct Active {
+    pub(super) lease: Lease<Server>,
+    pub(super) began: Instant,
+    /// When the query that runs was begun; the transaction's begin for its first.
+    pub(super) query_began: Instant,
+    pub(super) step: Step,
+}
+
+/// What the client's bytes wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing.
+    Relay,
+    /// The prelude has to succeed first.
+    Prelude,
+    /// Replies have to come first that the next message depends on.
+    Stall,
+    /// The client has said goodbye: the server finishes what it was asked.
+    Leave,
+    /// The client has broken the protocol: it is told when what it asked before is answered.
+    Refuse(WireError),
+    /// Between two queries of a transaction: the next begins with the client's next bytes.
+    Between,
+}
+
+impl Active {
+    /// Whether nothing of a transaction is under way, though the server is held (session mode).
+    pub(super) fn is_between_transactions(&self) -> bool {
+        self.lease.talk.is_free()
+    }
+
+    /// Whether the client would take what it is told now for the rest of a message.
+    pub(super) fn is_within_message(&self) -> bool {
+        self.lease.talk.is_forwarding_part()
+    }
+
+    /// Whether no reply is to come by itself.
+    pub(super) fn owes_nothing(&self) -> bool {
+        let exchange = &self.lease.talk.exchange;
+        exchange.is_drained() || exchange.needs_sync()
+    }
+
+    /// The lease, and whether the server got only whole messages.
+    pub(super) fn into_lease(self) -> (Lease<Server>, bool) {
+        let whole = self.lease.talk.sending == 0;
+        (self.lease, whole)
+    }
+}
+
+impl Session {
+    /// Starts on a server: makes it fit if needed, and sends it what the client has sent so far.
+    pub(super) fn begin(
+        &mut self,
+        cx: &mut Context<'_>,
+        (mut lease, now): (Lease<Server>, Instant),
+        input: &[u8],
+        scratch: &mut Vec<u8>,
+    ) -> Turn {
+        let context = &self.context;
+        let server = &mut *lease;
+        let stranger = std::mem::replace(&mut server.owner, self.state.id) != self.state.id;
+        let must_reset = context.reset_always || (stranger && server.talk.dirty);
+        let mut prelude = Prelude::None;
+        let mut front = Vec::new();
+        if must_reset || !Arc::ptr_eq(&server.talk.parameters, &self.state.wanted) {
+            let reset = context.reset_query.as_deref().filter(|_| must_reset);
+            prelude = server.talk.prelude(&mut front, reset, &self.state.wanted, &context.defaults);
+            if reset.is_some() {
+                self.cells().reset();
+            }
+            if prelude != Prelude::None {
+                self.cells().replay();
+            }
+        }
+        self.hint = Some(lease.slot());
+        self.set_phase(Phase::Active, now);
+        let step = if prelude == Prelude::Awaited { Step::Prelude } else { Step::Relay };
+        self.link = Link::Active(Active { lease, began: now, query_began: now, step });
+        if prelude == Prelude::Awaited {
+            self.inbound = input.to_vec();
+            return self.write_server(cx, &front);
+        }
+        let (used, turn) = self.feed(cx, input, &front, scratch);
+        self.inbound = input[used.min(input.len())..].to_vec();
+        turn
+    }
+
+    /// What replies make possible: the client's waiting bytes, the end of the lease.
+    #[inline]
+    pub(super) fn after_replies(&mut self, cx: &mut Context<'_>, scratch: &mut Vec<u8>, whole: bool) -> Turn {
+        let Link::Active(active) = &mut self.link else { return Turn::Again };
+        let talk = &active.lease.talk;
+        if !talk.exchange.is_drained() {
+            if active.step == Step::Stall {
+                return self.feed_waiting(cx, scratch);
+            }
+            return Turn::Again;
+        }
+        match active.step {
+            Step::Prelude => return self.prelude_done(cx, scratch),
+            Step::Stall => return self.feed_waiting(cx, scratch),
+            Step::Leave => return Turn::End(End::Closed),
+            Step::Refuse(error) => return error.into(),
+            Step::Relay | Step::Between => {}
+        }
+        if talk.heard.fatal {
+            return Turn::End(End::ServerFatal);
+        }
+        if !talk.exchange.needs_sync() {
+            self.query_done();
+        }
+        let Link::Active(active) = &self.link else { return Turn::Again };
+        if whole && active.lease.talk.is_free() {
+            return self.finish();
+        }
+        if self.context.mode == PoolMode::Statement && active.lease.talk.exchange.status() != Status::Idle {
+            return Turn::End(End::Told(Trouble::TransactionInStatementMode));
+        }
+        Turn::Again
+    }
+
+    /// The prelude is answered: go on, or try another server.
+    fn prelude_done(&mut self, cx: &mut Context<'_>, scratch: &mut Vec<u8>) -> Turn {
+        let Link::Active(active) = &mut self.link else { return Turn::Again };
+        let Some(error) = active.lease.talk.heard.prelude_error.take() else {
+            self.unfit = 0;
+            active.step = Step::Relay;
+            return self.feed_waiting(cx, scratch);
+        };
+        self.unfit += 1;
+        let Link::Active(active) = std::mem::replace(&mut self.link, Link::Wanting) else {
+            return Turn::Again;
+        };
+        active.lease.close(CloseReason::ResetFailed);
+        if self.unfit >= UNFIT_LIMIT {
+            return Turn::End(End::Told(Trouble::Refused(refusal(&error))));
+        }
+        Turn::Again
+    }
+
+    /// A query has been answered whole.
+    #[inline]
+    fn query_done(&mut self) {
+        let Link::Active(active) = &mut self.link else { return };
+        if active.step == Step::Between {
+            return;
+        }
+        let status = active.lease.talk.exchange.status();
+        if status != Status::Idle || self.context.mode == PoolMode::Session {
+            let now = Instant::now();
+            let took = nanos(now.saturating_duration_since(active.query_began));
+            if status == Status::Idle {
+                let whole = nanos(now.saturating_duration_since(active.began));
+                self.context.metrics.worker(usize::from(self.worker)).transaction(whole);
+            }
+            active.step = if active.step == Step::Relay { Step::Between } else { active.step };
+            self.cells().query(took);
+            self.set_phase(if status == Status::Idle { Phase::Idle } else { Phase::IdleInTransaction }, now);
+        }
+    }
+
+    /// The transaction is over and everything about the server is known: it goes back.
+    #[inline]
+    fn finish(&mut self) -> Turn {
+        if self.context.mode == PoolMode::Session {
+            return Turn::Again;
+        }
+        let Link::Active(mut active) = std::mem::replace(&mut self.link, Link::Idle) else {
+            return Turn::Again;
+        };
+        let now = Instant::now();
+        let cells = self.cells();
+        let tally = std::mem::take(&mut active.lease.talk.tally);
+        if tally != Tally::default() {
+            cells.statements(tally.client_parses, tally.server_parses, tally.hits, tally.binds);
+        }
+        cells.transaction(nanos(now.saturating_duration_since(active.began)));
+        cells.query(nanos(now.saturating_duration_since(active.query_began)));
+        self.set_phase(Phase::Idle, now);
+        let unfit = active.lease.talk.heard.prelude_error.is_some();
+        if unfit || active.lease.talk.exchange.doubt().is_some() {
+            active.lease.close(if unfit { CloseReason::ResetFailed } else { CloseReason::Doubt });
+        } else {
+            active.lease.release(now);
+        }
+        Turn::Again
+    }
+
+    /// The client has said goodbye and the server owes nothing, or nothing it would answer without a Sync.
+    pub(super) fn leave_if_done(&mut self) -> Turn {
+        match &self.link {
+            Link::Active(active) if active.owes_nothing() => match active.step {
+                Step::Leave => Turn::End(End::Closed),
+                Step::Refuse(error) => error.into(),
+                _ => Turn::Again,
+            },
+            _ => Turn::Again,
+        }
+    }
+
+    /// The server is gone. While the client's bytes are still here, another will do.
+    #[cold]
+    pub(super) fn server_lost(&mut self) -> Turn {
+        let Link::Active(active) = &mut self.link else { return Turn::Again };
+        if active.lease.talk.heard.fatal && active.lease.talk.heard.prelude_error.is_none() {
+            return Turn::End(End::ServerFatal);
+        }
+        if active.step != Step::Prelude {
+            return Turn::End(End::Told(Trouble::ServerLost));
+        }
+        let Link::Active(active) = std::mem::replace(&mut self.link, Link::Wanting) else {
+            return Turn::Again;
+        };
+        active.lease.close(CloseReason::Lost);
+        self.unfit += 1;
+        if self.unfit >= UNFIT_LIMIT {
+            return Turn::End(End::Told(Trouble::ServerLost));
+        }
+        Turn::Again
+    }
+
+    /// Takes note of what the server told by the way.
+    #[cold]
+    pub(super) fn listen(&mut self) {
+        let Link::Active(active) = &mut self.link else { return };
+        let heard = &mut active.lease.talk.heard;
+        let cells = self.context.metrics.worker(usize::from(self.worker));
+        for code in heard.errors.drain(..) {
+            cells.server_error([code[0], code[1]]);
+        }
+        for _ in 0..std::mem::take(&mut heard.evicted) {
+            cells.statement_evicted();
+        }
+        for (name, value, own) in std::mem::take(&mut heard.parameters) {
+            if own || !tracked::follows_client(&name) {
+                continue;
+            }
+            let sets = &self.context.shared.sets;
+            let value =
+                if self.context.default_of(&name).as_deref() == Some(&value) { None } else { Some(&*value) };
+            let talk = &mut active.lease.talk;
+            talk.parameters = sets.with(&talk.parameters, &name, value);
+            self.state.wanted = sets.with(&self.state.wanted, &name, value);
+        }
+    }
+}
