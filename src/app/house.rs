@@ -25,6 +25,10 @@ impl House for Shared {
         (config.general.client_idle_timeout, config.general.idle_transaction_timeout)
     }
 
+    fn resets(&self) -> bool {
+        self.config.load().general.server_reset_query.is_some()
+    }
+
     fn reset(&self, pool: &Arc<Pool<Server>>, lease: Lease<Server>) {
         let context = self.contexts.lock().get(pool.key()).cloned();
         match (context, self.workers.get(lease.home())) {

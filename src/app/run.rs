@@ -82,6 +82,7 @@ fn share(config: Config, store: crate::credentials::store::Store, workers: &Work
         config: ArcSwap::from_pointee(config),
         store: ArcSwap::from_pointee(store),
         lifecycle: Lifecycle::default(),
+        opening: AtomicUsize::new(0),
         server_ids: ServerIds::default(),
         workers: workers.handles.clone(),
     }

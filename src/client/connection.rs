@@ -14,6 +14,7 @@ use crate::roster::{Admission, ClientAddress, Kick, SecretSize, Who};
 use crate::wire::backend::{self, Severity};
 use crate::wire::startup::MINOR;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::time::{sleep_until, timeout};
 
@@ -43,6 +44,13 @@ pub async fn serve(arrival: Box<Arrival>) {
 
 async fn open(mut arrival: Box<Arrival>) -> Option<Box<Session>> {
     arrival.shared.metrics.client_accepted();
+    let shared = Arc::clone(&arrival.shared);
+    let _opening = Opening::begin(&shared);
+    if shared.is_crowded() {
+        shared.metrics.client_refused(Refusal::Resources);
+        tracing::debug!(address = %arrival.address, "refused: too many connections are logging in");
+        return None;
+    }
     let limit = arrival.shared.config.load().general.client_login_timeout;
     let deadline = limit.map(|limit| tokio::time::Instant::now() + limit);
     let Arrival { stream, address, shared, worker } = &mut *arrival;
@@ -65,6 +73,22 @@ async fn open(mut arrival: Box<Arrival>) -> Option<Box<Session>> {
             refuse(stream, *address, shared, &refused).await;
             None
         }
+    }
+}
+
+/// A connection that has not logged in yet, counted while it lives.
+struct Opening<'a>(&'a Shared);
+
+impl<'a> Opening<'a> {
+    fn begin(shared: &'a Shared) -> Self {
+        shared.opening.fetch_add(1, Ordering::Relaxed);
+        Self(shared)
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.opening.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -222,7 +246,10 @@ async fn cancel_for(shared: &Arc<Shared>, pid: u32, secret: &[u8]) {
 
 async fn refuse(stream: &mut Stream, address: ClientAddress, shared: &Shared, refused: &Refused) {
     let (database, user) = refused.wish.as_ref().map_or(("(nodb)", "(nouser)"), |(d, u)| (&**d, &**u));
-    shared.metrics.login_failed(refused.failure);
+    match shared.known_metrics(database, user) {
+        Some(pool) => pool.login_failed(refused.failure),
+        None => shared.metrics.login_failed(refused.failure),
+    }
     let Some(trouble) = &refused.trouble else {
         tracing::debug!(%address, database, user, "login ended: {}", refused.failure.label());
         return;

@@ -50,6 +50,8 @@ pub struct Shared {
     pub store: ArcSwap<Store>,
     /// Whether pgweir is running or about to stop.
     pub lifecycle: Lifecycle,
+    /// Connections that have not logged in yet.
+    pub opening: AtomicUsize,
     /// Counts servers.
     pub server_ids: ServerIds,
     /// The workers' runtimes.
@@ -62,7 +64,21 @@ impl std::fmt::Debug for Shared {
     }
 }
 
+/// Connections that may be logging in at once beyond max_client_conn.
+const LOGINS_BEYOND: usize = 100;
+
 impl Shared {
+    /// Whether so many connections are logging in that one more is only dropped: they cost descriptors and memory.
+    pub fn is_crowded(&self) -> bool {
+        let limit = self.config.load().general.max_client_conn as usize + LOGINS_BEYOND;
+        self.opening.load(Ordering::Relaxed) > limit
+    }
+
+    /// The numbers of a pool, if it exists.
+    pub fn known_metrics(&self, database: &str, user: &str) -> Option<Arc<PoolMetrics>> {
+        self.contexts.lock().get(&PoolKey::new(database, user)).map(|context| Arc::clone(&context.metrics))
+    }
+
     /// The pool of a database and a user, and what goes with it; made on first use.
     pub fn context(self: &Arc<Self>, database: &Arc<Database>, user: &str) -> Arc<PoolContext> {
         let pool_user = database.user.as_deref().unwrap_or(user);

@@ -152,6 +152,13 @@ mod tests {
             "unix_socket_dir",
             "unix_socket_mode",
             "workers",
+            "pool_mode",
+            "server_reset_query",
+            "server_reset_query_always",
+            "max_prepared_statements",
+            "log_format",
+            "pool_mode",
+            "pool_mode",
             "listen",
         ];
         assert_eq!(restart, expected);

@@ -33,7 +33,7 @@ section! {
     /// Servers each pool of this database may open beyond its size.
     pub reserve_pool_size: Option<u32> as Maybe<Number<0, 1_000_000>> = Like("reserve_pool_size");
     /// When a server of this database goes back to its pool.
-    pub pool_mode: Option<PoolMode> as Maybe<OneOf<PoolMode>> = Like("pool_mode");
+    pub pool_mode: Option<PoolMode> as Maybe<OneOf<PoolMode>> = Like("pool_mode"), Restart;
     /// Most servers of this database, over all its pools.
     pub max_db_connections: Option<Limit> as Maybe<Size> = Like("max_db_connections");
     /// How old a server of this database may get before it is closed; 0 lets each be used once.

@@ -34,7 +34,7 @@ section! {
     pub workers: Option<NonZeroU32> as PositiveOrNone<1024> = Is("0"), Restart;
 
     /// When a server goes back to its pool: after a transaction, a session or a statement.
-    pub pool_mode: PoolMode as OneOf<PoolMode> = Is(r#""transaction""#);
+    pub pool_mode: PoolMode as OneOf<PoolMode> = Is(r#""transaction""#), Restart;
     /// Most client connections; the next one is refused.
     pub max_client_conn: u32 as Number<1, 10_000_000> = Is("100");
     /// Most servers of a pool, which is one pair of database and user.
@@ -51,9 +51,9 @@ section! {
     pub max_user_connections: Limit as Size = Is("0");
 
     /// What makes a used server clean for its next client; empty means never.
-    pub server_reset_query: Option<String> as SqlOrNone = Is(r#""DISCARD ALL""#);
+    pub server_reset_query: Option<String> as SqlOrNone = Is(r#""DISCARD ALL""#), Restart;
     /// Reset at every release, not only when a dirty server changes hands.
-    pub server_reset_query_always: Switch as Switch = Is("false");
+    pub server_reset_query_always: Switch as Switch = Is("false"), Restart;
     /// How old a server may get before it is closed; 0 lets each be used once.
     pub server_lifetime: Duration as Seconds = Is("3600");
     /// How long a server may be idle before it is closed.
@@ -81,7 +81,7 @@ section! {
     /// Startup parameters of clients to swallow instead of setting them.
     pub ignore_startup_parameters: Vec<String> as TextList = Is(r#""""#);
     /// Statements each server keeps prepared; 0 lets names pass through untracked.
-    pub max_prepared_statements: Option<NonZeroU32> as PositiveOrNone<1_000_000> = Is("200");
+    pub max_prepared_statements: Option<NonZeroU32> as PositiveOrNone<1_000_000> = Is("200"), Restart;
 
     /// How clients prove who they are; md5 uses SCRAM for users with a SCRAM secret, plain is password.
     pub auth_type: AuthType as OneOf<AuthType> = Is(r#""scram-sha-256""#);
@@ -93,7 +93,7 @@ section! {
     /// How much to log; each level includes those before it.
     pub log_level: LogLevel as OneOf<LogLevel> = Is(r#""info""#);
     /// Log lines as text or as JSON objects.
-    pub log_format: LogFormat as OneOf<LogFormat> = Is(r#""text""#);
+    pub log_format: LogFormat as OneOf<LogFormat> = Is(r#""text""#), Restart;
     /// Log each client that logs in.
     pub log_connections: Switch as Switch = Is("true");
     /// Log each client that leaves, and why.

@@ -14,7 +14,7 @@ section! {
     /// Password in clear, md5 followed by 32 digits, or SCRAM-SHA-256$...
     pub password: Option<Password> as Maybe<Secret> = Unset(r#""secret""#);
     /// When a server of this user goes back to its pool.
-    pub pool_mode: Option<PoolMode> as Maybe<OneOf<PoolMode>> = Like("pool_mode");
+    pub pool_mode: Option<PoolMode> as Maybe<OneOf<PoolMode>> = Like("pool_mode"), Restart;
     /// Most servers of each pool of this user.
     pub pool_size: Option<Limit> as Maybe<Size> = Like("default_pool_size");
     /// Servers each pool of this user may open beyond its size.

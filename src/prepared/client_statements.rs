@@ -5,8 +5,8 @@ use super::client_names::ClientNames;
 /// PostgreSQL looks statements up by the first 63 bytes of their names (`NAMEDATALEN`).
 const NAME_BYTES: usize = 63;
 
-/// Longest unnamed statement kept for a Bind that arrives in a later transaction, in bytes.
-pub const UNNAMED_KEPT: usize = 1024 * 1024;
+/// Longest statement kept for a Bind that arrives at another server, in bytes.
+pub const KEPT: usize = 1024 * 1024;
 
 /// Whether PostgreSQL ignores the end of this name but in error messages.
 pub fn is_cut(name: &[u8]) -> bool {
@@ -43,10 +43,10 @@ impl ClientStatements {
         (!definition.is_empty()).then_some((&**definition, *generation, *leaves_state))
     }
 
-    /// Replaces the unnamed statement and returns its generation. One longer than [`UNNAMED_KEPT`] isn't kept.
+    /// Replaces the unnamed statement and returns its generation. One longer than [`KEPT`] isn't kept.
     pub fn set_unnamed(&mut self, definition: &[u8], leaves_state: bool) -> u32 {
         self.unnamed.definition.clear();
-        if definition.len() <= UNNAMED_KEPT {
+        if definition.len() <= KEPT {
             if self.unnamed.definition.capacity() < definition.len() {
                 self.unnamed.definition = Vec::with_capacity(definition.len());
             }

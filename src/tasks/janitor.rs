@@ -21,6 +21,8 @@ pub trait House: Send + Sync {
     fn pools(&self) -> &PoolSet<Server>;
     /// client_idle_timeout and idle_transaction_timeout.
     fn limits(&self) -> (Option<Duration>, Option<Duration>);
+    /// Whether there is a reset query at all.
+    fn resets(&self) -> bool;
     /// Resets a dirty server whose client has left, on a thread that serves clients.
     fn reset(&self, pool: &Arc<Pool<Server>>, lease: Lease<Server>);
 }
@@ -41,7 +43,7 @@ fn turn(house: &dyn House, now: Instant) -> bool {
     let mut waiting = false;
     for pool in house.pools().list() {
         waiting |= pool.tick(now).waiting > 0;
-        if pool.numbers().dirty_idle == 0 {
+        if pool.numbers().dirty_idle == 0 || !house.resets() {
             continue;
         }
         let here = connected.get_or_insert_with(|| house.roster().list().iter().map(|e| e.who.id).collect());

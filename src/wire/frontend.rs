@@ -110,6 +110,15 @@ pub fn bind_names(out: &mut Vec<u8>, portal: &[u8], statement: &[u8], rest: usiz
     cstr(out, statement);
 }
 
+/// Appends the front of a Parse: header and name. `rest` is how many bytes of the body follow.
+pub fn parse_name(out: &mut Vec<u8>, name: &[u8], rest: usize) {
+    out.push(f::PARSE);
+    let len =
+        u32::try_from(4 + name.len() + 1 + rest).expect("a Parse is at most 1 GiB and a name at most that");
+    out.extend_from_slice(&len.to_be_bytes());
+    cstr(out, name);
+}
+
 /// Appends a simple Query.
 pub fn query(out: &mut Vec<u8>, text: &[u8]) {
     message(out, f::QUERY, |out| cstr(out, text));

@@ -4,7 +4,7 @@
 //! knows is sent as it is, a Parse of a name that is taken is sent under the name of the statement that has it.
 
 use super::{Feed, Message, Names, Pause, Step};
-use crate::prepared::client_statements::{UNNAMED_KEPT, Unnamed, is_cut, significant};
+use crate::prepared::client_statements::{KEPT, Unnamed, is_cut, significant};
 use crate::prepared::registry::{NOBODYS, PREFIX, Statement};
 use crate::server::conversation::Promise;
 use crate::server::exchange::{Action, Exchange, Reply, Status};
@@ -25,13 +25,10 @@ impl<'b> Feed<'_, 'b> {
             return Ok(Step::Forward);
         }
         if !message.is_whole() {
-            let unnamed = message.body.first() == Some(&0);
-            if !unnamed || message.header.size < UNNAMED_KEPT {
+            if message.header.size < KEPT {
                 return Ok(Step::Pause(Pause::More));
             }
-            self.server.dirty = true;
-            self.parse_unnamed(&[], true);
-            return Ok(Step::Forward);
+            return Ok(self.parse_large(message));
         }
         let parse = Parse::read(message.body)?;
         if parse.name.is_empty() {
@@ -40,6 +37,36 @@ impl<'b> Feed<'_, 'b> {
             return Ok(Step::Forward);
         }
         Ok(self.parse_named(parse))
+    }
+
+    /// A statement too large to be kept: it is streamed to this server and good for as long as the client has it.
+    fn parse_large(&mut self, message: Message<'b>) -> Step {
+        let Some(end) = memchr::memchr(0, message.body) else {
+            if message.body.len() < LONGEST_NAMES {
+                return Step::Pause(Pause::More);
+            }
+            self.server.exchange.expect(Reply::Parse, Action::Forward);
+            return Step::Forward;
+        };
+        let name = significant(&message.body[..end]);
+        if name.is_empty() {
+            self.parse_unnamed(&[], true);
+        } else if self.is_unsettled_name(name) {
+            return Step::Pause(Pause::Stall);
+        } else if let Some(taken) = self.client.names.find(name).map(Arc::clone) {
+            if !self.provide(&taken) {
+                return Step::Pause(Pause::Stall);
+            }
+            let rest = message.header.size - HEADER - (end + 1);
+            self.out.inject(|v| frontend::parse_name(v, taken.server_name(), rest));
+            self.server.exchange.expect(Reply::DuplicateParse, Action::Forward);
+            self.note_name(&message.body[..end], false);
+            return Step::Front(end + 1);
+        } else {
+            self.server.exchange.expect(Reply::Parse, Action::Forward);
+        }
+        self.server.dirty = true;
+        Step::Forward
     }
 
     fn parse_unnamed(&mut self, definition: &[u8], leaves_state: bool) {

@@ -334,3 +334,27 @@ fn bytes_in_any_portions_come_out_the_same() {
         assert_eq!(describe(&sent), whole.send("Pa=one Sa Ba E Ca Y Qselect P=x B E Y"), "cut at {cut}");
     }
 }
+
+/// What is too large to be kept passes through under its own name, without waiting for its end.
+#[test]
+fn a_huge_named_statement_is_streamed() {
+    let mut s = Scene::new(10);
+    let text = vec![b'x'; 2 * 1024 * 1024];
+    let mut input = Vec::new();
+    Parse::encode(&mut input, b"huge", &[&text[..], b"\0\0\0"].concat());
+    let (mut scratch, part) = (Vec::new(), &input[..4096]);
+    let mut out = Outgoing::new(part, &mut scratch);
+    let rules = Rules {
+        registry: &s.registry,
+        scanner: &s.scanner,
+        names: Names::Kept,
+        client: 1,
+        parse_context: b"",
+    };
+    let fed = feed(rules, &mut s.client, &mut s.server, part, &mut out).unwrap();
+    assert_eq!((fed.used, out.bytes()), (part.len(), part));
+    assert_eq!(s.server.sending, input.len() - part.len());
+    assert!(s.server.dirty && s.client.names.is_empty());
+    s.server.sending = 0;
+    assert_eq!(s.send("Bhuge E Y"), "Bhuge E Y");
+}
