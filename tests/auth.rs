@@ -350,3 +350,26 @@ fn newer_protocols_are_negotiated() {
     assert!(negotiation.body.ends_with(b"\0\0\0\x01_pq_.future\0"), "{negotiation}");
     assert_eq!(replies.last().unwrap().to_string(), "Z I");
 }
+
+/// Connections that say nothing are bounded, told why, and in nobody's way once they are gone.
+#[test]
+fn silent_connections_are_bounded() {
+    use std::io::Read as _;
+    let pgweir = Pgweir::start(&Config::new(Cluster::shared()).set("max_client_conn", 1));
+    let silent: Vec<_> = (0..130)
+        .map(|_| std::net::TcpStream::connect(("127.0.0.1", pgweir.port)).expect("the backlog has room"))
+        .collect();
+    eventually("29 of 130 are refused", || {
+        let refused = silent.iter().filter(|stream| {
+            stream.set_nonblocking(true).expect("a socket");
+            let mut peek = [0; 1];
+            stream.peek(&mut peek).is_ok_and(|n| n == 1)
+        });
+        refused.count() == 29
+    });
+    let mut text = Vec::new();
+    let told = silent.iter().find_map(|mut stream| stream.read_to_end(&mut text).ok());
+    assert!(told.is_some() && String::from_utf8_lossy(&text).contains("C53300"));
+    drop(silent);
+    eventually("room again", || Client::try_connect(&pgweir.target("app", "app")).is_ok());
+}

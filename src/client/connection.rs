@@ -48,7 +48,8 @@ async fn open(mut arrival: Box<Arrival>) -> Option<Box<Session>> {
     let _opening = Opening::begin(&shared);
     if shared.is_crowded() {
         shared.metrics.client_refused(Refusal::Resources);
-        tracing::debug!(address = %arrival.address, "refused: too many connections are logging in");
+        let refused = Refused::tell(Trouble::TooManyLogins, LoginFailure::Limit);
+        refuse(&mut arrival.stream, arrival.address, &shared, &refused).await;
         return None;
     }
     let limit = arrival.shared.config.load().general.client_login_timeout;

@@ -28,6 +28,8 @@ pub enum Trouble {
     NoDatabase(String),
     /// max_client_conn
     TooManyClients,
+    /// Too many connections are logging in.
+    TooManyLogins,
     /// Replication isn't passed on.
     Replication,
     /// client_login_timeout
@@ -88,6 +90,10 @@ impl Trouble {
                 Some("no more connections allowed (max_client_conn)".to_owned()),
                 None,
             ),
+            Self::TooManyLogins => {
+                let words = plain(sqlstate::TOO_MANY_CONNECTIONS, "sorry, too many clients already");
+                (words.0, words.1, Some("too many connections are logging in".to_owned()), words.3)
+            }
             Self::Replication => {
                 plain(sqlstate::FEATURE_NOT_SUPPORTED, "replication connections are not supported by pgweir")
             }
