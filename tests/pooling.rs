@@ -417,3 +417,45 @@ fn term_lets_a_transaction_end() {
     assert_eq!(committed[0].to_string(), "C COMMIT");
     assert!(pgweir.stop().success());
 }
+
+/// A table is altered under a prepared statement: PostgreSQL refuses it once, and then it works again, for the client
+/// that had it, for others, and on every server.
+#[test]
+fn an_altered_table_is_prepared_anew() {
+    let (cluster, _pgweir, target) = start("altered", |config| config.set("default_pool_size", 2));
+    cluster.sql("altered", "CREATE TABLE t (a int); INSERT INTO t VALUES (1); GRANT ALL ON t TO PUBLIC");
+    let run = |client: &mut Client, parse_it: bool| {
+        let text = "SELECT * FROM t";
+        let parse_it = if parse_it { parse("s", text) } else { Vec::new() };
+        client.send(&[parse_it, bind("", "s", &[]), execute("", 0), sync()].concat());
+        let replies = client.read_until_ready();
+        replies.iter().find(|m| m.tag == b'E').map(|m| m.sqlstate().to_owned())
+    };
+    let mut clients: Vec<Client> = (0..2).map(|_| Client::connect(&target)).collect();
+    // Each on a server of its own.
+    clients.iter_mut().for_each(|client| drop(client.query("BEGIN")));
+    clients.iter_mut().for_each(|client| assert_eq!(run(client, true), None));
+    clients.iter_mut().for_each(|client| drop(client.query("COMMIT")));
+    cluster.sql("altered", "ALTER TABLE t ADD b int");
+    assert_eq!(run(&mut clients[0], false).as_deref(), Some("0A000"));
+    for round in 0..3 {
+        clients.iter_mut().for_each(|client| drop(client.query("BEGIN")));
+        clients.iter_mut().for_each(|client| assert_eq!(run(client, false), None, "round {round}"));
+        clients.iter_mut().for_each(|client| drop(client.query("COMMIT")));
+    }
+    assert_eq!(run(&mut Client::connect(&target), true), None);
+}
+
+/// Names of databases that don't exist leave no pool behind.
+#[test]
+fn invented_databases_are_forgotten() {
+    let cluster = Cluster::shared();
+    let config = Config::new(cluster).set("auth_type", "trust").database("\"*\"", cluster.address());
+    let pgweir = Pgweir::start(&config);
+    for i in 0..5 {
+        let refusal =
+            Client::try_connect(&pgweir.target("app", &format!("invented{i}"))).map(drop).expect_err("none");
+        assert_eq!(refusal.error().sqlstate(), "3D000");
+    }
+    assert!(!pgweir.http("/metrics").1.contains("invented"));
+}

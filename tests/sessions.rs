@@ -435,3 +435,29 @@ fn clients_that_leave_while_they_are_held_up() {
     drop(client);
     eventually("it is cancelled", || running() == 0);
 }
+
+/// Nobody waits for a login that waits for a server: it is told at once, and so is whoever it keeps waiting too long.
+#[test]
+fn a_login_in_vain_is_told_why() {
+    let nowhere: std::net::SocketAddr = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.local_addr().expect("an address")
+    };
+    let pgweir = Pgweir::start(&Config::to(nowhere).set("client_login_timeout", 1));
+    let error = Client::try_connect(&pgweir.target("app", "app")).map(drop).expect_err("no server");
+    let error = error.error();
+    assert_eq!(error.field(b'M').as_deref(), Some("client_login_timeout"));
+    let detail = error.field(b'D').expect("the reason");
+    assert!(detail.contains(&nowhere.to_string()) && detail.contains("refused"), "{detail}");
+
+    let patient = Pgweir::start(&Config::to(nowhere));
+    let target = patient.target("app", "app");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| Client::try_connect(&target).map(drop).expect_err("no server"));
+        eventually("it waits", || patient.log().contains("cannot open a server"));
+        patient.stop();
+        let told = waiting.join().expect("the client").error().clone();
+        assert_eq!(told.sqlstate(), "57P01");
+    });
+    pgweir.stop();
+}

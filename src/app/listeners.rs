@@ -54,6 +54,15 @@ fn resolve(address: &ListenAddr, port: u16) -> Result<Vec<SocketAddr>, AppError>
     }
 }
 
+/// The same for the metrics address.
+pub(super) fn metrics_refused(address: &str, error: io::Error) -> AppError {
+    AppError::Listen(
+        format!("{address} (metrics)"),
+        error,
+        "Set listen in [metrics], or --metrics-listen, to another address, or to \"\".",
+    )
+}
+
 /// A refusal to listen, with what to do about it.
 pub(super) fn refused(address: &str, error: io::Error) -> AppError {
     let advice = match error.kind() {

@@ -46,7 +46,7 @@ pub(super) fn run(source: Source, overrides: &Overrides) -> Result<(), AppError>
         None => None,
         Some(address) => {
             let listener = std::net::TcpListener::bind(address);
-            Some(listener.map_err(|e| listeners::refused(&format!("{address} (metrics)"), e))?)
+            Some(listener.map_err(|e| listeners::metrics_refused(&address.to_string(), e))?)
         }
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -56,7 +56,9 @@ pub(super) fn run(source: Source, overrides: &Overrides) -> Result<(), AppError>
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(serve(Arc::clone(&shared), listeners, metrics_listener, |shared| {
         if let Err(error) = reload::reload(shared, &source, overrides, &level) {
-            tracing::error!("reload failed, nothing was changed: {error}");
+            for line in error.to_string().lines() {
+                tracing::error!("reload failed, nothing was changed: {line}");
+            }
         }
     }));
     let _: &Level = &level;
@@ -82,6 +84,7 @@ fn share(config: Config, store: crate::credentials::store::Store, workers: &Work
         config: ArcSwap::from_pointee(config),
         store: ArcSwap::from_pointee(store),
         lifecycle: Lifecycle::default(),
+        stopping: tokio::sync::watch::Sender::new(false),
         opening: AtomicUsize::new(0),
         server_ids: ServerIds::default(),
         workers: workers.handles.clone(),
@@ -121,6 +124,7 @@ async fn serve(
         }
     };
     shared.lifecycle.advance(Phase::Draining);
+    shared.stopping.send_replace(true);
     acceptors.iter().for_each(tokio::task::JoinHandle::abort);
     if request == Request::Drain {
         drain(&shared, &mut signals).await;

@@ -9,6 +9,7 @@ use crate::cancel::{self, Outcome};
 use crate::lifecycle::Phase;
 use crate::metrics::{LoginFailure, Refusal};
 use crate::net::stream::Stream;
+use crate::pool::WaitError;
 use crate::prepared::client_statements::ClientStatements;
 use crate::roster::{Admission, ClientAddress, Kick, SecretSize, Who};
 use crate::wire::backend::{self, Severity};
@@ -16,6 +17,7 @@ use crate::wire::startup::MINOR;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 
 /// How long a refusal may take to be sent.
@@ -52,18 +54,8 @@ async fn open(mut arrival: Box<Arrival>) -> Option<Box<Session>> {
         refuse(&mut arrival.stream, arrival.address, &shared, &refused).await;
         return None;
     }
-    let limit = arrival.shared.config.load().general.client_login_timeout;
-    let deadline = limit.map(|limit| tokio::time::Instant::now() + limit);
     let Arrival { stream, address, shared, worker } = &mut *arrival;
-    let opening = negotiate(stream, *address, shared, *worker);
-    let outcome = match deadline {
-        None => opening.await,
-        Some(deadline) => tokio::select! {
-            biased;
-            outcome = opening => outcome,
-            () = sleep_until(deadline) => Err(Refused::tell(Trouble::LoginTimeout, LoginFailure::Timeout)),
-        },
-    };
+    let outcome = negotiate(stream, *address, shared, *worker).await;
     match outcome {
         Ok(None) => None,
         Ok(Some(Opened { state, context, member, early })) => {
@@ -93,6 +85,38 @@ impl Drop for Opening<'_> {
     }
 }
 
+/// How long a connection may take to log in: client_login_timeout, or until pgweir stops.
+struct Patience {
+    until: Option<tokio::time::Instant>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Patience {
+    fn new(shared: &Shared) -> Self {
+        let limit = shared.config.load().general.client_login_timeout;
+        let until = limit.map(|limit| tokio::time::Instant::now() + limit);
+        Self { until, stopping: shared.stopping.subscribe() }
+    }
+
+    /// The outcome of `work`, unless it takes too long.
+    async fn bound<T>(&mut self, work: impl Future<Output = Result<T, Refused>>) -> Result<T, Refused> {
+        let deadline = async {
+            match self.until {
+                Some(until) => sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            outcome = work => outcome,
+            () = deadline => Err(Refused::tell(Trouble::LoginTimeout(None), LoginFailure::Timeout)),
+            _ = self.stopping.wait_for(|stopping| *stopping) => {
+                Err(Refused::tell(Trouble::Kicked(Kick::Shutdown), LoginFailure::Unavailable))
+            }
+        }
+    }
+}
+
 struct Opened {
     state: State,
     context: Arc<PoolContext>,
@@ -113,6 +137,14 @@ impl Refused {
         Self { trouble: Some(Box::new(trouble)), failure, wish: None }
     }
 
+    /// Adds whose login it was and, if it waited in vain, what kept it waiting.
+    fn of(mut self, shared: &Shared, wish: &Wish) -> Self {
+        if let Some(Trouble::LoginTimeout(behind)) = self.trouble.as_deref_mut() {
+            *behind = shared.last_open_error(&wish.database, &wish.user);
+        }
+        Self { wish: Some((wish.database.clone(), wish.user.clone())), ..self }
+    }
+
     fn lost() -> Self {
         Self { trouble: None, failure: LoginFailure::ClientLost, wish: None }
     }
@@ -124,22 +156,29 @@ async fn negotiate(
     shared: &Arc<Shared>,
     worker: u16,
 ) -> Result<Option<Opened>, Refused> {
-    let wish = match startup::receive(stream).await {
-        Ok(Wants::Session(wish)) => wish,
-        Ok(Wants::Nothing) => return Ok(None),
-        Ok(Wants::Cancel(pid, secret)) => {
+    let mut patience = Patience::new(shared);
+    let wants = patience.bound(async { startup::receive(stream).await.map_err(Refused::from) }).await?;
+    let wish = match wants {
+        Wants::Session(wish) => wish,
+        Wants::Nothing => return Ok(None),
+        Wants::Cancel(pid, secret) => {
             cancel_for(shared, pid, &secret).await;
             return Ok(None);
         }
-        Err(StartupEnd::Tell(trouble)) => return Err(Refused::tell(trouble, LoginFailure::Protocol)),
-        Err(StartupEnd::Lost(_)) => return Err(Refused::lost()),
-        Err(StartupEnd::DirectTls) => {
-            return Err(Refused { trouble: None, failure: LoginFailure::Protocol, wish: None });
-        }
     };
-    let names = (wish.database.clone(), wish.user.clone());
     let newcomer = Newcomer { stream, address, shared, wish: &wish, worker, since: Instant::now() };
-    newcomer.log_in().await.map(Some).map_err(|refused| Refused { wish: Some(names), ..refused })
+    let opened = patience.bound(newcomer.log_in()).await;
+    opened.map(Some).map_err(|refused| refused.of(shared, &wish))
+}
+
+impl From<StartupEnd> for Refused {
+    fn from(end: StartupEnd) -> Self {
+        match end {
+            StartupEnd::Tell(trouble) => Self::tell(trouble, LoginFailure::Protocol),
+            StartupEnd::Lost(_) => Self::lost(),
+            StartupEnd::DirectTls => Self { trouble: None, failure: LoginFailure::Protocol, wish: None },
+        }
+    }
 }
 
 /// A client that has said what it wishes.
@@ -212,6 +251,9 @@ impl Newcomer<'_> {
             () = self.stream.hung_up() => return Err(Refused::lost()),
         };
         let reported = reported.map_err(|trouble| {
+            if matches!(trouble, Trouble::NoServer(WaitError::Open(_), _)) {
+                self.shared.forget_invented(&context);
+            }
             let refused = matches!(trouble, Trouble::Refused(_));
             Refused::tell(trouble, if refused { LoginFailure::Parameter } else { LoginFailure::NoServer })
         })?;

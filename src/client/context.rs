@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 /// One for the process.
 pub struct Shared {
@@ -50,6 +51,8 @@ pub struct Shared {
     pub store: ArcSwap<Store>,
     /// Whether pgweir is running or about to stop.
     pub lifecycle: Lifecycle,
+    /// Becomes true when pgweir stops: logins under way end.
+    pub stopping: watch::Sender<bool>,
     /// Connections that have not logged in yet.
     pub opening: AtomicUsize,
     /// Counts servers.
@@ -72,6 +75,26 @@ impl Shared {
     pub fn is_crowded(&self) -> bool {
         let limit = self.config.load().general.max_client_conn as usize + LOGINS_BEYOND;
         self.opening.load(Ordering::Relaxed) > limit
+    }
+
+    /// Drops the pool of a fallback database that turned out not to exist, so that invented names leave nothing behind.
+    pub fn forget_invented(&self, context: &PoolContext) {
+        let key = context.pool.key();
+        let unused = context.clients.load(Ordering::Relaxed) == 0 && context.welcome.load().is_none();
+        if !unused || self.config.load().databases.contains_key(&*key.database) {
+            return;
+        }
+        self.contexts.lock().remove(key);
+        self.pools.remove(key, CloseReason::Removed);
+        self.metrics.remove(&key.database, &key.user);
+    }
+
+    /// What kept the pool of a database and a user from opening its last server, if the last try failed.
+    pub fn last_open_error(&self, database: &str, user: &str) -> Option<String> {
+        let config = self.config.load();
+        let forced = config.database(database).and_then(|database| database.user.clone());
+        let key = PoolKey::new(database, forced.as_deref().unwrap_or(user));
+        self.pools.find(&key)?.last_open_error().map(|error| error.to_string())
     }
 
     /// The numbers of a pool, if it exists.

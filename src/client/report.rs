@@ -32,8 +32,8 @@ pub enum Trouble {
     TooManyLogins,
     /// Replication isn't passed on.
     Replication,
-    /// client_login_timeout
-    LoginTimeout,
+    /// client_login_timeout, and what it waited for if that kept failing.
+    LoginTimeout(Option<String>),
     /// No server was to be had, and what kept failing.
     NoServer(WaitError, Option<String>),
     /// The server refused the client's parameters.
@@ -97,7 +97,10 @@ impl Trouble {
             Self::Replication => {
                 plain(sqlstate::FEATURE_NOT_SUPPORTED, "replication connections are not supported by pgweir")
             }
-            Self::LoginTimeout => plain(sqlstate::QUERY_CANCELED, "client_login_timeout"),
+            Self::LoginTimeout(behind) => {
+                let words = plain(sqlstate::QUERY_CANCELED, "client_login_timeout");
+                (words.0, words.1, behind.as_deref().map(last_attempt), words.3)
+            }
             Self::NoServer(error, behind) => no_server(error, behind.as_deref()),
             Self::Refused(r) => (r.sqlstate.clone(), r.message.clone(), r.detail.clone(), r.hint.clone()),
             Self::ServerLost => {
@@ -133,13 +136,19 @@ pub fn printable(text: &str) -> String {
     text.chars().map(escaped).collect()
 }
 
+fn last_attempt(error: &str) -> String {
+    format!("The last attempt to open a server connection failed: {error}")
+}
+
 fn no_server(error: &WaitError, behind: Option<&str>) -> (String, String, Option<String>, Option<String>) {
     match error {
         WaitError::Timeout => (
             sqlstate::QUERY_CANCELED.to_owned(),
             "query_wait_timeout".to_owned(),
-            behind.map(|e| format!("The last attempt to open a server connection failed: {e}")),
-            Some("All server connections of the pool were busy, or none could be opened.".to_owned()),
+            behind.map(last_attempt),
+            behind
+                .is_none()
+                .then(|| "All server connections of the pool were busy: see default_pool_size.".to_owned()),
         ),
         WaitError::Canceled => (
             sqlstate::QUERY_CANCELED.to_owned(),

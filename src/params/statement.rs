@@ -3,7 +3,8 @@
 use aho_corasick::{AhoCorasick, MatchKind};
 
 /// Words in a text that PostgreSQL's command tag can't show: functions that change session state, temporary objects.
-const TELLTALES: [&str; 6] = ["set_config", "advisory", "temp", "dblink", "setseed", "replication_origin"];
+const TELLTALES: [&str; 8] =
+    ["set_config", "advisory", "temp", "dblink", "setseed", "replication_origin", "pg_settings", "u&\""];
 
 /// Longest text that is looked at, in bytes; a longer one counts as leaving something behind.
 pub const LONGEST_SCAN: usize = 64 * 1024;

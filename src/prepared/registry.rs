@@ -3,6 +3,7 @@
 use parking_lot::Mutex;
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 /// Prefix of every statement name pgweir gives PostgreSQL.
@@ -22,7 +23,9 @@ pub struct Statement {
     id: StatementId,
     server_name: Box<str>,
     definition: Box<[u8]>,
+    context: Box<[u8]>,
     leaves_state: bool,
+    stale: AtomicBool,
 }
 
 impl Statement {
@@ -39,6 +42,17 @@ impl Statement {
     /// The body of its Parse behind the name: text, zero byte, parameter types.
     pub fn definition(&self) -> &[u8] {
         &self.definition
+    }
+
+    /// PostgreSQL has said that its result type has changed: servers that have it can only fail. A new one takes its place.
+    pub fn set_stale(&self) {
+        self.stale.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is of no more use.
+    #[inline]
+    pub fn is_stale(&self) -> bool {
+        self.stale.load(Ordering::Relaxed)
     }
 
     /// Whether executing it may leave session state behind that its command tag doesn't show.
@@ -82,7 +96,9 @@ impl Registry {
             Cow::Owned([definition, context].concat())
         };
         let mut known = self.known.lock();
-        if let Some(statement) = known.statements.get(&*key).and_then(Weak::upgrade) {
+        if let Some(statement) = known.statements.get(&*key).and_then(Weak::upgrade)
+            && !statement.is_stale()
+        {
             return statement;
         }
         if known.statements.len() >= known.purge_at {
@@ -95,10 +111,17 @@ impl Registry {
             id: StatementId(id),
             server_name: format!("{PREFIX}{id}").into_boxed_str(),
             definition: definition.into(),
+            context: context.into(),
             leaves_state: leaves_state(),
+            stale: AtomicBool::new(false),
         });
         known.statements.insert(key.into(), Arc::downgrade(&statement));
         statement
+    }
+
+    /// What takes the place of a stale statement: the same definition, to be parsed anew wherever it is used.
+    pub fn renew(&self, stale: &Statement) -> Arc<Statement> {
+        self.intern(&stale.context, &stale.definition, || stale.leaves_state)
     }
 
     /// Number of definitions remembered, those no client holds any more included until they are purged.
@@ -126,6 +149,11 @@ mod tests {
         assert_eq!(a.server_name(), format!("pgweir_{}", a.id().0).as_bytes());
         let elsewhere = registry.intern(b"timezone=UTC", b"SELECT 1\0\0\0", || false);
         assert_ne!(elsewhere.id(), a.id());
+        let c_again = registry.intern(b"", b"SELECT 1\0\0\x01\0\0\0\x17", || false);
+        c.set_stale();
+        let renewed = registry.renew(&c_again);
+        assert!(Arc::ptr_eq(&c, &c_again) && renewed.id() != c.id() && renewed.leaves_state());
+        assert!(Arc::ptr_eq(&renewed, &registry.renew(&c)));
         let old = a.id();
         drop((a, b));
         assert_ne!(registry.intern(b"", b"SELECT 1\0\0\0", || false).id(), old);

@@ -24,6 +24,11 @@ impl ServerNames {
         self.known.get(&id).is_some()
     }
 
+    /// The statement, if the server has it; doesn't count as a use.
+    pub fn peek(&self, id: StatementId) -> Option<&Arc<Statement>> {
+        self.known.peek(&id)
+    }
+
     /// The server is being given the statement.
     pub fn insert(&mut self, statement: Arc<Statement>) {
         self.known.put(statement.id(), statement);

@@ -100,6 +100,8 @@ pub struct Conversation {
     pub sending: usize,
     /// Told by the last chunks.
     pub heard: Heard,
+    /// Statements bound or described since nothing was owed last.
+    pub bound: Vec<StatementId>,
     /// Counts since the server was taken.
     pub tally: Tally,
     receiving: usize,
@@ -117,6 +119,7 @@ impl Conversation {
             dirty: false,
             sending: 0,
             heard: Heard::default(),
+            bound: Vec::new(),
             tally: Tally::default(),
             receiving: 0,
             receiving_fate: Fate::Forward,
@@ -287,6 +290,10 @@ impl Conversation {
         }
         let code = backend::sqlstate(body);
         self.heard.errors.push(code);
+        // Told by the routine's name, which isn't translated, unlike "cached plan must not change result type".
+        if code == *b"0A000" && backend::field(body, b'R') == Some(b"RevalidateCachedQuery") {
+            self.bound.iter().filter_map(|id| self.names.peek(*id)).for_each(|s| s.set_stale());
+        }
         if header.size > HEADER + body.len() || !matches!(&code, b"26000" | b"42P05" | b"08P01") {
             return Decided::Pass(fate);
         }

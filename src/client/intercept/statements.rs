@@ -14,6 +14,9 @@ use crate::wire::frontend::{self, BindNames, Parse, Target};
 use memchr::memmem;
 use std::sync::Arc;
 
+/// Most statements remembered as bound while replies are owed.
+const BOUND_KEPT: usize = 1024;
+
 /// Longest front of a Bind that may hold its two names, in bytes.
 const LONGEST_NAMES: usize = 16 * 1024;
 
@@ -240,9 +243,19 @@ impl<'b> Feed<'_, 'b> {
         }
         let name = significant(name);
         match self.client.names.find(name).map(Arc::clone) {
-            Some(statement) => {
+            Some(mut statement) => {
+                if statement.is_stale() {
+                    statement = self.rules.registry.renew(&statement);
+                    self.client.names.insert(name, Arc::clone(&statement));
+                }
                 if self.is_unsettled_name(name) || !self.provide(&statement) {
                     return Err(Pause::Stall);
+                }
+                if self.server.exchange.is_drained() {
+                    self.server.bound.clear();
+                }
+                if self.server.bound.len() < BOUND_KEPT {
+                    self.server.bound.push(statement.id());
                 }
                 self.server.dirty |= statement.leaves_state();
                 self.evict();

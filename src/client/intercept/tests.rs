@@ -358,3 +358,25 @@ fn a_huge_named_statement_is_streamed() {
     s.server.sending = 0;
     assert_eq!(s.send("Bhuge E Y"), "Bhuge E Y");
 }
+
+/// A table was altered: the statement fails once, then it is parsed anew, for every client and on every server.
+#[test]
+fn a_stale_plan_fails_once() {
+    let mut s = Scene::new(10);
+    s.send("Pa=one Y");
+    s.answer("1 ZI");
+    assert_eq!(s.send("Ba E Y"), "Bpgweir_1 E Y");
+    let mut error = Vec::new();
+    message(&mut error, b'E', |v| {
+        v.extend_from_slice(
+            b"SERROR\0VERROR\0C0A000\0Mcached plan must not change result type\0RRevalidateCachedQuery\0\0",
+        );
+    });
+    let mut scratch = Vec::new();
+    let mut out = Outgoing::new(&error, &mut scratch);
+    s.server.receive(&error, &mut s.client, &mut out).unwrap();
+    s.answer("ZI");
+    assert_eq!(s.send("Ba E Y"), "Ppgweir_2=one Bpgweir_2 E Y");
+    assert_eq!(s.answer("1 2 CX ZI"), "2 C Z");
+    assert_eq!(s.send("Pb=one Bb E Y"), "Bpgweir_2 E Y");
+}
