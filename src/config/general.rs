@@ -39,7 +39,7 @@ section! {
     pub max_client_conn: u32 as Number<1, 10_000_000> = Is("100");
     /// Most servers of a pool, which is one pair of database and user.
     pub default_pool_size: Limit as Size = Is("20");
-    /// Servers a pool keeps connected even when idle.
+    /// Servers a pool keeps connected while it has clients; without any, too, for a forced user or the only one.
     pub min_pool_size: u32 as Number<0, 1_000_000> = Is("0");
     /// Servers a pool may open beyond its size when a client has waited reserve_pool_timeout.
     pub reserve_pool_size: u32 as Number<0, 1_000_000> = Is("0");
@@ -85,7 +85,7 @@ section! {
 
     /// How clients prove who they are; md5 uses SCRAM for users with a SCRAM secret, plain is password.
     pub auth_type: AuthType as OneOf<AuthType> = Is(r#""scram-sha-256""#);
-    /// File of users and secrets in the form of PgBouncer's userlist.txt.
+    /// File of users and secrets in the form of PgBouncer's userlist.txt; a relative path starts at the working directory.
     pub auth_file: Option<PathBuf> as FilePath = Is(r#""""#);
     /// Iterations of SCRAM verifiers made from passwords in clear.
     pub scram_iterations: u32 as Number<1, 1_000_000> = Is("4096");
