@@ -85,13 +85,14 @@ impl Session {
         let must_reset = context.reset_always || (stranger && server.talk.dirty);
         let mut prelude = Prelude::None;
         let mut front = Vec::new();
-        if must_reset || !Arc::ptr_eq(&server.talk.parameters, &self.state.wanted) {
+        let differ = !Arc::ptr_eq(&server.talk.parameters, &self.state.wanted);
+        if must_reset || differ {
             let reset = context.reset_query.as_deref().filter(|_| must_reset);
             prelude = server.talk.prelude(&mut front, reset, &self.state.wanted, &context.defaults);
             if reset.is_some() {
                 self.cells().reset();
             }
-            if prelude != Prelude::None {
+            if differ && prelude != Prelude::None {
                 self.cells().replay();
             }
         }

@@ -6,8 +6,11 @@ use super::tag::frontend as f;
 /// Bytes of a message header: type and length.
 pub const HEADER: usize = 5;
 
-/// PostgreSQL's limit for messages that carry data (`PQ_LARGE_MESSAGE_LIMIT`), length field included.
-pub const LARGE: u32 = 0x3fff_ffff;
+/// PostgreSQL's limit for a client's messages that carry data (`PQ_LARGE_MESSAGE_LIMIT`), length field included.
+pub const LARGE: u32 = 0x3fff_fffe;
+
+/// The longest message PostgreSQL itself can send: a body of `MaxAllocSize` and the length field.
+pub const LONGEST: u32 = 0x4000_0003;
 
 /// PostgreSQL's limit for all other messages of a client (`PQ_SMALL_MESSAGE_LIMIT`).
 pub const SMALL: u32 = 10_000;
@@ -23,12 +26,12 @@ pub struct Header {
 
 /// The header at the front of `bytes`, `None` while fewer than five bytes are there.
 ///
-/// Errors when the length field is below 4 or above [`LARGE`].
+/// Errors when the length field is below 4 or above [`LONGEST`].
 #[inline]
 pub fn header(bytes: &[u8]) -> Result<Option<Header>, WireError> {
     let Some(&[tag, a, b, c, d]) = bytes.first_chunk::<HEADER>() else { return Ok(None) };
     let len = u32::from_be_bytes([a, b, c, d]);
-    if (4..=LARGE).contains(&len) {
+    if (4..=LONGEST).contains(&len) {
         Ok(Some(Header { tag, size: len as usize + 1 }))
     } else {
         Err(WireError::Length)
@@ -63,10 +66,10 @@ mod tests {
             m.extend_from_slice(&len.to_be_bytes());
             header(&m)
         };
-        for bad in [0, 1, 3, LARGE + 1, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
+        for bad in [0, 1, 3, LONGEST + 1, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
             assert_eq!(with(bad), Err(WireError::Length), "{bad}");
         }
-        for good in [4, 5, LARGE] {
+        for good in [4, 5, LARGE, LONGEST] {
             assert_eq!(with(good), Ok(Some(Header { tag: b'Q', size: good as usize + 1 })));
         }
         assert_eq!(header(b"Q\0\0\0"), Ok(None));
@@ -76,6 +79,8 @@ mod tests {
     fn frontend_types_and_sizes() {
         let check = |tag, len: usize| check_frontend(Header { tag, size: len + 1 });
         assert_eq!(check(b'Q', 1 << 29), Ok(()));
+        assert_eq!(check(b'Q', LARGE as usize), Ok(()));
+        assert_eq!(check(b'Q', LARGE as usize + 1), Err(WireError::Length));
         assert_eq!(check(b'D', 10_000), Ok(()));
         assert_eq!(check(b'D', 10_001), Err(WireError::Length));
         for tag in *b"TZRKv1\0" {
