@@ -1,10 +1,11 @@
 # What one does with this repository. Tools that are missing are installed where that is possible.
-.PHONY: help build test demo demo-check bench
+.PHONY: help build test demo demo-check bench bench-gate profile
 .DEFAULT_GOAL := help
 
 CLIENTS ?= 200
 SECONDS ?= 10
-ROUNDS ?= 5
+ROUNDS ?= 3
+ROWS ?= main
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,14 +26,38 @@ demo-check: demo-build ## the same without anybody watching; exit status 0 when 
 	@ulimit -n $$(ulimit -Hn); exec $(demo) --clients $(CLIENTS) --seconds $(SECONDS) --check
 
 bench: SECONDS = 4
-bench: ## CPU a transaction beside PgBouncer on this machine, about 4 minutes; ROUNDS=5 SECONDS=4 PGBOUNCER=path
-	tests/tools/install postgres
-	cargo build --release --locked --bin pgweir --example compare
-	@ulimit -n $$(ulimit -Hn); exec $(examples)/compare --rounds $(ROUNDS) --seconds $(SECONDS)
+bench: bench-build ## beside PgBouncer and haproxy, about 6 minutes; ROWS=main|all|simple,… ROUNDS=3 SECONDS=4 PGBOUNCER=path
+	@exec $(compare) --rows $(ROWS) --rounds $(ROUNDS) --seconds $(SECONDS)
+
+bench-help: bench-build
+	@exec $(compare) --help
+
+bench-gate: gate-build ## user instructions a transaction against the recorded ones, half a minute; RECORD=1 records them
+	tests/tools/install valgrind
+	@exec $(gate) $(if $(RECORD),record,check) $(pgweir)
+
+profile: gate-build ## flame graphs and system calls of a transaction; OUT=directory
+	tests/tools/install valgrind strace
+	@exec $(gate) profile $(pgweir) $(OUT)
+
+OUT ?= target/profile
+pgweir = $(or $(CARGO_TARGET_DIR),target)/release/pgweir
+gate = $(or $(CARGO_TARGET_DIR),target)/debug/examples/gate
+
+# The driver needs no speed, and `make test` has built it already.
+.PHONY: gate-build
+gate-build: build
+	cargo build --locked --example gate
 
 examples = $(or $(CARGO_TARGET_DIR),target)/release/examples
 demo = $(examples)/demo
+compare = $(examples)/compare
 
-.PHONY: demo-build
+.PHONY: demo-build bench-build bench-help
 demo-build:
 	cargo build --release --locked --bin pgweir --example demo
+
+bench-build:
+	tests/tools/install postgres
+	tests/tools/install haproxy || true
+	cargo build --release --locked --bin pgweir --example compare

@@ -1,6 +1,7 @@
 //! Taking a server and giving it back: alone, with somebody in line, and from two threads at once. No sockets.
 
 use criterion::Criterion;
+use pgweir::clock::Instant;
 use pgweir::pool::{
     BoxFuture, ClientId, Connector, Lease, OpenError, Parts, Pool, PoolKey, PoolSettings, Pooled, Request,
     SlotIndex, Take, Ticket,
@@ -10,7 +11,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Waker};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const WORKERS: usize = 2;
 

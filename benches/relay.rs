@@ -3,6 +3,7 @@
 
 use criterion::{Criterion, Throughput};
 use pgweir::client::intercept::{self, Names, Pause, Rules};
+use pgweir::net::buffers::READ_SIZE;
 use pgweir::params::set::Sets;
 use pgweir::params::statement::Scanner;
 use pgweir::prepared::client_statements::ClientStatements;
@@ -33,9 +34,14 @@ fn main() {
 
 fn scans(criterion: &mut Criterion) {
     let rows = row().repeat(CHUNK / row().len() + 1);
+    let copied = copy_line().repeat(READ_SIZE / copy_line().len() + 1);
     let reply = selected(&[b::ROW_DESCRIPTION]);
     let mut group = criterion.benchmark_group("scan");
-    for (name, bytes) in [("16 KiB of rows", &rows[..CHUNK]), ("one row's reply", &reply[..])] {
+    for (name, bytes) in [
+        ("16 KiB of rows", &rows[..CHUNK]),
+        ("a full read of COPY data", &copied[..READ_SIZE]),
+        ("one row's reply", &reply[..]),
+    ] {
         group.throughput(Throughput::Bytes(bytes.len() as u64));
         group.bench_function(name, |bencher| bencher.iter(|| messages_in(black_box(bytes))));
     }
@@ -170,6 +176,13 @@ fn selected(tags: &[u8]) -> Vec<u8> {
     message(&mut reply, b::COMMAND_COMPLETE, |v| cstr(v, b"SELECT 1"));
     message(&mut reply, b::READY, |v| v.push(b'I'));
     reply
+}
+
+/// CopyData with a line of 100 bytes.
+fn copy_line() -> Vec<u8> {
+    let mut line = Vec::new();
+    message(&mut line, b::COPY_DATA, |v| v.extend_from_slice(&[b'x'; 100]));
+    line
 }
 
 fn row() -> Vec<u8> {

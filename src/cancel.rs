@@ -30,8 +30,8 @@ pub async fn cancel(
     limit: Option<Duration>,
 ) -> Option<(Arc<Entry>, Outcome)> {
     let entry = roster.find(pid, secret)?;
-    let key = PoolKey { database: Arc::clone(&entry.who.database), user: Arc::clone(&entry.who.user) };
-    let outcome = match pools.find(&key).map(|pool| pool.cancel(ClientId(entry.who.id))) {
+    let key = PoolKey { database: Arc::clone(&entry.place.database), user: Arc::clone(&entry.place.user) };
+    let outcome = match pools.find(&key).map(|pool| pool.cancel(ClientId(entry.id))) {
         None | Some(CancelOutcome::Nothing) => Outcome::Nothing,
         Some(CancelOutcome::Waiting) => Outcome::Waiting,
         Some(CancelOutcome::Running(mut guard)) => {

@@ -17,6 +17,7 @@ pub mod auth;
 pub mod cancel;
 pub mod cli;
 pub mod client;
+pub mod clock;
 pub mod config;
 pub mod credentials;
 pub mod http;

@@ -24,6 +24,7 @@ const PURE: &[&str] = &[
     "config/",
     "pool/ledger",
     "pool/evict",
+    "pool/homes",
     "pool/limits",
     "server/exchange",
     "client/intercept",

@@ -1,10 +1,10 @@
 //! Accepts clients and deals them to the workers in turn. Runs on worker 0; the raw socket is accepted, so that a client is
 //! registered with its own worker's reactor only.
 
-use crate::client::connection::{Arrival, serve};
+use crate::client::connection::Arrival;
 use crate::client::context::Shared;
+use crate::client::task::Connection;
 use crate::net::listen::{Accepted, Listener};
-use crate::net::options::TcpOptions;
 use crate::net::stream::Stream;
 use crate::roster::ClientAddress;
 use std::io;
@@ -12,19 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
-use tokio::net::{TcpStream, UnixStream};
 use tokio::time::sleep;
 
 /// After an accept that failed, for want of file descriptors mostly: no busy loop.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts until dropped.
-pub(super) async fn accept(
-    listener: Listener,
-    shared: Arc<Shared>,
-    options: TcpOptions,
-    turn: Arc<AtomicUsize>,
-) {
+pub(super) async fn accept(listener: Listener, shared: Arc<Shared>, turn: Arc<AtomicUsize>) {
     #[expect(
         deprecated,
         reason = "its replacement is unsafe to call; this listener owns one descriptor for its whole life"
@@ -44,7 +38,11 @@ pub(super) async fn accept(
             Err(_would_block) => {}
             Ok(Ok(accepted)) => {
                 failing = false;
-                deal(accepted, &shared, options, &turn);
+                deal(accepted, &shared, &turn);
+                // One that comes after this look makes the socket ready again.
+                if !listener.get_ref().has_more() {
+                    ready.clear_ready();
+                }
             }
             Ok(Err(error)) if is_peers(&error) => {}
             Ok(Err(error)) => {
@@ -67,29 +65,26 @@ fn is_peers(error: &io::Error) -> bool {
     )
 }
 
-fn deal(accepted: Accepted, shared: &Arc<Shared>, options: TcpOptions, turn: &AtomicUsize) {
+fn deal(accepted: Accepted, shared: &Arc<Shared>, turn: &AtomicUsize) {
     let worker = turn.fetch_add(1, Ordering::Relaxed) % shared.workers.len();
     let Ok(number) = u16::try_from(worker) else { return };
     let handle = &shared.workers[worker];
     let registered = {
         let _on_its_reactor = handle.enter();
-        register(accepted, options)
+        register(accepted)
     };
     match registered {
         Ok((stream, address)) => {
             let arrival = Arrival { stream, address, shared: Arc::clone(shared), worker: number };
-            handle.spawn(serve(Box::new(arrival)));
+            handle.spawn(Connection::new(arrival));
         }
         Err(error) => tracing::warn!("a client was lost on arrival: {error}"),
     }
 }
 
-fn register(accepted: Accepted, options: TcpOptions) -> io::Result<(Stream, ClientAddress)> {
+fn register(accepted: Accepted) -> io::Result<(Stream, ClientAddress)> {
     Ok(match accepted {
-        Accepted::Tcp(socket, peer) => {
-            options.apply(&socket)?;
-            (Stream::Tcp(TcpStream::from_std(socket)?), ClientAddress::Tcp(peer))
-        }
-        Accepted::Unix(socket) => (Stream::Unix(UnixStream::from_std(socket)?), ClientAddress::Unix),
+        Accepted::Tcp(socket, peer) => (Stream::local(socket)?, ClientAddress::Tcp(peer)),
+        Accepted::Unix(socket) => (Stream::local(socket)?, ClientAddress::Unix),
     })
 }

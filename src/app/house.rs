@@ -2,6 +2,7 @@
 
 use crate::client::cleanup;
 use crate::client::context::Shared;
+use crate::clock::Instant;
 use crate::http::Health;
 use crate::lifecycle::Phase;
 use crate::pool::{CloseReason, Lease, Pool, PoolSet, Pooled as _};
@@ -18,6 +19,10 @@ impl House for Shared {
 
     fn pools(&self) -> &PoolSet<Server> {
         &self.pools
+    }
+
+    fn end_logins(&self, now: Instant) -> bool {
+        self.logins.tick(now)
     }
 
     fn limits(&self) -> (Option<Duration>, Option<Duration>) {

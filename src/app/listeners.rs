@@ -1,6 +1,7 @@
 //! Opens what clients connect to.
 
 use super::error::AppError;
+use crate::client::context::tcp_options;
 use crate::config::{Config, ListenAddr};
 use crate::net::listen::Listener;
 use std::io;
@@ -17,10 +18,11 @@ const OTHER: &str = "Check listen_addr and listen_port.";
 /// All listeners the configuration asks for.
 pub(super) fn open(config: &Config) -> Result<Vec<Listener>, AppError> {
     let general = &config.general;
-    let mut listeners = Vec::new();
+    let (options, mut listeners) = (tcp_options(config), Vec::new());
     for address in &general.listen_addr {
         for address in resolve(address, general.listen_port)? {
-            let opened = Listener::tcp(address, general.listen_backlog, general.so_reuseport.is_on());
+            let (backlog, reuse_port) = (general.listen_backlog, general.so_reuseport.is_on());
+            let opened = Listener::tcp(address, backlog, reuse_port, &options);
             match opened {
                 Ok(listener) => listeners.push(listener),
                 // A machine without IPv6 still has all the addresses it has.

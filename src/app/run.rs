@@ -7,7 +7,7 @@ use super::{accept, listeners, load, logging, reload, secrets};
 use crate::auth;
 use crate::auth::scram::secret::MockKey;
 use crate::cli::Source;
-use crate::client::context::{Shared, tcp_options};
+use crate::client::context::Shared;
 use crate::config::{Config, Overrides};
 use crate::http;
 use crate::lifecycle::{Lifecycle, Phase};
@@ -84,7 +84,7 @@ fn share(config: Config, store: crate::credentials::store::Store, workers: &Work
         config: ArcSwap::from_pointee(config),
         store: ArcSwap::from_pointee(store),
         lifecycle: Lifecycle::default(),
-        stopping: tokio::sync::watch::Sender::new(false),
+        logins: Default::default(),
         opening: AtomicUsize::new(0),
         server_ids: ServerIds::default(),
         workers: workers.handles.clone(),
@@ -110,12 +110,12 @@ async fn serve(
             }
         });
     }
-    let (turn, options) = (Arc::new(AtomicUsize::new(0)), tcp_options(&shared.config.load()));
+    let turn = Arc::new(AtomicUsize::new(0));
     keep_minimums(&shared);
     shared.lifecycle.advance(Phase::Running);
     let acceptors: Vec<_> = listeners
         .into_iter()
-        .map(|l| shared.workers[0].spawn(accept::accept(l, Arc::clone(&shared), options, Arc::clone(&turn))))
+        .map(|l| shared.workers[0].spawn(accept::accept(l, Arc::clone(&shared), Arc::clone(&turn))))
         .collect();
     let request = loop {
         match signals.next().await {
@@ -124,7 +124,7 @@ async fn serve(
         }
     };
     shared.lifecycle.advance(Phase::Draining);
-    shared.stopping.send_replace(true);
+    shared.logins.stop();
     acceptors.iter().for_each(tokio::task::JoinHandle::abort);
     if request == Request::Drain {
         drain(&shared, &mut signals).await;

@@ -3,6 +3,7 @@
 
 use super::context::PoolContext;
 use super::fit::{self, FitError};
+use crate::clock::Instant;
 use crate::pool::{CancelOutcome, ClientId, CloseReason, Lease};
 use crate::server::Server;
 use crate::server::cancel::cancel;
@@ -12,7 +13,7 @@ use crate::wire::frontend::{self, SYNC};
 use crate::wire::tag::frontend as f;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::time::timeout;
 
 /// How long a cleanup may take.

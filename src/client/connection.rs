@@ -1,24 +1,27 @@
 //! One accepted connection from its first byte to its last.
 
 use super::context::{PoolContext, Shared};
+use super::greeting::greeting;
 use super::login::{self, LoginEnd};
 use super::report::Trouble;
 use super::session::{Session, State};
 use super::startup::{self, StartupEnd, Wants, Wish};
 use crate::cancel::{self, Outcome};
+use crate::clock::Instant;
 use crate::lifecycle::Phase;
 use crate::metrics::{LoginFailure, Refusal};
 use crate::net::stream::Stream;
 use crate::pool::WaitError;
 use crate::prepared::client_statements::ClientStatements;
-use crate::roster::{Admission, ClientAddress, Kick, SecretSize, Who};
+use crate::roster::{self, Admission, ClientAddress, Kick, SecretSize};
 use crate::wire::backend::{self, Severity};
 use crate::wire::startup::MINOR;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
-use tokio::sync::watch;
-use tokio::time::{sleep_until, timeout};
+use std::task::Poll;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// How long a refusal may take to be sent.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -36,19 +39,12 @@ pub struct Arrival {
     pub worker: u16,
 }
 
-/// Serves a connection; returns when it is closed. Between transactions its future is a pointer or two: the login's is
-/// boxed and gone when the session begins.
-pub async fn serve(arrival: Box<Arrival>) {
-    if let Some(session) = Box::pin(open(arrival)).await {
-        session.run().await;
-    }
-}
-
-async fn open(mut arrival: Box<Arrival>) -> Option<Box<Session>> {
+/// Logs a connection in, or refuses it.
+pub(super) async fn open(mut arrival: Box<Arrival>) -> Option<Session> {
     arrival.shared.metrics.client_accepted();
     let shared = Arc::clone(&arrival.shared);
-    let _opening = Opening::begin(&shared);
-    if shared.is_crowded() {
+    let opening = Opening::begin(&shared);
+    if shared.is_crowd(opening.count) {
         shared.metrics.client_refused(Refusal::Resources);
         let refused = Refused::tell(Trouble::TooManyLogins, LoginFailure::Limit);
         refuse(&mut arrival.stream, arrival.address, &shared, &refused).await;
@@ -60,7 +56,7 @@ async fn open(mut arrival: Box<Arrival>) -> Option<Box<Session>> {
         Ok(None) => None,
         Ok(Some(Opened { state, context, member, early })) => {
             let Arrival { stream, worker, .. } = *arrival;
-            Some(Box::new(Session::new(stream, state, context, member, worker).having_sent(early)))
+            Some(Session::new(stream, state, context, member, worker).having_sent(early))
         }
         Err(refused) => {
             refuse(stream, *address, shared, &refused).await;
@@ -70,57 +66,29 @@ async fn open(mut arrival: Box<Arrival>) -> Option<Box<Session>> {
 }
 
 /// A connection that has not logged in yet, counted while it lives.
-struct Opening<'a>(&'a Shared);
+struct Opening<'a> {
+    shared: &'a Shared,
+    /// How many there were with this one: a later look might count those that came after it.
+    count: usize,
+}
 
 impl<'a> Opening<'a> {
     fn begin(shared: &'a Shared) -> Self {
-        shared.opening.fetch_add(1, Ordering::Relaxed);
-        Self(shared)
+        let count = shared.opening.fetch_add(1, Ordering::Relaxed) + 1;
+        Self { shared, count }
     }
 }
 
 impl Drop for Opening<'_> {
     fn drop(&mut self) {
-        self.0.opening.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// How long a connection may take to log in: client_login_timeout, or until pgweir stops.
-struct Patience {
-    until: Option<tokio::time::Instant>,
-    stopping: watch::Receiver<bool>,
-}
-
-impl Patience {
-    fn new(shared: &Shared) -> Self {
-        let limit = shared.config.load().general.client_login_timeout;
-        let until = limit.map(|limit| tokio::time::Instant::now() + limit);
-        Self { until, stopping: shared.stopping.subscribe() }
-    }
-
-    /// The outcome of `work`, unless it takes too long.
-    async fn bound<T>(&mut self, work: impl Future<Output = Result<T, Refused>>) -> Result<T, Refused> {
-        let deadline = async {
-            match self.until {
-                Some(until) => sleep_until(until).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            outcome = work => outcome,
-            () = deadline => Err(Refused::tell(Trouble::LoginTimeout(None), LoginFailure::Timeout)),
-            _ = self.stopping.wait_for(|stopping| *stopping) => {
-                Err(Refused::tell(Trouble::Kicked(Kick::Shutdown), LoginFailure::Unavailable))
-            }
-        }
+        self.shared.opening.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 struct Opened {
     state: State,
     context: Arc<PoolContext>,
-    member: crate::roster::Membership,
+    member: roster::Membership,
     /// What the client has sent before it was told that it is in.
     early: Vec<u8>,
 }
@@ -156,12 +124,14 @@ async fn negotiate(
     shared: &Arc<Shared>,
     worker: u16,
 ) -> Result<Option<Opened>, Refused> {
-    let mut patience = Patience::new(shared);
+    let limit = shared.config.load().general.client_login_timeout;
+    let mut patience = shared.logins.begin(limit).await;
     let wants = patience.bound(async { startup::receive(stream).await.map_err(Refused::from) }).await?;
     let wish = match wants {
         Wants::Session(wish) => wish,
         Wants::Nothing => return Ok(None),
         Wants::Cancel(pid, secret) => {
+            drop(patience);
             cancel_for(shared, pid, &secret).await;
             return Ok(None);
         }
@@ -169,6 +139,14 @@ async fn negotiate(
     let newcomer = Newcomer { stream, address, shared, wish: &wish, worker, since: Instant::now() };
     let opened = patience.bound(newcomer.log_in()).await;
     opened.map(Some).map_err(|refused| refused.of(shared, &wish))
+}
+
+/// Its patience is exhausted.
+impl From<Trouble> for Refused {
+    fn from(trouble: Trouble) -> Self {
+        let in_time = matches!(trouble, Trouble::Kicked(_));
+        Self::tell(trouble, if in_time { LoginFailure::Unavailable } else { LoginFailure::Timeout })
+    }
 }
 
 impl From<StartupEnd> for Refused {
@@ -198,7 +176,7 @@ impl Newcomer<'_> {
             backend::negotiate_protocol_version(&mut out, MINOR, options.iter().map(String::as_str));
             self.stream.write_all(&out).await.map_err(|_| Refused::lost())?;
         }
-        let mut answer = Vec::new();
+        let mut answer = Vec::with_capacity(login::USUAL_ANSWER);
         let proof = login::authenticate(self.stream, self.shared, self.wish, &mut answer).await;
         let (proof, early) = proof.map_err(|end| match end {
             LoginEnd::Tell(trouble @ Trouble::Login(_)) => Refused::tell(trouble, LoginFailure::Credentials),
@@ -209,10 +187,10 @@ impl Newcomer<'_> {
         context.opener.learn(proof);
         let opened = Opened { early, ..self.enter(context, admission, &mut answer).await? };
         self.stream.write_all(&answer).await.map_err(|_| Refused::lost())?;
-        opened.context.metrics.login_ok(super::session::nanos(self.since.elapsed()));
+        opened.context.metrics.login_ok(Instant::now().nanos_since(self.since));
         if self.shared.config.load().general.log_connections.is_on() {
             let (database, user) = (&*self.wish.database, &*self.wish.user);
-            tracing::info!(client = opened.state.id, address = %self.address, database, user, "login");
+            tracing::info!(client = opened.member.entry().id, address = %self.address, database, user, "login");
         }
         Ok(opened)
     }
@@ -243,14 +221,13 @@ impl Newcomer<'_> {
         admission: Admission,
         answer: &mut Vec<u8>,
     ) -> Result<Opened, Refused> {
-        let roster = &self.shared.roster;
-        let (id, wanted) = (roster.next_id(), login::wanted(self.shared, self.wish));
-        let reported = tokio::select! {
+        let (id, wanted) = (self.shared.roster.next_id(), login::wanted(self.shared, self.wish));
+        let greeting = tokio::select! {
             biased;
-            reported = login::reported(&context, id, usize::from(self.worker), &wanted) => reported,
+            greeting = greeting(&context, id, usize::from(self.worker), &wanted) => greeting,
             () = self.stream.hung_up() => return Err(Refused::lost()),
         };
-        let reported = reported.map_err(|trouble| {
+        let greeting = greeting.map_err(|trouble| {
             if matches!(trouble, Trouble::NoServer(WaitError::Open(_), _)) {
                 self.shared.forget_invented(&context);
             }
@@ -258,17 +235,16 @@ impl Newcomer<'_> {
             Refused::tell(trouble, if refused { LoginFailure::Parameter } else { LoginFailure::NoServer })
         })?;
         let size = if self.wish.minor >= 2 { SecretSize::Long } else { SecretSize::Short };
-        let key = context.pool.key();
-        let who = Who {
+        let member = admission.enter(roster::Newcomer {
             id,
             address: self.address,
-            database: Arc::clone(&key.database),
-            user: Arc::clone(&key.user),
-        };
-        let member = roster.enter(admission, who, size);
-        let key = &member.entry().key;
-        login::welcome(answer, &reported, key.pid, key.secret());
-        let state = State { id, statements: ClientStatements::default(), wanted };
+            place: Arc::clone(&context.place),
+            size,
+            waker: poll_fn(|cx| Poll::Ready(cx.waker().clone())).await,
+        });
+        let (pid, secret) = (member.entry().pid(), member.entry().secret());
+        login::welcome(answer, |out| greeting.encode(out, &wanted), pid, secret);
+        let state = State { statements: ClientStatements::default(), wanted };
         Ok(Opened { state, context, member, early: Vec::new() })
     }
 }
@@ -279,7 +255,7 @@ async fn cancel_for(shared: &Arc<Shared>, pid: u32, secret: &[u8]) {
     let limit = shared.config.load().general.cancel_wait_timeout;
     let outcome = cancel::cancel(&shared.roster, &shared.pools, (pid, secret), limit).await;
     if let Some((entry, outcome)) = outcome {
-        shared.metrics.pool(&entry.who.database, &entry.who.user).cancel(match outcome {
+        shared.metrics.pool(&entry.place.database, &entry.place.user).cancel(match outcome {
             Outcome::Sent | Outcome::Failed => crate::metrics::CancelOutcome::Sent,
             Outcome::Waiting => crate::metrics::CancelOutcome::Waiting,
             Outcome::Nothing => crate::metrics::CancelOutcome::Ignored,
@@ -301,17 +277,5 @@ async fn refuse(stream: &mut Stream, address: ClientAddress, shared: &Shared, re
     trouble.encode(&mut out, Severity::Fatal);
     tracing::warn!(%address, database, user, "login refused: {}", trouble.log_line());
     let _ = timeout(FAREWELL, stream.write_all(&out)).await;
-    let _ = timeout(FAREWELL, stream.shutdown()).await;
-}
-
-#[cfg(test)]
-mod tests {
-    /// What every idle client costs beside its session and its socket. May only grow for a reason.
-    #[test]
-    fn the_future_of_a_connection_is_small() {
-        fn size<A, F>(_: impl Fn(A) -> F) -> usize {
-            size_of::<F>()
-        }
-        assert!(size(super::serve) <= 64, "{} bytes", size(super::serve));
-    }
+    stream.shutdown();
 }

@@ -1,9 +1,12 @@
 //! What sessions share: per process, and per pool.
 
+use super::greeting::Canonical;
 use super::intercept::Names;
+use super::logins::Logins;
 use super::opener::{Opener, OpenerHandle, Secrets};
 use crate::auth;
 use crate::auth::secret::Secret;
+use crate::clock::Instant;
 use crate::config::{Config, Database, PoolMode};
 use crate::credentials::store::Store;
 use crate::lifecycle::Lifecycle;
@@ -13,7 +16,7 @@ use crate::params::set::{Set, Sets};
 use crate::params::statement::Scanner;
 use crate::pool::{CapKind, CloseReason, Parts, Pool, PoolKey, PoolSet, PoolSettings};
 use crate::prepared::registry::Registry;
-use crate::roster::Roster;
+use crate::roster::{Place, Roster};
 use crate::server::Server;
 use crate::server::connect::ServerIds;
 use crate::server::login::ServerSecret;
@@ -23,9 +26,8 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 
 /// One for the process.
 pub struct Shared {
@@ -51,8 +53,8 @@ pub struct Shared {
     pub store: ArcSwap<Store>,
     /// Whether pgweir is running or about to stop.
     pub lifecycle: Lifecycle,
-    /// Becomes true when pgweir stops: logins under way end.
-    pub stopping: watch::Sender<bool>,
+    /// Connections that have not logged in yet, to end them.
+    pub logins: Logins,
     /// Connections that have not logged in yet.
     pub opening: AtomicUsize,
     /// Counts servers.
@@ -71,10 +73,9 @@ impl std::fmt::Debug for Shared {
 const LOGINS_BEYOND: usize = 100;
 
 impl Shared {
-    /// Whether so many connections are logging in that one more is only dropped: they cost descriptors and memory.
-    pub fn is_crowded(&self) -> bool {
-        let limit = self.config.load().general.max_client_conn as usize + LOGINS_BEYOND;
-        self.opening.load(Ordering::Relaxed) > limit
+    /// Whether so many connections are too many to log in, so that the last is only dropped: they cost descriptors and memory.
+    pub fn is_crowd(&self, opening: usize) -> bool {
+        opening > self.config.load().general.max_client_conn as usize + LOGINS_BEYOND
     }
 
     /// Drops the pool of a fallback database that turned out not to exist, so that invented names leave nothing behind.
@@ -154,6 +155,11 @@ impl Shared {
         let context = Arc::new(PoolContext {
             shared: Arc::clone(self),
             pool,
+            place: Arc::new(Place {
+                database: Arc::clone(&key.database),
+                user: Arc::clone(&key.user),
+                roster: Arc::clone(&self.roster),
+            }),
             opener,
             mode: settings.pool_mode,
             names: if kept { Names::Kept } else { Names::Passed },
@@ -225,6 +231,8 @@ pub struct PoolContext {
     pub shared: Arc<Shared>,
     /// The pool.
     pub pool: Arc<Pool<Server>>,
+    /// What its clients have in common for others.
+    pub place: Arc<Place>,
     /// Opens its servers.
     pub opener: Arc<Opener>,
     /// When servers go back.
@@ -241,8 +249,8 @@ pub struct PoolContext {
     pub defaults: Arc<Set>,
     /// Parameters of the last server that logged in.
     pub welcome: Arc<ArcSwapOption<Vec<(String, String)>>>,
-    /// What servers reported after parameter sets were applied to them.
-    pub canonical: Mutex<HashMap<usize, (Arc<Set>, Reported)>>,
+    /// Parameter sets as servers see them, by the sets' addresses.
+    pub canonical: Mutex<HashMap<usize, Canonical>>,
     clients: AtomicUsize,
     keeps_minimum_always: AtomicBool,
 }

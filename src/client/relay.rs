@@ -3,14 +3,19 @@
 
 use super::intercept::{self, Fed, Pause, Rules};
 use super::session::{End, Link, Session, Turn};
-use super::transaction::Step;
-use crate::net::buffers::{self, Buffers, READ_SIZE};
+use super::transaction::{Step, count_traffic};
+use crate::clock::Instant;
+use crate::net::buffers::{Buffers, HELD_SIZE, READ_SIZE};
+use crate::net::stream;
 use crate::roster::Phase;
+use crate::server::Server;
 use crate::server::exchange::Status;
 use crate::wire::outgoing::Outgoing;
 use std::io;
 use std::task::{Context, Poll};
-use std::time::Instant;
+
+/// Chunks one client may move each way before others of its worker have their turn.
+const ROUNDS: usize = 8;
 
 impl Session {
     pub(super) fn write_server(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Turn {
@@ -32,14 +37,23 @@ impl Session {
     ) -> (usize, Turn) {
         let Link::Active(active) = &mut self.link else { return (0, Turn::Again) };
         let context = &self.context;
+        let server = &mut *active.lease;
+        let scanner = &context.shared.scanner;
+        if front.is_empty()
+            && intercept::feed_lone_query(scanner, &mut self.state.statements, &mut server.talk, input)
+        {
+            server.traffic.to_server += input.len() as u64;
+            active.step = Step::Relay;
+            let sent = server.stream.write_or_keep(cx, input, &mut server.outbound);
+            return (input.len(), if sent.is_ok() { Turn::Again } else { self.server_lost() });
+        }
         let rules = Rules {
             registry: &context.shared.registry,
-            scanner: &context.shared.scanner,
+            scanner,
             names: context.names,
-            client: self.state.id,
+            client: self.member.entry().id,
             parse_context: self.state.wanted.parse_context(),
         };
-        let server = &mut *active.lease;
         let mut out = Outgoing::new(input, scratch);
         if !front.is_empty() {
             out.inject(|v| v.extend_from_slice(front));
@@ -51,8 +65,7 @@ impl Session {
         };
         let bytes = out.bytes();
         let sent = server.stream.write_or_keep(cx, bytes, &mut server.outbound);
-        let cells = context.metrics.worker(usize::from(self.worker));
-        cells.server_bytes(0, bytes.len() as u64);
+        server.traffic.to_server += bytes.len() as u64;
         active.step = match fed.pause {
             Pause::More => Step::Relay,
             Pause::Stall => Step::Stall,
@@ -83,27 +96,30 @@ impl Session {
         }
     }
 
-    pub(super) fn poll_active(&mut self, cx: &mut Context<'_>) -> Turn {
-        buffers::with(|Buffers { read, scratch }| {
-            loop {
-                match self.flush(cx) {
-                    Turn::Again => {}
-                    other => return other,
-                }
-                let back = self.read_server(cx, read, scratch);
-                let goes_on = matches!(back, Turn::Again) && matches!(self.link, Link::Active(_));
-                if !goes_on && !matches!(back, Turn::Wait) {
-                    return back;
-                }
-                let forth = self.read_client(cx, read, scratch);
-                match (back, forth) {
-                    (Turn::Wait, Turn::Wait) => return Turn::Wait,
-                    (_, end @ Turn::End(_)) => return end,
-                    _ if !matches!(self.link, Link::Active(_)) => return Turn::Again,
-                    _ => {}
-                }
+    pub(super) fn poll_active(
+        &mut self,
+        cx: &mut Context<'_>,
+        Buffers { read, scratch }: &mut Buffers,
+    ) -> Turn {
+        for _ in 0..ROUNDS {
+            match self.flush(cx) {
+                Turn::Again => {}
+                other => return other,
             }
-        })
+            let back = self.read_server(cx, read, scratch);
+            let goes_on = matches!(back, Turn::Again) && matches!(self.link, Link::Active(_));
+            if !goes_on && !matches!(back, Turn::Wait) {
+                return back;
+            }
+            match self.read_client(cx, read, scratch) {
+                end @ Turn::End(_) => return end,
+                Turn::Wait if matches!(back, Turn::Wait) => return Turn::Wait,
+                _ if !matches!(self.link, Link::Active(_)) => return Turn::Again,
+                _ => {}
+            }
+        }
+        stream::yield_to_others(cx);
+        Turn::Wait
     }
 
     fn flush(&mut self, cx: &mut Context<'_>) -> Turn {
@@ -133,7 +149,10 @@ impl Session {
             Poll::Ready(Ok(n)) if n > 0 => n,
             Poll::Ready(_) => return self.server_lost(),
         };
-        self.context.metrics.worker(usize::from(self.worker)).server_bytes(n as u64, 0);
+        server.traffic.from_server += n as u64;
+        if n == read.len() {
+            count_traffic(self.context.metrics.worker(usize::from(self.worker)), server);
+        }
         if server.inbound.is_empty() {
             let (used, turn) = self.receive(cx, &read[..n], scratch);
             if used < n
@@ -156,14 +175,35 @@ impl Session {
     }
 
     /// Gives bytes of the server to the client. Returns how many were used.
+    #[inline]
     fn receive(&mut self, cx: &mut Context<'_>, input: &[u8], scratch: &mut Vec<u8>) -> (usize, Turn) {
         let Link::Active(active) = &mut self.link else { return (input.len(), Turn::Again) };
-        let talk = &mut active.lease.talk;
+        let Server { talk, traffic, .. } = &mut *active.lease;
+        let passed = talk.pass(input);
+        if passed < input.len() || talk.has_own_answer() {
+            return self.receive_behind(cx, passed, input, scratch);
+        }
+        traffic.to_client += input.len() as u64;
+        if let Err(e) = self.stream.write_or_keep(cx, input, &mut self.outbound) {
+            return (input.len(), e.into());
+        }
+        (input.len(), self.after_replies(cx, scratch, true))
+    }
+
+    fn receive_behind(
+        &mut self,
+        cx: &mut Context<'_>,
+        passed: usize,
+        input: &[u8],
+        scratch: &mut Vec<u8>,
+    ) -> (usize, Turn) {
+        let Link::Active(active) = &mut self.link else { return (input.len(), Turn::Again) };
+        let Server { talk, traffic, .. } = &mut *active.lease;
         let mut out = Outgoing::new(input, scratch);
-        let received = talk.receive(input, &mut self.state.statements, &mut out);
+        let received = talk.receive_behind(passed, input, &mut self.state.statements, &mut out);
         let bytes = out.bytes();
         if !bytes.is_empty() {
-            self.context.metrics.worker(usize::from(self.worker)).client_bytes(0, bytes.len() as u64);
+            traffic.to_client += bytes.len() as u64;
             if let Err(e) = self.stream.write_or_keep(cx, bytes, &mut self.outbound) {
                 return (input.len(), e.into());
             }
@@ -181,7 +221,7 @@ impl Session {
     pub(super) fn feed_waiting(&mut self, cx: &mut Context<'_>, scratch: &mut Vec<u8>) -> Turn {
         let mut input = std::mem::take(&mut self.inbound);
         let (used, turn) = self.feed(cx, &input, &[], scratch);
-        input.drain(..used.min(input.len()));
+        input.drop_front(used);
         self.inbound = input;
         turn
     }
@@ -191,30 +231,33 @@ impl Session {
         let moves = active.lease.outbound.is_empty() && self.outbound.len() < READ_SIZE;
         match active.step {
             Step::Relay | Step::Between if moves => {}
-            Step::Prelude | Step::Stall if self.inbound.len() < READ_SIZE => return self.keep_more(cx, read),
+            Step::Prelude | Step::Stall if self.inbound.len() < HELD_SIZE => return self.keep_more(cx, read),
             _ => return Turn::Wait,
         }
         let n = match self.stream.poll_read(cx, read) {
             Poll::Pending => return Turn::Wait,
             Poll::Ready(Err(e)) => return e.into(),
-            Poll::Ready(Ok(0)) if active.lease.talk.is_free() => return Turn::End(End::Closed),
+            Poll::Ready(Ok(0)) if active.lease.talk.is_free() => return Turn::end(End::Closed),
             Poll::Ready(Ok(0)) => return io::Error::from(io::ErrorKind::UnexpectedEof).into(),
             Poll::Ready(Ok(n)) => n,
         };
         if active.step == Step::Between {
-            active.query_began = Instant::now();
+            active.lease.query_began = Instant::now();
             if active.lease.talk.exchange.status() == Status::Idle {
-                active.began = active.query_began;
+                active.lease.began = active.lease.query_began;
             }
             active.step = Step::Relay;
-            let now = active.query_began;
-            self.set_phase(Phase::Active, now);
+            let roster = &self.context.shared.roster;
+            self.member.entry().set_phase(Phase::Active, roster.at(active.lease.query_began));
         }
-        self.count_read(n);
+        active.lease.traffic.from_client += n as u64;
+        if n == read.len() {
+            count_traffic(self.context.metrics.worker(usize::from(self.worker)), &mut active.lease);
+        }
         if self.inbound.is_empty() {
             let (used, turn) = self.feed(cx, &read[..n], &[], scratch);
             if used < n {
-                self.inbound = read[used..n].to_vec();
+                self.inbound = read[used..n].into();
             }
             turn
         } else {

@@ -3,9 +3,11 @@
 use super::cleanup;
 use super::context::PoolContext;
 use super::report::Trouble;
-use super::transaction::Active;
+use super::transaction::{Active, count_traffic};
 use super::triage::{Next, Triage};
-use crate::net::buffers::{self, Buffers, READ_SIZE};
+use crate::clock::Instant;
+use crate::net::buffers::{self, Buffers, HELD_SIZE};
+use crate::net::kept::Kept;
 use crate::net::stream::Stream;
 use crate::params::set::Set;
 use crate::pool::{ClientId, CloseReason, Request, SlotIndex, Take, Ticket, WaitError};
@@ -17,7 +19,7 @@ use crate::wire::error::WireError;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::time::timeout;
 
 /// How long a parting word may take to be sent.
@@ -26,8 +28,6 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Everything about a session that outlives its transactions: what another process would need to go on with it.
 #[derive(Debug)]
 pub struct State {
-    /// Identifies the client, never reused.
-    pub id: u64,
     /// Its prepared statements.
     pub statements: ClientStatements,
     /// The parameters it wants.
@@ -43,9 +43,9 @@ pub struct Session {
     pub(super) member: Membership,
     pub(super) link: Link,
     /// Bytes of the client not yet dealt with: the beginning of a message, or what waits for a server.
-    pub(super) inbound: Vec<u8>,
+    pub(super) inbound: Kept,
     /// What the client's socket has not taken yet.
-    pub(super) outbound: Vec<u8>,
+    pub(super) outbound: Kept,
     pub(super) triage: Triage,
     pub(super) hint: Option<SlotIndex>,
     pub(super) worker: u16,
@@ -87,18 +87,25 @@ pub(super) enum Turn {
     /// Nothing more can happen now.
     Wait,
     /// It is over.
-    End(End),
+    End(Box<End>),
+}
+
+impl Turn {
+    #[cold]
+    pub(super) fn end(end: End) -> Self {
+        Self::End(Box::new(end))
+    }
 }
 
 impl From<io::Error> for Turn {
     fn from(error: io::Error) -> Self {
-        Self::End(End::Lost(error))
+        Self::end(End::Lost(error))
     }
 }
 
 impl From<WireError> for Turn {
     fn from(error: WireError) -> Self {
-        Self::End(End::Told(Trouble::Protocol(error)))
+        Self::end(End::Told(Trouble::Protocol(error)))
     }
 }
 
@@ -117,8 +124,8 @@ impl Session {
             context,
             member,
             link: Link::Idle,
-            inbound: Vec::new(),
-            outbound: Vec::new(),
+            inbound: Kept::default(),
+            outbound: Kept::default(),
             triage: Triage::default(),
             hint: None,
             worker,
@@ -128,37 +135,30 @@ impl Session {
 
     /// The client has sent these bytes already.
     pub fn having_sent(self, early: Vec<u8>) -> Self {
-        Self { inbound: early, link: Link::Wanting, ..self }
+        Self { inbound: early.into(), link: Link::Wanting, ..self }
     }
 
-    /// Serves the client until it or somebody else ends the session; by then it has been told, and its server is taken
-    /// care of.
-    pub async fn run(mut self: Box<Self>) {
+    /// From now on the client counts; [`Self::farewell`] ends that.
+    pub(super) fn begin_service(&self) {
         self.context.count_client(true);
-        let mut started = false;
-        let end = std::future::poll_fn(|cx| {
-            if !started {
-                self.member.entry().set_waker(cx.waker().clone());
-                started = true;
-            }
-            self.poll(cx)
-        })
-        .await;
-        Box::pin(self.farewell(end)).await;
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    /// Serves the client until it or somebody else ends the session.
+    #[inline(always)]
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Box<End>> {
+        let mut lent = buffers::lend();
+        let buffers = lent.get();
         loop {
             if let Some(kick) = self.member.entry().kicked()
                 && let Some(end) = self.kicked(kick)
             {
-                return Poll::Ready(end);
+                return Poll::Ready(Box::new(end));
             }
             let turn = match &mut self.link {
-                Link::Idle => self.poll_idle(cx),
-                Link::Wanting => self.ask_again(cx),
-                Link::Queued(..) => self.poll_queued(cx),
-                Link::Active(_) => self.poll_active(cx),
+                Link::Active(_) => self.poll_active(cx, buffers),
+                Link::Idle => self.poll_idle(cx, buffers),
+                Link::Queued(..) => self.poll_queued(cx, buffers),
+                Link::Wanting => self.ask_again(cx, buffers),
             };
             match turn {
                 Turn::Again => {}
@@ -168,7 +168,8 @@ impl Session {
         }
     }
 
-    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Turn {
+    #[inline]
+    fn poll_idle(&mut self, cx: &mut Context<'_>, Buffers { read, scratch }: &mut Buffers) -> Turn {
         if !self.outbound.is_empty() {
             match self.stream.poll_drain(cx, &mut self.outbound) {
                 Poll::Ready(Ok(())) => {}
@@ -176,10 +177,10 @@ impl Session {
                 Poll::Pending => return Turn::Wait,
             }
         }
-        buffers::with(|Buffers { read, scratch }| match self.stream.poll_read(cx, read) {
+        match self.stream.poll_read(cx, &mut read[..HELD_SIZE]) {
             Poll::Pending => Turn::Wait,
             Poll::Ready(Err(e)) => e.into(),
-            Poll::Ready(Ok(0)) => Turn::End(End::Closed),
+            Poll::Ready(Ok(0)) => Turn::end(End::Closed),
             Poll::Ready(Ok(n)) => {
                 self.count_read(n);
                 if self.inbound.is_empty() {
@@ -189,19 +190,27 @@ impl Session {
                 let input = std::mem::take(&mut self.inbound);
                 self.sort(cx, &input, scratch)
             }
-        })
+        }
     }
 
     /// The server it had is gone before it got the client's bytes.
     #[cold]
-    fn ask_again(&mut self, cx: &mut Context<'_>) -> Turn {
+    fn ask_again(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Turn {
         self.link = Link::Idle;
         let input = std::mem::take(&mut self.inbound);
-        buffers::with(|b| self.sort(cx, &input, &mut b.scratch))
+        self.sort(cx, &input, &mut buffers.scratch)
     }
 
     /// Deals with bytes of a client without a server.
+    #[inline(always)]
     pub(super) fn sort(&mut self, cx: &mut Context<'_>, input: &[u8], scratch: &mut Vec<u8>) -> Turn {
+        if self.triage.is_work(input) {
+            return self.want_server(cx, input, scratch);
+        }
+        self.sort_thoroughly(cx, input, scratch)
+    }
+
+    fn sort_thoroughly(&mut self, cx: &mut Context<'_>, input: &[u8], scratch: &mut Vec<u8>) -> Turn {
         let mut answer = Vec::new();
         let sorted = self.triage.sort(input, &mut answer);
         if !answer.is_empty()
@@ -216,29 +225,26 @@ impl Session {
         let rest = &input[used..];
         match next {
             Next::Work => self.want_server(cx, rest, scratch),
-            Next::Terminate => Turn::End(End::Closed),
+            Next::Terminate => Turn::end(End::Closed),
             Next::More => {
-                self.inbound = rest.to_vec();
+                self.inbound = rest.into();
                 Turn::Again
             }
         }
     }
 
+    #[inline(always)]
     fn want_server(&mut self, cx: &mut Context<'_>, input: &[u8], scratch: &mut Vec<u8>) -> Turn {
         let now = Instant::now();
-        let request = Request {
-            client: ClientId(self.state.id),
-            worker: usize::from(self.worker),
-            hint: self.hint,
-            now,
-        };
+        let request =
+            Request { client: ClientId(self.id()), worker: usize::from(self.worker), hint: self.hint, now };
         match self.context.pool.take(&request, cx.waker()) {
             Take::Leased(lease) => {
                 self.cells().assigned();
                 self.begin(cx, (lease, now), input, scratch)
             }
             Take::Queued(ticket) => {
-                self.inbound = input.to_vec();
+                self.inbound = input.into();
                 self.link = Link::Queued(ticket, now);
                 self.set_phase(Phase::Waiting, now);
                 Turn::Again
@@ -246,28 +252,28 @@ impl Session {
         }
     }
 
-    fn poll_queued(&mut self, cx: &mut Context<'_>) -> Turn {
+    fn poll_queued(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Turn {
         let Link::Queued(ticket, since) = &mut self.link else { return Turn::Again };
         match ticket.poll_lease(cx.waker()) {
             Poll::Ready(Ok(lease)) => {
                 let now = Instant::now();
-                let waited = now.saturating_duration_since(*since);
-                self.cells().wait(nanos(waited));
+                let waited = now.nanos_since(*since);
+                self.cells().wait(waited);
                 let input = std::mem::take(&mut self.inbound);
-                buffers::with(|b| self.begin(cx, (lease, now), &input, &mut b.scratch))
+                self.begin(cx, (lease, now), &input, &mut buffers.scratch)
             }
-            Poll::Ready(Err(error)) => self.without_server(cx, error),
-            Poll::Pending if self.inbound.len() >= READ_SIZE => Turn::Wait,
-            Poll::Pending => buffers::with(|b| self.keep_more(cx, &mut b.read)),
+            Poll::Ready(Err(error)) => self.without_server(cx, buffers, error),
+            Poll::Pending if self.inbound.len() >= HELD_SIZE => Turn::Wait,
+            Poll::Pending => self.keep_more(cx, &mut buffers.read),
         }
     }
 
     /// A client that is held up may send more, or leave.
     pub(super) fn keep_more(&mut self, cx: &mut Context<'_>, read: &mut [u8]) -> Turn {
-        match self.stream.poll_read(cx, read) {
+        match self.stream.poll_read(cx, &mut read[..HELD_SIZE]) {
             Poll::Pending => Turn::Wait,
             Poll::Ready(Err(e)) => e.into(),
-            Poll::Ready(Ok(0)) => Turn::End(End::Closed),
+            Poll::Ready(Ok(0)) => Turn::end(End::Closed),
             Poll::Ready(Ok(n)) => {
                 self.count_read(n);
                 self.inbound.extend_from_slice(&read[..n]);
@@ -277,7 +283,7 @@ impl Session {
     }
 
     /// The wait ended without a server: the query fails, the session goes on.
-    fn without_server(&mut self, cx: &mut Context<'_>, error: WaitError) -> Turn {
+    fn without_server(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers, error: WaitError) -> Turn {
         let behind =
             matches!(error, WaitError::Timeout).then(|| self.context.pool.last_open_error()).flatten();
         let shutdown = matches!(error, WaitError::Shutdown);
@@ -286,16 +292,17 @@ impl Session {
         }
         let trouble = Trouble::NoServer(error, behind.map(|e| e.to_string()));
         if shutdown {
-            return Turn::End(End::Told(trouble));
+            return Turn::end(End::Told(trouble));
         }
         self.cells().client_error(*b"57");
         let mut message = Vec::new();
         trouble.encode(&mut message, Severity::Error);
         let input = std::mem::take(&mut self.inbound);
-        let used = self.triage.refuse(&input, &message, &mut self.outbound);
+        let triage = &mut self.triage;
+        let used = self.outbound.extend_with(|outbound| triage.refuse(&input, &message, outbound));
         self.link = Link::Idle;
         self.set_phase(Phase::Idle, Instant::now());
-        buffers::with(|b| self.sort(cx, &input[used..], &mut b.scratch))
+        self.sort(cx, &input[used..], &mut buffers.scratch)
     }
 
     fn kicked(&mut self, kick: Kick) -> Option<End> {
@@ -317,7 +324,7 @@ impl Session {
     }
 
     /// Says why, if there is a why, and takes care of the server.
-    async fn farewell(mut self: Box<Self>, end: End) {
+    pub(super) async fn farewell(mut self, end: End) {
         let speechless = matches!(&self.link, Link::Active(active) if active.is_within_message());
         match std::mem::replace(&mut self.link, Link::Idle) {
             Link::Idle | Link::Wanting => {}
@@ -327,14 +334,14 @@ impl Session {
         if let End::Told(trouble) = &end
             && !speechless
         {
-            trouble.encode(&mut self.outbound, Severity::Fatal);
+            self.outbound.extend_with(|outbound| trouble.encode(outbound, Severity::Fatal));
         }
         if !matches!(end, End::Lost(_)) && !self.outbound.is_empty() {
             let bytes = std::mem::take(&mut self.outbound);
             let _ = timeout(FAREWELL, self.stream.write_all(&bytes)).await;
         }
         if !matches!(end, End::Closed) {
-            let _ = timeout(FAREWELL, self.stream.shutdown()).await;
+            self.stream.shutdown();
         }
         self.context.count_client(false);
         self.log(&end);
@@ -344,8 +351,8 @@ impl Session {
         if !self.context.shared.config.load().general.log_disconnections.is_on() {
             return;
         }
-        let (entry, client) = (self.member.entry(), self.state.id);
-        let (address, database, user) = (&entry.who.address, &*entry.who.database, &*entry.who.user);
+        let (entry, client) = (self.member.entry(), self.id());
+        let (address, database, user) = (entry.address(), &*entry.place.database, &*entry.place.user);
         match end {
             End::Closed => tracing::info!(client, %address, database, user, "disconnect: client closed"),
             End::Lost(error) => {
@@ -361,12 +368,13 @@ impl Session {
     }
 
     fn part(&self, active: Active, end: &End) {
-        let (lease, whole) = active.into_lease();
+        let (mut lease, whole) = active.into_lease();
+        count_traffic(self.cells(), &mut lease);
         match end {
             End::ServerFatal | End::Told(Trouble::ServerLost) => lease.close(CloseReason::Lost),
             _ if !whole => lease.close(CloseReason::ClientGone),
             _ => {
-                let client = ClientId(self.state.id);
+                let client = ClientId(self.id());
                 tokio::spawn(cleanup::clean_up(lease, Arc::clone(&self.context), client));
             }
         }
@@ -382,7 +390,13 @@ impl Session {
         };
         let (phase, since) = self.member.entry().phase();
         let lasted = shared.roster.at(Instant::now()).saturating_sub(since);
-        phase == idle && limit.is_some_and(|limit| u128::from(lasted) >= limit.as_millis())
+        phase == idle && limit.is_some_and(|limit| u128::from(lasted) >= limit.as_nanos())
+    }
+
+    /// Identifies the client, never reused.
+    #[inline]
+    pub(super) fn id(&self) -> u64 {
+        self.member.entry().id
     }
 
     #[inline]
@@ -401,12 +415,6 @@ impl Session {
     }
 }
 
-/// A duration as the metrics take it.
-#[inline]
-pub(super) fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -414,6 +422,6 @@ mod tests {
     /// What every idle client costs. May only grow for a reason.
     #[test]
     fn a_session_is_small() {
-        assert!(size_of::<Session>() <= 272, "{} bytes", size_of::<Session>());
+        assert!(size_of::<Session>() <= 152, "{} bytes", size_of::<Session>());
     }
 }

@@ -1,8 +1,10 @@
 //! The life of one lease: made fit by its prelude, query by query, and given back. What moves the bytes is the relay.
 
 use super::report::Trouble;
-use super::session::{End, Link, Session, Turn, nanos};
+use super::session::{End, Link, Session, Turn};
+use crate::clock::Instant;
 use crate::config::PoolMode;
+use crate::metrics::Cells;
 use crate::params::tracked;
 use crate::pool::{CloseReason, Lease};
 use crate::roster::Phase;
@@ -14,7 +16,6 @@ use crate::server::prelude::Prelude;
 use crate::wire::error::WireError;
 use std::sync::Arc;
 use std::task::Context;
-use std::time::Instant;
 
 /// Servers in a row that could not be made fit before the client is told.
 const UNFIT_LIMIT: u8 = 3;
@@ -23,9 +24,6 @@ const UNFIT_LIMIT: u8 = 3;
 #[derive(Debug)]
 pub(super) struct Active {
     pub(super) lease: Lease<Server>,
-    pub(super) began: Instant,
-    /// When the query that runs was begun; the transaction's begin for its first.
-    pub(super) query_began: Instant,
     pub(super) step: Step,
 }
 
@@ -44,6 +42,14 @@ pub(super) enum Step {
     Refuse(WireError),
     /// Between two queries of a transaction: the next begins with the client's next bytes.
     Between,
+}
+
+/// Counts the bytes that were moved since this was called last.
+#[inline]
+pub(super) fn count_traffic(cells: &Cells, server: &mut Server) {
+    let traffic = std::mem::take(&mut server.traffic);
+    cells.client_bytes(traffic.from_client, traffic.to_client);
+    cells.server_bytes(traffic.from_server, traffic.to_server);
 }
 
 impl Active {
@@ -72,6 +78,7 @@ impl Active {
 
 impl Session {
     /// Starts on a server: makes it fit if needed, and sends it what the client has sent so far.
+    #[inline(always)]
     pub(super) fn begin(
         &mut self,
         cx: &mut Context<'_>,
@@ -81,7 +88,8 @@ impl Session {
     ) -> Turn {
         let context = &self.context;
         let server = &mut *lease;
-        let stranger = std::mem::replace(&mut server.owner, self.state.id) != self.state.id;
+        (server.began, server.query_began) = (now, now);
+        let stranger = std::mem::replace(&mut server.owner, self.member.entry().id) != self.member.entry().id;
         let must_reset = context.reset_always || (stranger && server.talk.dirty);
         let mut prelude = Prelude::None;
         let mut front = Vec::new();
@@ -99,18 +107,20 @@ impl Session {
         self.hint = Some(lease.slot());
         self.set_phase(Phase::Active, now);
         let step = if prelude == Prelude::Awaited { Step::Prelude } else { Step::Relay };
-        self.link = Link::Active(Active { lease, began: now, query_began: now, step });
+        self.link = Link::Active(Active { lease, step });
         if prelude == Prelude::Awaited {
-            self.inbound = input.to_vec();
+            self.inbound = input.into();
             return self.write_server(cx, &front);
         }
         let (used, turn) = self.feed(cx, input, &front, scratch);
-        self.inbound = input[used.min(input.len())..].to_vec();
+        if used < input.len() {
+            self.inbound = input[used..].into();
+        }
         turn
     }
 
     /// What replies make possible: the client's waiting bytes, the end of the lease.
-    #[inline]
+    #[inline(always)]
     pub(super) fn after_replies(&mut self, cx: &mut Context<'_>, scratch: &mut Vec<u8>, whole: bool) -> Turn {
         let Link::Active(active) = &mut self.link else { return Turn::Again };
         let talk = &active.lease.talk;
@@ -123,12 +133,12 @@ impl Session {
         match active.step {
             Step::Prelude => return self.prelude_done(cx, scratch),
             Step::Stall => return self.feed_waiting(cx, scratch),
-            Step::Leave => return Turn::End(End::Closed),
+            Step::Leave => return Turn::end(End::Closed),
             Step::Refuse(error) => return error.into(),
             Step::Relay | Step::Between => {}
         }
         if talk.heard.fatal {
-            return Turn::End(End::ServerFatal);
+            return Turn::end(End::ServerFatal);
         }
         if !talk.exchange.needs_sync() {
             self.query_done();
@@ -138,7 +148,7 @@ impl Session {
             return self.finish();
         }
         if self.context.mode == PoolMode::Statement && active.lease.talk.exchange.status() != Status::Idle {
-            return Turn::End(End::Told(Trouble::TransactionInStatementMode));
+            return Turn::end(End::Told(Trouble::TransactionInStatementMode));
         }
         Turn::Again
     }
@@ -157,7 +167,7 @@ impl Session {
         };
         active.lease.close(CloseReason::ResetFailed);
         if self.unfit >= UNFIT_LIMIT {
-            return Turn::End(End::Told(Trouble::Refused(refusal(&error))));
+            return Turn::end(End::Told(Trouble::Refused(refusal(&error))));
         }
         Turn::Again
     }
@@ -172,19 +182,21 @@ impl Session {
         let status = active.lease.talk.exchange.status();
         if status != Status::Idle || self.context.mode == PoolMode::Session {
             let now = Instant::now();
-            let took = nanos(now.saturating_duration_since(active.query_began));
+            let took = now.nanos_since(active.lease.query_began);
             if status == Status::Idle {
-                let whole = nanos(now.saturating_duration_since(active.began));
+                let whole = now.nanos_since(active.lease.began);
                 self.context.metrics.worker(usize::from(self.worker)).transaction(whole);
             }
             active.step = if active.step == Step::Relay { Step::Between } else { active.step };
-            self.cells().query(took);
+            let cells = self.context.metrics.worker(usize::from(self.worker));
+            cells.query(took);
+            count_traffic(cells, &mut active.lease);
             self.set_phase(if status == Status::Idle { Phase::Idle } else { Phase::IdleInTransaction }, now);
         }
     }
 
     /// The transaction is over and everything about the server is known: it goes back.
-    #[inline]
+    #[inline(always)]
     fn finish(&mut self) -> Turn {
         if self.context.mode == PoolMode::Session {
             return Turn::Again;
@@ -194,18 +206,23 @@ impl Session {
         };
         let now = Instant::now();
         let cells = self.cells();
+        count_traffic(cells, &mut active.lease);
         let tally = std::mem::take(&mut active.lease.talk.tally);
         if tally != Tally::default() {
             cells.statements(tally.client_parses, tally.server_parses, tally.hits, tally.binds);
         }
-        cells.transaction(nanos(now.saturating_duration_since(active.began)));
-        cells.query(nanos(now.saturating_duration_since(active.query_began)));
+        if active.lease.began == active.lease.query_began {
+            cells.transaction_of_one_query(now.nanos_since(active.lease.began));
+        } else {
+            cells.transaction(now.nanos_since(active.lease.began));
+            cells.query(now.nanos_since(active.lease.query_began));
+        }
         self.set_phase(Phase::Idle, now);
         let unfit = active.lease.talk.heard.prelude_error.is_some();
         if unfit || active.lease.talk.exchange.doubt().is_some() {
             active.lease.close(if unfit { CloseReason::ResetFailed } else { CloseReason::Doubt });
         } else {
-            active.lease.release(now);
+            active.lease.release_to(&self.context.pool, now);
         }
         Turn::Again
     }
@@ -214,7 +231,7 @@ impl Session {
     pub(super) fn leave_if_done(&mut self) -> Turn {
         match &self.link {
             Link::Active(active) if active.owes_nothing() => match active.step {
-                Step::Leave => Turn::End(End::Closed),
+                Step::Leave => Turn::end(End::Closed),
                 Step::Refuse(error) => error.into(),
                 _ => Turn::Again,
             },
@@ -227,10 +244,10 @@ impl Session {
     pub(super) fn server_lost(&mut self) -> Turn {
         let Link::Active(active) = &mut self.link else { return Turn::Again };
         if active.lease.talk.heard.fatal && active.lease.talk.heard.prelude_error.is_none() {
-            return Turn::End(End::ServerFatal);
+            return Turn::end(End::ServerFatal);
         }
         if active.step != Step::Prelude {
-            return Turn::End(End::Told(Trouble::ServerLost));
+            return Turn::end(End::Told(Trouble::ServerLost));
         }
         let Link::Active(active) = std::mem::replace(&mut self.link, Link::Wanting) else {
             return Turn::Again;
@@ -238,7 +255,7 @@ impl Session {
         active.lease.close(CloseReason::Lost);
         self.unfit += 1;
         if self.unfit >= UNFIT_LIMIT {
-            return Turn::End(End::Told(Trouble::ServerLost));
+            return Turn::end(End::Told(Trouble::ServerLost));
         }
         Turn::Again
     }

@@ -11,11 +11,12 @@ const WHOLE: usize = 64 * 1024;
 /// What to do with a client that has no server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Triage {
-    /// Bytes of a message that are still to be dropped.
-    skip: usize,
-    /// Messages are dropped up to the next Sync: the batch was refused.
-    refusing: bool,
+    /// Bytes of a message that are still to be dropped, at most 2³⁰, and [`REFUSING`]: one word of every idle client.
+    state: u32,
 }
+
+/// Messages are dropped up to the next Sync: the batch was refused.
+const REFUSING: u32 = 1 << 31;
 
 /// What comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,20 +30,30 @@ pub enum Next {
 }
 
 impl Triage {
+    /// Whether `input` begins with a whole message that needs a server, which is nearly always so: then [`Self::sort`]
+    /// would find nothing else.
+    #[inline]
+    pub fn is_work(&self, input: &[u8]) -> bool {
+        let idle = *self == Self::default();
+        idle && matches!(
+            input.first(),
+            Some(&(f::QUERY | f::PARSE | f::BIND | f::DESCRIBE | f::EXECUTE | f::CLOSE))
+        ) && matches!(frame::header(input), Ok(Some(header)) if header.size <= input.len() && frame::check_frontend(header).is_ok())
+    }
+
     /// Goes through the bytes of a client without a server; answers are appended to `answer`. Returns what was used.
     pub fn sort(&mut self, input: &[u8], answer: &mut Vec<u8>) -> Result<(usize, Next), WireError> {
-        let mut at = self.skip.min(input.len());
-        self.skip -= at;
+        let mut at = self.skip((self.state & !REFUSING) as usize, input.len());
         while let Some(header) = frame::header(&input[at..])? {
             frame::check_frontend(header)?;
             match header.tag {
                 f::TERMINATE => return Ok((at, Next::Terminate)),
                 f::SYNC => {
-                    self.refusing = false;
+                    self.state &= !REFUSING;
                     answer.extend_from_slice(READY_IDLE);
                 }
                 f::FLUSH | f::COPY_DATA | f::COPY_DONE | f::COPY_FAIL => {}
-                _ if self.refusing => {}
+                _ if self.state & REFUSING != 0 => {}
                 tag => {
                     let here = input.len() - at >= header.size;
                     let streams = header.size > WHOLE && tag != f::PARSE;
@@ -52,11 +63,17 @@ impl Triage {
                     ));
                 }
             }
-            let here = header.size.min(input.len() - at);
-            self.skip = header.size - here;
-            at += here;
+            at += self.skip(header.size, input.len() - at);
         }
         Ok((at, Next::More))
+    }
+
+    /// Drops `size` bytes, as many as are `here` at once; returns how many that were.
+    fn skip(&mut self, size: usize, here: usize) -> usize {
+        let now = size.min(here);
+        let left = u32::try_from(size - now).unwrap_or(u32::MAX) & !REFUSING;
+        self.state = self.state & REFUSING | left;
+        now
     }
 
     /// The message at the front of `input` can't be served: PostgreSQL would answer with `error`, then go on with the next
@@ -66,11 +83,9 @@ impl Triage {
         let Ok(Some(header)) = frame::header(input) else { return 0 };
         if matches!(header.tag, f::QUERY | f::FUNCTION_CALL) {
             answer.extend_from_slice(READY_IDLE);
-            let here = header.size.min(input.len());
-            self.skip = header.size - here;
-            return here;
+            return self.skip(header.size, input.len());
         }
-        self.refusing = true;
+        self.state |= REFUSING;
         0
     }
 }

@@ -44,6 +44,12 @@ impl Cells {
         self.transaction.record(ns);
     }
 
+    /// As [`Self::transaction`] and [`Self::query`], of one that was the other.
+    #[inline]
+    pub fn transaction_of_one_query(&self, ns: u64) {
+        self.transaction.record_with(&self.query, ns);
+    }
+
     /// A query was answered `ns` after its first byte went to the server.
     #[inline]
     pub fn query(&self, ns: u64) {

@@ -78,6 +78,16 @@ impl<C: Count> Histogram<C> {
         self.sum.add(ns);
     }
 
+    /// Records here and in `other` alike.
+    #[inline]
+    pub(super) fn record_with(&self, other: &Self, ns: u64) {
+        let bucket = bucket(ns);
+        for histogram in [self, other] {
+            histogram.buckets[bucket].add(1);
+            histogram.sum.add(ns);
+        }
+    }
+
     /// Adds what was recorded here to `snapshot`.
     pub(super) fn add_to(&self, snapshot: &mut Snapshot) {
         for (total, own) in snapshot.buckets.iter_mut().zip(&self.buckets) {

@@ -1,5 +1,6 @@
 //! Sockets and buffers: streams, the buffers a thread lends to whoever is being polled, listeners and their options.
 pub mod buffers;
+pub mod kept;
 pub mod listen;
 pub mod options;
 pub mod stream;

@@ -1,9 +1,11 @@
 //! Everything that a pool's mutex guards: the ledger, the places of the pool's own, and why no more servers are being
 //! opened. Decides which opens to begin; never spawns, wakes or closes anything.
+use crate::clock::Instant;
 use std::{
+    num::NonZeroU32,
     sync::{Arc, Weak},
     task::Waker,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{
@@ -78,7 +80,6 @@ pub(super) struct Books<S: Pooled> {
     shrinking: bool,
     /// The latest time that anybody told.
     clock: Instant,
-    next_worker: usize,
 }
 
 fn rules(settings: &PoolSettings) -> Rules {
@@ -99,7 +100,6 @@ impl<S: Pooled> Books<S> {
             phase: Phase::Running,
             shrinking: false,
             clock: now,
-            next_worker: 0,
         }
     }
 
@@ -125,6 +125,7 @@ impl<S: Pooled> Books<S> {
     }
 
     /// What decides about a server that is looking for its next place now.
+    #[inline(always)]
     pub(super) fn circumstances(&mut self, bounds: &Bounds) -> Circumstances {
         let surplus = self.shrinking && self.surplus() > 0;
         self.shrinking = surplus;
@@ -182,7 +183,7 @@ impl<S: Pooled> Books<S> {
             match self.permit(bounds, &claim, overdue) {
                 Ok((permit, reserve)) => {
                     plan.reserve += usize::from(reserve);
-                    plan.opens.push((self.ledger.begin_open(self.clock), waiter.worker, permit));
+                    self.begin_open(&mut plan, bounds, waiter.worker, permit);
                 }
                 Err(None) => {
                     obstacle = Obstacle::Full;
@@ -205,10 +206,15 @@ impl<S: Pooled> Books<S> {
         while self.may_open() && self.ledger.live() < self.minimum() {
             let claim = Claim { pool: &bounds.pool, first_on: None, urgent: false };
             let Ok((permit, _)) = self.permit(bounds, &claim, false) else { break };
-            self.next_worker = (self.next_worker + 1) % bounds.workers.max(1);
-            plan.opens.push((self.ledger.begin_open(self.clock), self.next_worker, permit));
+            self.begin_open(&mut plan, bounds, 0, permit);
         }
         plan
+    }
+
+    fn begin_open(&mut self, plan: &mut Plan, bounds: &Bounds, preferred: usize, permit: Permit) {
+        let share = |size: NonZeroU32| (size.get() as usize).div_ceil(bounds.workers.max(1));
+        let home = self.ledger.home_for(preferred, self.settings.size.map_or(usize::MAX, share));
+        plan.opens.push((self.ledger.begin_open(home, self.clock), home, permit));
     }
 
     /// Servers to keep however idle.

@@ -1,5 +1,6 @@
 //! The vocabulary of the ledger: a server's state, what decides about it, and what is to be done. Pure; data only.
-use std::time::{Duration, Instant};
+use crate::clock::Instant;
+use std::time::Duration;
 
 use super::{
     ClientId, SlotIndex,
@@ -37,6 +38,8 @@ pub(super) struct Entry<S, K> {
     pub(super) serial: u64,
     pub(super) last_client: Option<ClientId>,
     pub(super) home: usize,
+    /// The worker of the client that has it or had it last.
+    pub(super) user: usize,
     pub(super) dirty: bool,
     pub(super) cancels: u32,
     /// A cancel may still come that was meant for an earlier query.
@@ -142,14 +145,15 @@ pub(super) struct Counts {
 
 impl<S, K> Entry<S, K> {
     /// An open that has just begun.
-    pub(super) fn opening(serial: u64, now: Instant) -> Self {
+    pub(super) fn opening(serial: u64, home: usize, now: Instant) -> Self {
         Self {
             state: State::Opening,
             server: None,
             links: Links::default(),
             serial,
             last_client: None,
-            home: 0,
+            home,
+            user: home,
             dirty: false,
             cancels: 0,
             doubtful: false,

@@ -1,5 +1,5 @@
 //! Whose idle server makes room when a shared cap blocks a pool. Pure; it never looks at a pool, only at what is told.
-use std::time::Instant;
+use crate::clock::Instant;
 
 /// The pool whose server has been idle longest, of those that have an idle one; the earlier named one if two are equal.
 pub(super) fn choose<P>(candidates: impl IntoIterator<Item = (P, Option<Instant>)>) -> Option<P> {

@@ -1,10 +1,10 @@
 //! What a client holds of a pool: a lease on a server, or a guard over one that is being cancelled.
 //! A lease goes back only by `release`; dropped, it closes its server. Nothing here waits.
+use crate::clock::Instant;
 use std::{
     fmt,
     ops::{Deref, DerefMut},
     sync::{Arc, Weak},
-    time::Instant,
 };
 
 use super::{CloseReason, Pool, Pooled, SlotIndex, permit::Permit};
@@ -50,6 +50,15 @@ impl<S: Pooled> Lease<S> {
         if let Some(seat) = self.seat.take()
             && let Some(pool) = seat.pool.upgrade()
         {
+            pool.give(seat, now);
+        }
+    }
+
+    /// As [`Lease::release`], by somebody who has the pool at hand.
+    #[inline(always)]
+    pub fn release_to(mut self, pool: &Pool<S>, now: Instant) {
+        debug_assert!(std::ptr::eq(self.seat().pool.as_ptr(), pool), "a lease goes back to its own pool");
+        if let Some(seat) = self.seat.take() {
             pool.give(seat, now);
         }
     }

@@ -1,9 +1,7 @@
 //! Which server is opening, idle, leased or parked, and who waits. Pure: every transition is a method that returns what is
 //! to be done (wake, close), for the caller to do after its lock is released. It never wakes, drops or opens anything.
-use std::{
-    task::Poll,
-    time::{Duration, Instant},
-};
+use crate::clock::Instant;
+use std::{task::Poll, time::Duration};
 
 use slab::Slab;
 
@@ -11,6 +9,7 @@ use super::{
     ClientId, SlotIndex,
     entry::{Arrival, Circumstances, Counts, Entry, Found, IdleServer, Rules, Settled, State},
     error::{CloseReason, WaitError},
+    homes::{self, Wish},
     links::List,
     queue::{InLine, Queue, WaiterId},
 };
@@ -70,10 +69,18 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
         self.queue.in_line(self.opening)
     }
 
-    pub(super) fn begin_open(&mut self, now: Instant) -> SlotIndex {
+    /// The worker at which the next server should be at home, see [`homes::choose`]. Costs a walk over all servers.
+    pub(super) fn home_for(&self, preferred: usize, share: usize) -> usize {
+        let user = |e: &Entry<S, K>| matches!(e.state, State::Leased(_)).then_some(e.user);
+        let servers = self.entries.iter().map(|(_, e)| (e.home, user(e)));
+        homes::choose(Wish { preferred, share }, self.clean.len(), servers, self.queue.workers())
+    }
+
+    /// An open begins that will bring a server at home on that worker.
+    pub(super) fn begin_open(&mut self, home: usize, now: Instant) -> SlotIndex {
         self.opening += 1;
         self.next_serial += 1;
-        let entry = Entry::opening(self.next_serial, now);
+        let entry = Entry::opening(self.next_serial, home.min(self.clean.len() - 1), now);
         SlotIndex(
             u32::try_from(self.entries.insert(entry)).expect("fewer servers than four thousand million"),
         )
@@ -109,8 +116,10 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
 
     // Leasing
 
-    /// An idle server for this client: its own last one, else a clean one of its worker, else any clean one, else a
-    /// dirty one. With round robin a clean server is not preferred for having been the client's own.
+    /// An idle server for this client: its own last one (a clean one at home elsewhere only if none of its worker is
+    /// idle), else a clean one of its worker, else any clean one, else a dirty one. With round robin a clean server is not
+    /// preferred for having been the client's own.
+    #[inline(always)]
     pub(super) fn take(
         &mut self,
         client: ClientId,
@@ -118,13 +127,13 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
         hint: Option<SlotIndex>,
     ) -> Option<(SlotIndex, S)> {
         let slot = self
-            .own_last(client, hint)
+            .own_last(client, worker, hint)
             .or_else(|| self.pick(self.clean.get(worker)?))
             .or_else(|| self.clean_anywhere())
             .or_else(|| self.dirty.oldest().map(SlotIndex))?;
         debug_assert!(self.queue.is_empty(), "a server was idle while clients waited");
         let server = self.unlist(slot);
-        self.lease(slot, client);
+        self.lease(slot, client, worker);
         Some((slot, server))
     }
 
@@ -135,11 +144,12 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
             return None;
         }
         let server = self.unlist(seen.slot);
-        self.lease(seen.slot, client);
+        self.lease(seen.slot, client, self.entries[seen.slot.at()].home);
         Some(server)
     }
 
     /// A leased server comes back.
+    #[inline(always)]
     pub(super) fn give(
         &mut self,
         slot: SlotIndex,
@@ -286,6 +296,12 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
         idle
     }
 
+    /// Since when the dirty server that was used last has been idle.
+    pub(super) fn dirty_idle_since(&self) -> Option<Instant> {
+        let at = self.dirty.newest()?;
+        self.entries[at as usize].idle(SlotIndex(at)).map(|idle| idle.since)
+    }
+
     /// The server of an idle entry, to look at.
     pub(super) fn idle_server_mut(&mut self, slot: SlotIndex) -> Option<&mut S> {
         self.entries.get_mut(slot.at()).filter(|e| matches!(e.state, State::Idle(_)))?.server.as_mut()
@@ -307,6 +323,7 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
     }
 
     /// True when the server has reached its share of server_lifetime.
+    #[inline(always)]
     pub(super) fn is_over_age(&self, slot: SlotIndex, now: Instant) -> bool {
         self.entries[slot.at()].expires.is_some_and(|expires| now >= expires)
     }
@@ -329,11 +346,13 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
 
     // Within
 
-    fn own_last(&self, client: ClientId, hint: Option<SlotIndex>) -> Option<SlotIndex> {
+    #[inline(always)]
+    fn own_last(&self, client: ClientId, worker: usize, hint: Option<SlotIndex>) -> Option<SlotIndex> {
         let slot = hint?;
         let entry = self.entries.get(slot.at())?;
         let own = matches!(entry.state, State::Idle(_)) && entry.last_client == Some(client);
-        (own && (entry.dirty || !self.rules.round_robin)).then_some(slot)
+        let near = entry.home == worker || self.clean.get(worker).is_none_or(List::is_empty);
+        (own && (entry.dirty || (!self.rules.round_robin && near))).then_some(slot)
     }
 
     fn pick(&self, list: &List) -> Option<SlotIndex> {
@@ -353,12 +372,16 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
         self.clean.iter().map(List::len).sum::<usize>() + self.dirty.len()
     }
 
-    fn lease(&mut self, slot: SlotIndex, client: ClientId) {
-        self.entries[slot.at()].state = State::Leased(client);
+    #[inline(always)]
+    fn lease(&mut self, slot: SlotIndex, client: ClientId, worker: usize) {
+        let entry = &mut self.entries[slot.at()];
+        entry.state = State::Leased(client);
+        entry.user = worker;
         self.leased += 1;
     }
 
     /// Takes an idle server out of its list; its entry is left for the caller to change or remove.
+    #[inline(always)]
     fn unlist(&mut self, slot: SlotIndex) -> S {
         let (dirty, home) = (self.entries[slot.at()].dirty, self.entries[slot.at()].home);
         let list = if dirty { &mut self.dirty } else { &mut self.clean[home] };
@@ -367,17 +390,16 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
     }
 
     /// A usable server looks for its next place.
+    #[inline(always)]
     fn settle(&mut self, slot: SlotIndex, server: S, c: &Circumstances) -> Settled<S, W> {
         if let Some(reason) = self.must_close(slot, c) {
             self.entries.remove(slot.at());
             return Settled::Close(server, reason);
         }
-        if let Some(front) = self.queue.in_line(0) {
-            self.lease(slot, front.client);
-            return match self.queue.grant(slot, server) {
-                Ok(waker) => Settled::Granted(waker),
-                Err(_) => unreachable!("somebody was seen in line"),
-            };
+        if let Some(next) = self.queue.next() {
+            let (client, worker) = self.queue.who(next);
+            self.lease(slot, client, worker);
+            return Settled::Granted(self.queue.grant(next, slot, server));
         }
         if let Some(reason) = c.pressure {
             self.entries.remove(slot.at());
@@ -392,6 +414,7 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
     }
 
     /// An old server goes only if it can be replaced, and while clients wait one replacement at a time.
+    #[inline(always)]
     fn must_close(&self, slot: SlotIndex, c: &Circumstances) -> Option<CloseReason> {
         let entry = &self.entries[slot.at()];
         if entry.serial < self.obsolete.0 {

@@ -1,5 +1,6 @@
 //! How many servers a pool may have, when it may try again after a failure, and the caps that pools share. Pure but for
 //! locks; decides who gets a freed place under a cap, never opens or closes anything itself.
+use crate::clock::Instant;
 use std::{
     collections::VecDeque,
     fmt,
@@ -8,7 +9,7 @@ use std::{
         Arc, Weak,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use parking_lot::{Mutex, MutexGuard};

@@ -75,6 +75,7 @@ impl List {
     }
 
     /// Takes an entry of this list out of it.
+    #[inline(always)]
     pub(super) fn remove<T: Linked>(&mut self, slab: &mut Slab<T>, index: u32) {
         let Links { newer, older } = std::mem::take(slab[index as usize].links_mut());
         match some(newer) {

@@ -2,7 +2,7 @@
 //! Knows nothing of PostgreSQL's protocol; a server is whatever is [`Pooled`].
 //!
 //! * `ledger` with `entry`, `queue` and `links`: the books, pure; one mutex per pool guards them (`books` adds when to open)
-//! * `permit`, `limits`, `evict`: bounds, caps that pools share, and who makes room
+//! * `permit`, `limits`, `evict`: bounds, caps that pools share, and who makes room; `homes`: which worker gets a server
 //! * `lease`, `ticket`: what a client holds; `open`, `upkeep`: how servers come and go
 //! * `set`: the pools and caps of the process
 //!
@@ -12,6 +12,7 @@ mod books;
 mod entry;
 mod error;
 mod evict;
+mod homes;
 mod lease;
 mod ledger;
 mod limits;
@@ -29,13 +30,8 @@ mod upkeep;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    fmt,
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use crate::clock::Instant;
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 pub use self::{
     error::{CloseReason, OpenError, ServerError, WaitError},

@@ -1,6 +1,7 @@
 //! One open: from the permit to a server in the books. However it ends, finished, failed or dropped half way, the books
 //! learn of it, and the permit outlives the connection. Retries are not decided here.
-use std::{borrow::Cow, sync::Arc, task::Waker, time::Instant};
+use crate::clock::Instant;
+use std::{borrow::Cow, sync::Arc, task::Waker};
 
 use super::{
     Event, OpenError, Pool, Pooled, SlotIndex, books::Push, entry::Arrival, lease::Seat, permit::Permit,

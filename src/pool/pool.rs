@@ -1,11 +1,11 @@
 //! The pool of one (database, user): take, give, wait, cancel. Its one mutex guards the books and is held for tens of
 //! nanoseconds; whatever wakes, closes or opens is done after it is released.
+use crate::clock::Instant;
 use std::{
     fmt,
     future::poll_fn,
     sync::{Arc, Weak},
     task::{Poll, Waker},
-    time::Instant,
 };
 
 use parking_lot::Mutex;
@@ -114,7 +114,9 @@ impl<S: Pooled> Pool<S> {
     }
 
     /// An idle server at once, or a place in the line; then `waker` is woken when its ticket has news. In this order: the
-    /// client's own last server, a clean one at home on its worker, any clean one, a dirty one.
+    /// client's own last server (a clean one at home elsewhere only if none is idle at home on its worker), a clean one at
+    /// home on its worker, any clean one, a dirty one.
+    #[inline(always)]
     pub fn take(self: &Arc<Self>, request: &Request, waker: &Waker) -> Take<S> {
         let Request { client, worker, hint, now } = *request;
         loop {
@@ -221,6 +223,7 @@ impl<S: Pooled> Pool<S> {
         self.follow(settled);
     }
 
+    #[inline(always)]
     pub(super) fn give(&self, seat: Box<Seat<S>>, now: Instant) {
         let (slot, dirty) = (seat.slot, seat.server.is_dirty());
         let mut books = self.books.lock();

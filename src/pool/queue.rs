@@ -1,6 +1,7 @@
 //! The clients that wait for a server, first come first served. Pure: holds wake handles and granted servers, and hands
 //! them back to be woken or given on; it never wakes, drops or closes one itself.
-use std::{task::Poll, time::Instant};
+use crate::clock::Instant;
+use std::task::Poll;
 
 use slab::Slab;
 
@@ -73,10 +74,11 @@ impl<S, W> Queue<S, W> {
 
     /// The waiter `position` places behind the front one. Costs `position` steps.
     pub(super) fn in_line(&self, position: usize) -> Option<InLine> {
-        std::iter::successors(self.line.oldest(), |&id| links::newer(&self.waiters, id))
-            .nth(position)
-            .map(|id| &self.waiters[id as usize])
-            .map(|w| InLine { client: w.client, worker: w.worker, since: w.since })
+        self.line().nth(position).map(|id| &self.waiters[id as usize]).map(|w| InLine {
+            client: w.client,
+            worker: w.worker,
+            since: w.since,
+        })
     }
 
     pub(super) fn join(&mut self, who: InLine, waker: W) -> WaiterId {
@@ -94,12 +96,25 @@ impl<S, W> Queue<S, W> {
         id
     }
 
-    /// Gives the front waiter a server; returns its wake handle. Without a waiter the server comes back.
-    pub(super) fn grant(&mut self, slot: SlotIndex, server: S) -> Result<Option<W>, S> {
-        match self.line.oldest() {
-            Some(id) => Ok(self.resolve(id, Place::Granted(slot, server))),
-            None => Err(server),
-        }
+    /// Whose turn it is when a server comes.
+    pub(super) fn next(&self) -> Option<WaiterId> {
+        self.line.oldest()
+    }
+
+    /// Whose waiters those in line are, in their order.
+    pub(super) fn workers(&self) -> impl Iterator<Item = usize> {
+        self.line().map(|id| self.waiters[id as usize].worker)
+    }
+
+    /// Client and worker of a waiter.
+    pub(super) fn who(&self, id: WaiterId) -> (ClientId, usize) {
+        let waiter = &self.waiters[id as usize];
+        (waiter.client, waiter.worker)
+    }
+
+    /// Gives a waiter in line a server; returns its wake handle.
+    pub(super) fn grant(&mut self, id: WaiterId, slot: SlotIndex, server: S) -> Option<W> {
+        self.resolve(id, Place::Granted(slot, server))
     }
 
     /// Sends the front waiter away; returns its wake handle. `None` when nobody is in line.
@@ -159,6 +174,10 @@ impl<S, W> Queue<S, W> {
             Place::Granted(slot, server) => (waiter.waker.take(), Some((slot, server))),
             Place::Refused(_) => (None, None),
         }
+    }
+
+    fn line(&self) -> impl Iterator<Item = WaiterId> {
+        std::iter::successors(self.line.oldest(), |&id| links::newer(&self.waiters, id))
     }
 
     fn resolve(&mut self, id: WaiterId, place: Place<S>) -> Option<W> {

@@ -43,9 +43,14 @@ impl<S: Pooled> PoolSet<S> {
         Some(pool)
     }
 
+    /// All pools, in no order.
+    pub fn snapshot(&self) -> Vec<Arc<Pool<S>>> {
+        self.pools.read().values().cloned().collect()
+    }
+
     /// All pools, by key.
     pub fn list(&self) -> Vec<Arc<Pool<S>>> {
-        let mut pools: Vec<_> = self.pools.read().values().cloned().collect();
+        let mut pools = self.snapshot();
         pools.sort_by(|a, b| a.key().cmp(b.key()));
         pools
     }

@@ -1,6 +1,7 @@
 //! What the janitor and the operator do to a pool: deadlines, age, minimum, reload, retirement, shutdown.
 //! It never touches a leased server.
-use std::{task::Waker, time::Instant};
+use crate::clock::Instant;
+use std::task::Waker;
 
 use super::{
     ClientId, CloseReason, Lease, Pool, PoolSettings, Pooled,
@@ -54,6 +55,11 @@ impl<S: Pooled> Pool<S> {
     /// Whether min_pool_size is to be kept: for a forced or known user always, else while clients are connected.
     pub fn keep_minimum(&self, keep: bool) {
         self.books.lock().keep_min = keep;
+    }
+
+    /// Since when the dirty server that was used last has been idle; `None`: there is no dirty idle server.
+    pub fn dirty_idle_since(&self) -> Option<Instant> {
+        self.books.lock().ledger.dirty_idle_since()
     }
 
     /// Leases on the dirty idle servers whose last client has left, longest idle first, to be reset and released.

@@ -8,6 +8,9 @@ const NAME_BYTES: usize = 63;
 /// Longest statement kept for a Bind that arrives at another server, in bytes.
 pub const KEPT: usize = 1024 * 1024;
 
+/// Room kept for the next unnamed statement while there is none or a shorter one, in bytes.
+const ROOM_KEPT: usize = 512;
+
 /// Whether PostgreSQL ignores the end of this name but in error messages.
 pub fn is_cut(name: &[u8]) -> bool {
     name.len() > NAME_BYTES
@@ -23,8 +26,6 @@ pub fn significant(name: &[u8]) -> &[u8] {
 pub struct Unnamed {
     /// Body of its Parse behind the name; empty: there is none.
     definition: Vec<u8>,
-    /// Which of the client's unnamed statements this is.
-    generation: u32,
     leaves_state: bool,
 }
 
@@ -33,57 +34,92 @@ pub struct Unnamed {
 pub struct ClientStatements {
     /// The named ones.
     pub names: ClientNames,
-    unnamed: Unnamed,
+    /// Made by the first; many clients never have one.
+    unnamed: Option<Box<Unnamed>>,
+    /// Which of the client's unnamed statements this is.
+    generation: u32,
 }
 
 impl ClientStatements {
     /// The unnamed statement: definition, generation, whether executing it may leave session state.
     pub fn unnamed(&self) -> Option<(&[u8], u32, bool)> {
-        let Unnamed { definition, generation, leaves_state } = &self.unnamed;
-        (!definition.is_empty()).then_some((&**definition, *generation, *leaves_state))
+        let Unnamed { definition, leaves_state } = self.unnamed.as_deref()?;
+        (!definition.is_empty()).then_some((&**definition, self.generation, *leaves_state))
     }
 
     /// Replaces the unnamed statement and returns its generation. One longer than [`KEPT`] isn't kept.
     pub fn set_unnamed(&mut self, definition: &[u8], leaves_state: bool) -> u32 {
-        self.unnamed.definition.clear();
+        let unnamed = self.unnamed.get_or_insert_default();
+        unnamed.definition.clear();
         if definition.len() <= KEPT {
-            if self.unnamed.definition.capacity() < definition.len() {
-                self.unnamed.definition = Vec::with_capacity(definition.len());
+            let room = unnamed.definition.capacity();
+            if room < definition.len() || room > ROOM_KEPT.max(definition.len()) {
+                unnamed.definition = Vec::with_capacity(definition.len());
             }
-            self.unnamed.definition.extend_from_slice(definition);
+            unnamed.definition.extend_from_slice(definition);
         }
-        self.unnamed.leaves_state = leaves_state;
-        self.unnamed.generation = self.unnamed.generation.wrapping_add(1);
-        self.unnamed.generation
+        unnamed.leaves_state = leaves_state;
+        self.next_generation()
     }
 
     /// Drops the unnamed statement.
     #[inline]
     pub fn drop_unnamed(&mut self) {
-        self.unnamed.definition.clear();
-        self.unnamed.generation = self.unnamed.generation.wrapping_add(1);
+        if let Some(unnamed) = self.unnamed.as_deref_mut() {
+            unnamed.definition.clear();
+            if unnamed.definition.capacity() > ROOM_KEPT {
+                self.unnamed = None;
+            }
+        }
+        self.next_generation();
     }
 
     /// Which of the client's unnamed statements is the current one, or the last if there is none.
     pub fn unnamed_generation(&self) -> u32 {
-        self.unnamed.generation
+        self.generation
     }
 
     /// Takes the unnamed statement out, to put it back if what replaces it never happens.
     pub fn take_unnamed(&mut self) -> Unnamed {
-        let taken = std::mem::take(&mut self.unnamed);
-        self.unnamed.generation = taken.generation;
-        taken
+        self.unnamed.take().map(|unnamed| *unnamed).unwrap_or_default()
     }
 
     /// Puts back what [`Self::take_unnamed`] took; it counts as a new one for servers.
     pub fn restore_unnamed(&mut self, unnamed: Unnamed) {
-        let generation = self.unnamed.generation.wrapping_add(1);
-        self.unnamed = Unnamed { generation, ..unnamed };
+        self.unnamed = Some(Box::new(unnamed));
+        self.next_generation();
+    }
+
+    #[inline]
+    fn next_generation(&mut self) -> u32 {
+        self.generation = self.generation.wrapping_add(1);
+        self.generation
     }
 
     /// DISCARD ALL or DEALLOCATE ALL: all named statements are gone but those asked for since; the unnamed one stays.
     pub fn deallocate_all(&mut self, asked_since: impl Fn(&[u8]) -> bool) {
         self.names.retain(asked_since);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_little_room_is_kept_for_the_next_unnamed_statement() {
+        let mut statements = ClientStatements::default();
+        let room = |s: &ClientStatements| s.unnamed.as_ref().map_or(0, |u| u.definition.capacity());
+        statements.set_unnamed(&[b'x'; 100], false);
+        let small = room(&statements);
+        statements.drop_unnamed();
+        assert!(statements.unnamed().is_none() && room(&statements) == small && small >= 100);
+        statements.set_unnamed(&[b'x'; KEPT], false);
+        assert!(room(&statements) >= KEPT);
+        statements.set_unnamed(b"x", false);
+        assert!(room(&statements) <= ROOM_KEPT);
+        statements.set_unnamed(&[b'x'; KEPT], false);
+        statements.drop_unnamed();
+        assert_eq!((room(&statements), statements.unnamed_generation()), (0, 6));
     }
 }

@@ -2,6 +2,7 @@
 //! server knows some of the statements. Never talks to a server.
 pub mod client_names;
 pub mod client_statements;
+pub mod name_sets;
 pub mod registry;
 pub mod rewrite;
 pub mod server_names;

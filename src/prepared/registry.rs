@@ -1,5 +1,6 @@
 //! Statements by definition: text and parameter types. Process-wide; an id is never used twice.
 
+use super::name_sets::NameSets;
 use parking_lot::Mutex;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -64,6 +65,8 @@ impl Statement {
 /// All definitions some client holds.
 #[derive(Debug)]
 pub struct Registry {
+    /// The names clients have for them.
+    pub names: NameSets,
     known: Mutex<Known>,
 }
 
@@ -78,7 +81,8 @@ const PURGE_FROM: usize = 1024;
 
 impl Default for Registry {
     fn default() -> Self {
-        Self { known: Mutex::new(Known { statements: HashMap::new(), last_id: 0, purge_at: PURGE_FROM }) }
+        let known = Known { statements: HashMap::new(), last_id: 0, purge_at: PURGE_FROM };
+        Self { names: NameSets::default(), known: Mutex::new(known) }
     }
 }
 

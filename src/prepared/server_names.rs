@@ -9,19 +9,29 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct ServerNames {
     known: LruCache<StatementId, Arc<Statement>>,
+    /// The one used last, if it is still there: it needs no look-up.
+    newest: Option<StatementId>,
     limit: NonZeroUsize,
 }
 
 impl ServerNames {
     /// Keeps at most `limit` statements (`max_prepared_statements`).
     pub fn new(limit: NonZeroUsize) -> Self {
-        Self { known: LruCache::unbounded(), limit }
+        Self { known: LruCache::unbounded(), newest: None, limit }
     }
 
     /// Whether the server has the statement; counts as a use.
     #[inline]
     pub fn touch(&mut self, id: StatementId) -> bool {
-        self.known.get(&id).is_some()
+        self.newest == Some(id) || self.find(id)
+    }
+
+    fn find(&mut self, id: StatementId) -> bool {
+        let found = self.known.get(&id).is_some();
+        if found {
+            self.newest = Some(id);
+        }
+        found
     }
 
     /// The statement, if the server has it; doesn't count as a use.
@@ -31,15 +41,22 @@ impl ServerNames {
 
     /// The server is being given the statement.
     pub fn insert(&mut self, statement: Arc<Statement>) {
+        self.newest = Some(statement.id());
         self.known.put(statement.id(), statement);
     }
 
     /// Takes out the least recently used statement that may go, never the one used last, while more than the limit are
     /// there.
+    #[inline]
     pub fn evict(&mut self, may_go: impl Fn(&Statement) -> bool) -> Option<Arc<Statement>> {
         if self.known.len() <= self.limit.get() {
             return None;
         }
+        self.evict_oldest(may_go)
+    }
+
+    #[cold]
+    fn evict_oldest(&mut self, may_go: impl Fn(&Statement) -> bool) -> Option<Arc<Statement>> {
         let older = self.known.len() - 1;
         let id = self.known.iter().rev().take(older).find(|(_, s)| may_go(s)).map(|(id, _)| *id)?;
         self.known.pop(&id)
@@ -47,17 +64,23 @@ impl ServerNames {
 
     /// The server no longer has the statement.
     pub fn remove(&mut self, id: StatementId) {
+        self.forget_newest(id);
         self.known.pop(&id);
     }
 
     /// The server has none any more but those `keep` is true for.
     pub fn retain(&mut self, keep: impl Fn(StatementId) -> bool) {
         let gone: Vec<_> = self.known.iter().map(|(id, _)| *id).filter(|id| !keep(*id)).collect();
-        gone.iter().for_each(|id| drop(self.known.pop(id)));
+        gone.iter().for_each(|id| self.remove(*id));
+    }
+
+    fn forget_newest(&mut self, gone: StatementId) {
+        self.newest = self.newest.filter(|id| *id != gone);
     }
 
     /// The server has none any more.
     pub fn clear(&mut self) {
+        self.newest = None;
         self.known.clear();
     }
 

@@ -1,12 +1,13 @@
 //! One client as others see it: what it is doing since when, and how to make it stop.
 
-use super::key::ClientKey;
-use parking_lot::Mutex;
+use super::Roster;
+use super::key::{Key, LongSecret, SecretSize};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::Waker;
+use subtle::ConstantTimeEq as _;
 
 /// Where a client comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,35 +55,117 @@ pub enum Kick {
     IdleInTransaction = 4,
 }
 
-/// Who a client is.
-#[derive(Debug, Clone)]
-pub struct Who {
+/// What the clients of a pool have in common.
+#[derive(Debug)]
+pub struct Place {
+    /// Database by its name here.
+    pub database: Arc<str>,
+    /// User of the pool.
+    pub user: Arc<str>,
+    /// Where they are entered.
+    pub roster: Arc<Roster>,
+}
+
+/// A client that is about to be entered.
+#[derive(Debug)]
+pub struct Newcomer {
     /// Never reused.
     pub id: u64,
     /// Where it comes from.
     pub address: ClientAddress,
-    /// Database by its name here.
-    pub database: Arc<str>,
-    /// User of its pool.
-    pub user: Arc<str>,
+    /// Its pool.
+    pub place: Arc<Place>,
+    /// How long its secret is to be.
+    pub size: SecretSize,
+    /// Wakes its task, of which a session is the last part.
+    pub waker: Waker,
 }
 
-/// A client's entry.
+/// A client's entry. Each idle client has one: what few clients need lies apart.
 #[derive(Debug)]
 pub struct Entry {
-    /// Who it is.
-    pub who: Who,
-    /// What cancels it.
-    pub key: ClientKey,
+    /// Never reused.
+    pub id: u64,
+    /// Its pool.
+    pub place: Arc<Place>,
+    pub(super) pid: u32,
+    short_secret: [u8; 4],
+    origin: Origin,
     kicked: AtomicU8,
-    /// Phase in the low two bits, milliseconds of the roster's clock above.
+    /// Phase in the low two bits, nanoseconds of the roster's clock above.
     phase: AtomicU64,
-    waker: Mutex<Option<Waker>>,
+    waker: Waker,
+    rare: Option<Box<Rare>>,
+}
+
+/// What only clients of IPv6 and of protocol 3.2 need.
+#[derive(Debug)]
+struct Rare {
+    address: Option<SocketAddrV6>,
+    secret: Option<LongSecret>,
+}
+
+/// An address in bytes, so that it needs no alignment.
+#[derive(Debug, Clone, Copy)]
+enum Origin {
+    Unix,
+    V4([u8; 4], [u8; 2]),
+    /// In [`Rare`].
+    V6,
 }
 
 impl Entry {
-    pub(super) fn new(who: Who, key: ClientKey) -> Self {
-        Self { who, key, kicked: AtomicU8::new(0), phase: AtomicU64::new(0), waker: Mutex::default() }
+    pub(super) fn new(newcomer: Newcomer, key: Key) -> Self {
+        let Newcomer { id, address, place, waker, .. } = newcomer;
+        let (origin, v6) = match address {
+            ClientAddress::Unix => (Origin::Unix, None),
+            ClientAddress::Tcp(SocketAddr::V4(a)) => {
+                (Origin::V4(a.ip().octets(), a.port().to_ne_bytes()), None)
+            }
+            ClientAddress::Tcp(SocketAddr::V6(a)) => (Origin::V6, Some(a)),
+        };
+        let rare = Rare { address: v6, secret: key.long };
+        let is_rare = rare.address.is_some() || rare.secret.is_some();
+        Self {
+            id,
+            place,
+            pid: key.pid,
+            short_secret: key.short,
+            origin,
+            kicked: AtomicU8::new(0),
+            phase: AtomicU64::new(0),
+            waker,
+            rare: is_rare.then(|| Box::new(rare)),
+        }
+    }
+
+    /// Where the client comes from.
+    pub fn address(&self) -> ClientAddress {
+        match (self.origin, self.rare.as_ref().and_then(|rare| rare.address)) {
+            (Origin::V4(ip, port), _) => {
+                ClientAddress::Tcp(SocketAddr::new(Ipv4Addr::from(ip).into(), u16::from_ne_bytes(port)))
+            }
+            (Origin::V6, Some(address)) => ClientAddress::Tcp(SocketAddr::V6(address)),
+            _ => ClientAddress::Unix,
+        }
+    }
+
+    /// The process ID a CancelRequest for this client names: random, positive as an Int32, and never a server's.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The secret a CancelRequest has to bring.
+    pub fn secret(&self) -> &[u8] {
+        match self.rare.as_ref().and_then(|rare| rare.secret.as_ref()) {
+            Some(long) => long.bytes(),
+            None => &self.short_secret,
+        }
+    }
+
+    /// Whether this is the secret, in constant time.
+    pub fn has_secret(&self, secret: &[u8]) -> bool {
+        self.secret().ct_eq(secret).into()
     }
 
     /// What the client does now; written by its session only.
@@ -110,9 +193,7 @@ impl Entry {
         } else {
             let _ = self.kicked.compare_exchange(0, kick as u8, Ordering::Release, Ordering::Relaxed);
         }
-        if let Some(waker) = self.waker.lock().as_ref() {
-            waker.wake_by_ref();
-        }
+        self.waker.wake_by_ref();
     }
 
     /// Whether the session is asked to end.
@@ -134,9 +215,31 @@ impl Entry {
             let _ = self.kicked.compare_exchange(kick, 0, Ordering::AcqRel, Ordering::Relaxed);
         }
     }
+}
 
-    /// How to wake the session's task; once, when it starts.
-    pub fn set_waker(&self, waker: Waker) {
-        *self.waker.lock() = Some(waker);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What every client costs beside its task; two more words are the counts of its `Arc`. May only grow for a reason.
+    #[test]
+    fn an_entry_is_small() {
+        assert!(size_of::<Entry>() <= 64, "{} bytes", size_of::<Entry>());
+    }
+
+    #[test]
+    fn addresses_and_secrets_come_back() {
+        let place = Arc::new(Place { database: "db".into(), user: "me".into(), roster: Arc::default() });
+        let addresses = ["1.2.3.4:5", "[fe80::1%3]:7"].map(|a| ClientAddress::Tcp(a.parse().unwrap()));
+        for address in addresses.into_iter().chain([ClientAddress::Unix]) {
+            for (size, length) in [(SecretSize::Short, 4), (SecretSize::Long, 32)] {
+                let place = Arc::clone(&place);
+                let waker = Waker::noop().clone();
+                let key = Key::random(size);
+                let entry = Entry::new(Newcomer { id: 1, address, place, size, waker }, key);
+                assert_eq!((entry.address(), entry.secret().len()), (address, length));
+                assert!(entry.has_secret(entry.secret()) && !entry.has_secret(&[0; 8]));
+            }
+        }
     }
 }

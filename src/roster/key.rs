@@ -1,7 +1,6 @@
 //! The key a client is told at login and a CancelRequest has to bring.
 
 use std::fmt;
-use subtle::ConstantTimeEq as _;
 
 /// How long the secret is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,34 +11,35 @@ pub enum SecretSize {
     Long,
 }
 
-/// Process ID and secret, both random and never a server's.
-pub struct ClientKey {
-    /// Process ID, positive as an Int32.
-    pub pid: u32,
-    secret: Box<[u8]>,
-}
+/// The secret of a client of protocol 3.2.
+pub(super) struct LongSecret([u8; 32]);
 
-impl ClientKey {
-    /// A new key from the thread's cryptographic generator.
-    pub fn random(size: SecretSize) -> Self {
-        let secret: [u8; 32] = rand::random();
-        let length = if size == SecretSize::Short { 4 } else { 32 };
-        Self { pid: (rand::random::<u32>() >> 1).max(1), secret: secret[..length].into() }
-    }
-
-    /// The secret, for BackendKeyData.
-    pub fn secret(&self) -> &[u8] {
-        &self.secret
-    }
-
-    /// Whether this is the secret, in constant time.
-    pub fn is(&self, secret: &[u8]) -> bool {
-        self.secret.ct_eq(secret).into()
+impl LongSecret {
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 
-impl fmt::Debug for ClientKey {
+impl fmt::Debug for LongSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientKey").field("pid", &self.pid).finish_non_exhaustive()
+        f.write_str("LongSecret")
+    }
+}
+
+/// A new key: process ID and secret, both random.
+pub(super) struct Key {
+    pub(super) pid: u32,
+    pub(super) short: [u8; 4],
+    pub(super) long: Option<LongSecret>,
+}
+
+impl Key {
+    /// From the thread's cryptographic generator.
+    pub(super) fn random(size: SecretSize) -> Self {
+        Self {
+            pid: (rand::random::<u32>() >> 1).max(1),
+            short: rand::random(),
+            long: (size == SecretSize::Long).then(|| LongSecret(rand::random())),
+        }
     }
 }

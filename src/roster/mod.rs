@@ -4,20 +4,25 @@
 mod entry;
 mod key;
 
-pub use entry::{ClientAddress, Entry, Kick, Phase, Who};
-pub use key::{ClientKey, SecretSize};
+pub use entry::{ClientAddress, Entry, Kick, Newcomer, Phase, Place};
+pub use key::SecretSize;
 
+use crate::clock::Instant;
+use key::Key;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Everybody who has logged in.
 #[derive(Debug)]
 pub struct Roster {
-    clients: Mutex<HashMap<u32, Arc<Entry>>>,
+    clients: Mutex<HashSet<ByPid>>,
     connected: AtomicUsize,
+    departed: AtomicU64,
     last_id: AtomicU64,
     start: Instant,
 }
@@ -27,33 +32,79 @@ impl Default for Roster {
         Self {
             clients: Mutex::default(),
             connected: AtomicUsize::new(0),
+            departed: AtomicU64::new(0),
             last_id: AtomicU64::new(0),
             start: Instant::now(),
         }
     }
 }
 
+/// An entry found by its process ID: a set of these takes half the room of a map.
+#[derive(Debug)]
+struct ByPid(Arc<Entry>);
+
+impl Borrow<u32> for ByPid {
+    fn borrow(&self) -> &u32 {
+        &self.0.pid
+    }
+}
+
+impl Hash for ByPid {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.pid.hash(state);
+    }
+}
+
+impl PartialEq for ByPid {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.pid == other.0.pid
+    }
+}
+
+impl Eq for ByPid {}
+
 /// The right to be one of max_client_conn clients; given back when dropped.
 #[derive(Debug)]
 pub struct Admission {
-    roster: Arc<Roster>,
+    /// Until it goes on as that of a [`Membership`].
+    roster: Option<Arc<Roster>>,
+}
+
+impl Admission {
+    /// Enters a client under a key of its own, in the roster of its place, which is the one that admitted it.
+    pub fn enter(mut self, newcomer: Newcomer) -> Membership {
+        let roster = Arc::clone(&newcomer.place.roster);
+        let mut clients = roster.clients.lock();
+        let mut key = Key::random(newcomer.size);
+        while clients.contains(&key.pid) {
+            key = Key::random(newcomer.size);
+        }
+        let entry = Arc::new(Entry::new(newcomer, key));
+        clients.insert(ByPid(Arc::clone(&entry)));
+        drop(clients);
+        entry.set_phase(Phase::Idle, roster.at(Instant::now()));
+        self.roster = None;
+        Membership { entry }
+    }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.roster.connected.fetch_sub(1, Ordering::Relaxed);
+        if let Some(roster) = &self.roster {
+            roster.connected.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
-/// A place in the roster; taken out when dropped.
+/// A place in the roster, and the right to it; taken out when dropped.
 #[derive(Debug)]
 pub struct Membership {
     entry: Arc<Entry>,
-    admission: Admission,
 }
 
 impl Membership {
     /// The client's entry.
+    #[inline]
     pub fn entry(&self) -> &Arc<Entry> {
         &self.entry
     }
@@ -61,7 +112,10 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.admission.roster.clients.lock().remove(&self.entry.key.pid);
+        let roster = &self.entry.place.roster;
+        roster.clients.lock().remove(&self.entry.pid);
+        roster.departed.fetch_add(1, Ordering::Release);
+        roster.connected.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -69,7 +123,7 @@ impl Roster {
     /// One more client, unless `limit` are here.
     pub fn admit(self: &Arc<Self>, limit: usize) -> Option<Admission> {
         let before = self.connected.fetch_add(1, Ordering::Relaxed);
-        let admission = Admission { roster: Arc::clone(self) };
+        let admission = Admission { roster: Some(Arc::clone(self)) };
         (before < limit).then_some(admission)
     }
 
@@ -78,24 +132,10 @@ impl Roster {
         self.last_id.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Enters a client under a key of its own.
-    pub fn enter(&self, admission: Admission, who: Who, size: SecretSize) -> Membership {
-        let mut clients = self.clients.lock();
-        let mut key = ClientKey::random(size);
-        while clients.contains_key(&key.pid) {
-            key = ClientKey::random(size);
-        }
-        let entry = Arc::new(Entry::new(who, key));
-        clients.insert(entry.key.pid, Arc::clone(&entry));
-        drop(clients);
-        entry.set_phase(Phase::Idle, self.at(Instant::now()));
-        Membership { entry, admission }
-    }
-
     /// The client a CancelRequest means, if its secret is right.
     pub fn find(&self, pid: u32, secret: &[u8]) -> Option<Arc<Entry>> {
-        let entry = self.clients.lock().get(&pid).cloned()?;
-        entry.key.is(secret).then_some(entry)
+        let entry = self.clients.lock().get(&pid).map(|found| Arc::clone(&found.0))?;
+        entry.has_secret(secret).then_some(entry)
     }
 
     /// Clients connected, those about to be told that there are too many included.
@@ -103,15 +143,20 @@ impl Roster {
         self.connected.load(Ordering::Relaxed)
     }
 
-    /// All who have logged in, in no order.
-    pub fn list(&self) -> Vec<Arc<Entry>> {
-        self.clients.lock().values().cloned().collect()
+    /// How many have left so far; who is counted is no longer listed.
+    pub fn departed(&self) -> u64 {
+        self.departed.load(Ordering::Acquire)
     }
 
-    /// A moment by the roster's clock: milliseconds since the start.
+    /// All who have logged in, in no order.
+    pub fn list(&self) -> Vec<Arc<Entry>> {
+        self.clients.lock().iter().map(|found| Arc::clone(&found.0)).collect()
+    }
+
+    /// A moment by the roster's clock: nanoseconds since the start.
     #[inline]
     pub fn at(&self, now: Instant) -> u64 {
-        u64::try_from(now.saturating_duration_since(self.start).as_millis()).unwrap_or(u64::MAX)
+        now.nanos_since(self.start)
     }
 
     /// The janitor's turn: ends those who have been in a phase too long.
@@ -120,14 +165,14 @@ impl Roster {
         if idle.is_none() && in_transaction.is_none() {
             return;
         }
-        for entry in self.clients.lock().values() {
+        for ByPid(entry) in self.clients.lock().iter() {
             let (phase, since) = entry.phase();
             let (limit, kick) = match phase {
                 Phase::Idle => (idle, Kick::ClientIdle),
                 Phase::IdleInTransaction => (in_transaction, Kick::IdleInTransaction),
                 Phase::Waiting | Phase::Active => continue,
             };
-            if limit.is_some_and(|limit| u128::from(now.saturating_sub(since)) >= limit.as_millis()) {
+            if limit.is_some_and(|limit| u128::from(now.saturating_sub(since)) >= limit.as_nanos()) {
                 entry.kick(kick);
             }
         }
@@ -144,32 +189,34 @@ impl Roster {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::task::Waker;
 
     fn enter(roster: &Arc<Roster>, size: SecretSize) -> Membership {
-        let admission = roster.admit(10).unwrap();
-        let who = Who {
+        let place = Place { database: "db".into(), user: "user".into(), roster: Arc::clone(roster) };
+        roster.admit(10).unwrap().enter(Newcomer {
             id: roster.next_id(),
             address: ClientAddress::Unix,
-            database: "db".into(),
-            user: "user".into(),
-        };
-        roster.enter(admission, who, size)
+            place: Arc::new(place),
+            size,
+            waker: Waker::noop().clone(),
+        })
     }
 
     #[test]
     fn only_the_right_secret_finds_a_client() {
         let roster = Arc::new(Roster::default());
         let (a, b) = (enter(&roster, SecretSize::Short), enter(&roster, SecretSize::Long));
-        assert_eq!((a.entry().key.secret().len(), b.entry().key.secret().len()), (4, 32));
-        let find = |pid, secret: &[u8]| roster.find(pid, secret).map(|e| e.who.id);
-        assert_eq!(find(a.entry().key.pid, a.entry().key.secret()), Some(a.entry().who.id));
-        assert_eq!(find(a.entry().key.pid, b.entry().key.secret()), None);
-        assert_eq!(find(b.entry().key.pid, &b.entry().key.secret()[..4]), None);
-        let pid = a.entry().key.pid;
-        let secret = a.entry().key.secret().to_vec();
+        assert_eq!((a.entry().secret().len(), b.entry().secret().len()), (4, 32));
+        let find = |pid, secret: &[u8]| roster.find(pid, secret).map(|e| e.id);
+        assert_eq!(find(a.entry().pid(), a.entry().secret()), Some(a.entry().id));
+        assert_eq!(find(a.entry().pid(), b.entry().secret()), None);
+        assert_eq!(find(b.entry().pid(), &b.entry().secret()[..4]), None);
+        let pid = a.entry().pid();
+        let secret = a.entry().secret().to_vec();
+        assert_eq!(roster.connected(), 2);
         drop(a);
         assert_eq!(find(pid, &secret), None);
-        assert_eq!(roster.connected(), 1);
+        assert_eq!((roster.connected(), roster.departed()), (1, 1));
     }
 
     #[test]
@@ -187,9 +234,10 @@ mod tests {
         let (idle, busy) = (enter(&roster, SecretSize::Short), enter(&roster, SecretSize::Short));
         busy.entry().set_phase(Phase::Active, 0);
         let limit = Some(Duration::from_secs(5));
-        roster.tick(roster.start + Duration::from_millis(4999), limit, limit);
+        let since = roster.start + Duration::from_nanos(idle.entry().phase().1);
+        roster.tick(since + Duration::from_nanos(4_999_999_999), limit, limit);
         assert_eq!(idle.entry().kicked(), None);
-        roster.tick(roster.start + Duration::from_secs(5), limit, limit);
+        roster.tick(since + Duration::from_secs(5), limit, limit);
         assert_eq!(idle.entry().kicked(), Some(Kick::ClientIdle));
         assert_eq!(busy.entry().kicked(), None);
     }

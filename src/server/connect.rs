@@ -5,6 +5,7 @@ use super::conversation::Conversation;
 use super::error::{ConnectError, Refusal};
 use super::login::{Login, Next, ServerSecret};
 use super::{Server, cancel};
+use crate::clock::Instant;
 use crate::net::options::TcpOptions;
 use crate::net::stream::Stream;
 use crate::params::set::Set;
@@ -16,7 +17,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 
@@ -79,7 +80,10 @@ impl ServerIds {
 pub async fn dial(address: &Address) -> Result<Stream, ConnectError> {
     let failed = |e| ConnectError::Io(address.to_string(), e);
     match address {
-        Address::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix).map_err(failed),
+        Address::Unix(path) => {
+            let socket = UnixStream::connect(path).await.and_then(UnixStream::into_std);
+            socket.and_then(Stream::shared).map_err(failed)
+        }
         Address::Tcp(host, port) => {
             let lookup = lookup_host((&**host, *port)).await;
             let mut last = None;
@@ -87,7 +91,7 @@ pub async fn dial(address: &Address) -> Result<Stream, ConnectError> {
                 match TcpStream::connect(candidate).await {
                     Ok(stream) => {
                         stream.set_nodelay(true).map_err(failed)?;
-                        return Ok(Stream::Tcp(stream));
+                        return stream.into_std().and_then(Stream::shared).map_err(failed);
                     }
                     Err(e) => last = Some(e),
                 }
@@ -102,8 +106,8 @@ pub async fn dial(address: &Address) -> Result<Stream, ConnectError> {
 pub async fn connect(target: Target, ids: &ServerIds) -> Result<Server, ConnectError> {
     let mut stream = dial(&target.address).await?;
     let io = |e| ConnectError::Io(target.address.to_string(), e);
-    if let Stream::Tcp(socket) = &stream {
-        target.tcp.apply(socket).map_err(io)?;
+    if let Address::Tcp(..) = target.address {
+        target.tcp.apply(&stream).map_err(io)?;
     }
     let (mut login, first) = Login::start(&target.user, &target.database, target.secret);
     stream.write_all(&first).await.map_err(io)?;
@@ -124,17 +128,21 @@ pub async fn connect(target: Target, ids: &ServerIds) -> Result<Server, ConnectE
         return Err(ConnectError::Protocol("the server sent more than a login"));
     }
     let (pid, secret) = login.key;
+    let now = Instant::now();
     Ok(Server {
         stream,
         talk: Conversation::new(target.max_prepared_statements, target.defaults),
         inbound: Vec::new(),
-        outbound: Vec::new(),
+        outbound: Default::default(),
         key: CancelKey { address: target.address, pid, secret },
         id: ids.next(),
         home: target.worker,
         owner: 0,
-        since: Instant::now(),
+        since: now,
         welcome: login.parameters,
+        began: now,
+        query_began: now,
+        traffic: Default::default(),
     })
 }
 
@@ -208,7 +216,7 @@ pub async fn hang_up(server: &mut Server) {
         if server.talk.sending == 0 && server.outbound.is_empty() {
             let _ = server.stream.write_all(crate::wire::frontend::TERMINATE).await;
         }
-        server.stream.shutdown().await;
+        server.stream.shutdown();
         let mut rest = Vec::new();
         while server.stream.read_some(&mut rest, 4096).await.is_ok_and(|n| n > 0) {
             rest.clear();

@@ -132,6 +132,12 @@ impl Conversation {
         self.exchange.is_free() && self.sending == 0 && self.receiving == 0
     }
 
+    /// Whether nothing is owed, and the next message of the client begins a batch.
+    #[inline]
+    pub fn is_between_batches(&self) -> bool {
+        self.sending == 0 && self.exchange.is_drained() && !self.exchange.needs_sync()
+    }
+
     /// Whether the client has got the beginning of a message whose rest is still to come.
     pub fn is_forwarding_part(&self) -> bool {
         self.receiving > 0 && self.receiving_fate == Fate::Forward
@@ -153,51 +159,89 @@ impl Conversation {
         client: &mut ClientStatements,
         out: &mut Outgoing<'_>,
     ) -> Result<usize, WireError> {
-        let mut at = self.receive_rest(input, out);
+        let passed = self.pass(input);
+        self.receive_behind(passed, input, client, out)
+    }
+
+    /// Goes over the whole messages at the front of `input` that are to be forwarded as they are; returns where they end.
+    /// The rest is for [`Self::receive_behind`], unless nothing is left and [`Self::has_own_answer`] is false.
+    #[inline]
+    pub fn pass(&mut self, input: &[u8]) -> usize {
+        if self.receiving > 0 || self.has_own_answer() {
+            return 0;
+        }
+        self.exchange.pass(input, statement::is_commonly_clean)
+    }
+
+    /// Whether an answer of pgweir itself is due.
+    #[inline]
+    pub fn has_own_answer(&self) -> bool {
+        self.exchange.is_local_next()
+    }
+
+    /// As [`Self::receive`], when [`Self::pass`] has gone over the first `passed` bytes of `input`.
+    pub fn receive_behind(
+        &mut self,
+        passed: usize,
+        input: &[u8],
+        client: &mut ClientStatements,
+        out: &mut Outgoing<'_>,
+    ) -> Result<usize, WireError> {
+        out.forward(0..passed);
+        let mut at = if passed > 0 { passed } else { self.receive_rest(input, out) };
+        self.answer_locally(out);
         if at == input.len() {
             return Ok(at);
         }
-        self.answer_locally(out);
-        loop {
-            let (end, stop) = scan::backend(input, at)?;
+        // What is behind `from` and before `at` is forwarded, and not said so yet.
+        let mut from = at;
+        let received = loop {
+            let (end, stop) = match scan::backend(input, at) {
+                Ok(scanned) => scanned,
+                Err(e) => break Err(e),
+            };
             if end > at {
                 self.receiving_fate = self.exchange.passing();
-                if self.receiving_fate == Fate::Forward {
-                    out.forward(at..end);
+                if self.receiving_fate != Fate::Forward {
+                    out.forward(from..at);
+                    from = end;
                 }
                 at = end;
             }
-            match stop {
-                Stop::Split => return Ok(at),
+            let header = match stop {
+                Stop::Split => break Ok(at),
                 Stop::Through(more) => {
                     self.receiving = more;
-                    return Ok(at);
+                    break Ok(at);
                 }
-                Stop::Decision(header) => {
-                    let here = header.size.min(input.len() - at);
-                    if here < header.size && header.size <= LOOKED_AT {
-                        return Ok(at);
-                    }
-                    let message = at..at + here;
-                    self.receiving_fate = match self.decide(header, &input[at + HEADER..at + here], client) {
-                        Decided::Pass(fate) => fate,
-                        Decided::Error(body) => {
-                            out.inject(|v| encode::message(v, b::ERROR, |v| v.extend_from_slice(&body)));
-                            Fate::Swallow
-                        }
-                    };
-                    if self.receiving_fate == Fate::Forward {
-                        out.forward(message);
-                    }
-                    at += here;
-                    self.receiving = header.size - here;
-                    if self.receiving > 0 {
-                        return Ok(at);
-                    }
-                    self.answer_locally(out);
-                }
+                Stop::Decision(header) => header,
+            };
+            let here = header.size.min(input.len() - at);
+            if here < header.size && header.size <= LOOKED_AT {
+                break Ok(at);
             }
-        }
+            let decided = self.decide(header, &input[at + HEADER..at + here], client);
+            self.receiving_fate = if let Decided::Pass(fate) = decided { fate } else { Fate::Swallow };
+            if self.receiving_fate != Fate::Forward {
+                out.forward(from..at);
+                from = at + here;
+            }
+            if let Decided::Error(body) = decided {
+                out.inject(|v| encode::message(v, b::ERROR, |v| v.extend_from_slice(&body)));
+            }
+            at += here;
+            self.receiving = header.size - here;
+            if self.receiving > 0 {
+                break Ok(at);
+            }
+            if self.exchange.is_local_next() {
+                out.forward(from..at);
+                from = at;
+                self.answer_locally(out);
+            }
+        };
+        out.forward(from..at);
+        received
     }
 
     /// Sends the answers pgweir gives itself, as far as they are due.

@@ -7,11 +7,12 @@ pub mod exchange;
 pub mod login;
 pub mod prelude;
 
+use crate::clock::Instant;
+use crate::net::kept::Kept;
 use crate::net::stream::Stream;
 use connect::Address;
 use conversation::Conversation;
 use std::io;
-use std::time::Instant;
 
 /// Bytes an idle server may send before it counts as out of its mind.
 const IDLE_CHATTER: usize = 64 * 1024;
@@ -26,7 +27,7 @@ pub struct Server {
     /// The beginning of a message that has not come whole.
     pub inbound: Vec<u8>,
     /// What the socket has not taken yet.
-    pub outbound: Vec<u8>,
+    pub outbound: Kept,
     /// What a cancel needs.
     pub key: cancel::CancelKey,
     /// Counts connections of the process, for logs.
@@ -39,6 +40,25 @@ pub struct Server {
     pub since: Instant,
     /// Parameters PostgreSQL reported at login.
     pub welcome: Vec<(String, String)>,
+    /// When the transaction it serves began.
+    pub began: Instant,
+    /// When the query it runs was begun; the transaction's begin for its first.
+    pub query_began: Instant,
+    /// Bytes moved and not yet counted in the metrics.
+    pub traffic: Traffic,
+}
+
+/// Bytes moved between a client and its server.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Traffic {
+    /// Read from the client.
+    pub from_client: u64,
+    /// Written to the client, or kept for it.
+    pub to_client: u64,
+    /// Read from the server.
+    pub from_server: u64,
+    /// Written to the server, or kept for it.
+    pub to_server: u64,
 }
 
 impl Server {
@@ -48,7 +68,13 @@ impl Server {
     }
 
     /// Whether the idle connection is still good: nothing came, or only notices, notifications and parameters.
+    #[inline]
     pub fn is_alive(&mut self) -> bool {
+        self.stream.is_quiet() || self.is_alive_though_it_spoke()
+    }
+
+    #[cold]
+    fn is_alive_though_it_spoke(&mut self) -> bool {
         let mut chunk = [0; 64];
         let mut total = 0;
         loop {

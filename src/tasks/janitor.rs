@@ -1,11 +1,12 @@
 //! Deadlines and upkeep, so that no transaction needs a timer: waits, reserve, age, idleness, minimum, servers left dirty.
 
+use crate::clock::Instant;
 use crate::pool::{ClientId, Lease, Pool, PoolSet};
 use crate::roster::Roster;
 use crate::server::Server;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::time::sleep;
 
 /// Between turns while somebody waits.
@@ -19,6 +20,8 @@ pub trait House: Send + Sync {
     fn roster(&self) -> &Arc<Roster>;
     /// The pools.
     fn pools(&self) -> &PoolSet<Server>;
+    /// Ends logins that take too long; whether one is about to.
+    fn end_logins(&self, now: Instant) -> bool;
     /// client_idle_timeout and idle_transaction_timeout.
     fn limits(&self) -> (Option<Duration>, Option<Duration>);
     /// Whether there is a reset query at all.
@@ -27,29 +30,43 @@ pub trait House: Send + Sync {
     fn reset(&self, pool: &Arc<Pool<Server>>, lease: Lease<Server>);
 }
 
+/// When abandoned servers were last looked for. While nobody leaves and no server becomes dirty there are no new ones, so
+/// that clients who are merely connected cost nothing.
+struct Looked {
+    at: Instant,
+    /// How many clients had left by then.
+    departed: u64,
+}
+
 /// Works until dropped.
 pub async fn run(house: Arc<dyn House>) {
+    let mut looked = Looked { at: Instant::now(), departed: 0 };
     loop {
-        let waiting = turn(&*house, Instant::now());
+        let waiting = turn(&*house, Instant::now(), &mut looked);
         sleep(if waiting { BUSY } else { QUIET }).await;
     }
 }
 
-/// One turn; whether somebody waits for a server.
-fn turn(house: &dyn House, now: Instant) -> bool {
+/// One turn; whether somebody waits for a server, or a deadline for its login.
+fn turn(house: &dyn House, now: Instant, looked: &mut Looked) -> bool {
     let (idle, in_transaction) = house.limits();
     house.roster().tick(now, idle, in_transaction);
+    let mut waiting = house.end_logins(now);
+    let (resets, departed) = (house.resets(), house.roster().departed());
     let mut connected: Option<HashSet<u64>> = None;
-    let mut waiting = false;
-    for pool in house.pools().list() {
+    for pool in house.pools().snapshot() {
         waiting |= pool.tick(now).waiting > 0;
-        if pool.numbers().dirty_idle == 0 || !house.resets() {
+        let news = |dirty_since| departed != looked.departed || dirty_since >= looked.at;
+        if !resets || !pool.dirty_idle_since().is_some_and(news) {
             continue;
         }
-        let here = connected.get_or_insert_with(|| house.roster().list().iter().map(|e| e.who.id).collect());
+        let here = connected.get_or_insert_with(|| house.roster().list().iter().map(|e| e.id).collect());
         for lease in pool.take_dirty_abandoned(|ClientId(client)| here.contains(&client)) {
             house.reset(&pool, lease);
         }
+    }
+    if resets {
+        *looked = Looked { at: now, departed };
     }
     waiting
 }

@@ -2,6 +2,14 @@
 
 use super::error::WireError;
 
+/// Where the first zero byte of eight is: the ends of names are found sooner so than by a search for long texts.
+#[inline]
+fn first_zero(bytes: [u8; 8]) -> Option<usize> {
+    let word = u64::from_le_bytes(bytes);
+    let zeros = word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080;
+    (zeros != 0).then_some(zeros.trailing_zeros() as usize / 8)
+}
+
 /// Reads fields from the front of a message body; every read is checked.
 #[derive(Debug, Clone, Copy)]
 pub struct Cursor<'a> {
@@ -42,8 +50,10 @@ impl<'a> Cursor<'a> {
     }
 
     /// A string up to its zero byte, which is consumed and not part of the result.
+    #[inline]
     pub fn cstr(&mut self) -> Result<&'a [u8], WireError> {
-        let end = memchr::memchr(0, self.rest).ok_or(WireError::Unterminated)?;
+        let near = self.rest.first_chunk().and_then(|front| first_zero(*front));
+        let end = near.or_else(|| memchr::memchr(0, self.rest)).ok_or(WireError::Unterminated)?;
         let text = &self.rest[..end];
         self.rest = &self.rest[end + 1..];
         Ok(text)
@@ -69,6 +79,21 @@ mod tests {
         assert_eq!(c.u8(), Ok(b'!'));
         assert_eq!(c.end(), Ok(()));
         assert_eq!(c.u8(), Err(WireError::Short));
+        for length in [0, 1, 6, 7, 8, 9, 100] {
+            let text = vec![b'x'; length];
+            let mut c = Cursor::new(&text);
+            assert_eq!(c.cstr(), Err(WireError::Unterminated));
+            let ended = [&text[..], b"\0y\0"].concat();
+            c = Cursor::new(&ended);
+            assert_eq!((c.cstr(), c.cstr()), (Ok(&*text), Ok(&b"y"[..])));
+        }
+        for at in 0..8 {
+            let mut bytes = [1, 0x80, 0xff, 0x7f, 1, 2, 0x81, 1];
+            assert_eq!(first_zero(bytes), None);
+            bytes[at] = 0;
+            bytes[7] = 0;
+            assert_eq!(first_zero(bytes), Some(at));
+        }
         assert_eq!(c.cstr(), Err(WireError::Unterminated));
     }
 }

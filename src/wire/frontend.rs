@@ -3,6 +3,7 @@
 use super::cursor::Cursor;
 use super::encode::{cstr, message};
 use super::error::WireError;
+use super::frame::HEADER;
 use super::tag::frontend as f;
 
 /// A Parse message.
@@ -102,10 +103,11 @@ fn target(out: &mut Vec<u8>, tag: u8, name: &[u8]) {
 
 /// Appends the front of a Bind: header and names. `rest` is how many bytes of the body follow.
 pub fn bind_names(out: &mut Vec<u8>, portal: &[u8], statement: &[u8], rest: usize) {
-    out.push(f::BIND);
-    let len = 4 + portal.len() + 1 + statement.len() + 1 + rest;
-    let len = u32::try_from(len).expect("a Bind is at most 1 GiB and a name at most that");
-    out.extend_from_slice(&len.to_be_bytes());
+    let front = portal.len() + 1 + statement.len() + 1;
+    let len = u32::try_from(4 + front + rest).expect("a Bind is at most 1 GiB and a name at most that");
+    let [a, b, c, d] = len.to_be_bytes();
+    out.reserve(HEADER + front);
+    out.extend_from_slice(&[f::BIND, a, b, c, d]);
     cstr(out, portal);
     cstr(out, statement);
 }

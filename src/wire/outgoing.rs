@@ -7,6 +7,7 @@ use std::ops::Range;
 pub struct Outgoing<'a> {
     input: &'a [u8],
     scratch: &'a mut Vec<u8>,
+    /// Behind what `scratch` has: a part of the input that was not copied yet.
     run: Range<usize>,
 }
 
@@ -24,32 +25,37 @@ impl<'a> Outgoing<'a> {
     /// When `range` isn't within the input: a bug of the caller, never of a peer.
     #[inline]
     pub fn forward(&mut self, range: Range<usize>) {
-        if range.is_empty() {
-        } else if !self.scratch.is_empty() {
-            self.scratch.extend_from_slice(&self.input[range]);
-        } else if self.run.is_empty() {
-            self.run = range;
-        } else if self.run.end == range.start {
+        if range.start == self.run.end {
             self.run.end = range.end;
-        } else {
-            self.scratch.extend_from_slice(&self.input[self.run.clone()]);
-            self.scratch.extend_from_slice(&self.input[range]);
+        } else if !range.is_empty() {
+            self.copy_run();
+            self.run = range;
         }
     }
 
     /// Sends bytes of our own, written by `write` behind what is there already.
     #[inline]
     pub fn inject(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.scratch.is_empty() {
-            self.scratch.extend_from_slice(&self.input[self.run.clone()]);
-        }
+        self.copy_run();
         write(self.scratch);
     }
 
     /// All bytes to send, in order.
     #[inline]
-    pub fn bytes(&self) -> &[u8] {
-        if self.scratch.is_empty() { &self.input[self.run.clone()] } else { self.scratch }
+    pub fn bytes(&mut self) -> &[u8] {
+        if self.scratch.is_empty() {
+            return &self.input[self.run.clone()];
+        }
+        self.copy_run();
+        self.scratch
+    }
+
+    #[inline]
+    fn copy_run(&mut self) {
+        if !self.run.is_empty() {
+            self.scratch.extend_from_slice(&self.input[self.run.clone()]);
+            self.run.start = self.run.end;
+        }
     }
 }
 

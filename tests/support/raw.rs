@@ -227,6 +227,15 @@ impl Client {
         self.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// The bare socket, blocking; nothing may be unread.
+    pub fn into_tcp(self) -> TcpStream {
+        assert!(self.unread.is_empty(), "{} bytes are unread", self.unread.len());
+        match self.stream {
+            Stream::Tcp(socket) => socket,
+            Stream::Unix(_) => panic!("a Unix socket"),
+        }
+    }
+
     /// How long [`Self::read`] waits.
     pub fn set_timeout(&self, timeout: Duration) {
         match &self.stream {

@@ -154,8 +154,15 @@ impl<'a> ServerFirst<'a> {
     }
 
     /// The message.
-    pub fn encode(&self) -> Vec<u8> {
-        format!("r={},s={},i={}", self.nonce, STANDARD.encode(&self.salt), self.iterations).into_bytes()
+    pub fn encode(nonce: &str, salt: &[u8], iterations: u32) -> Vec<u8> {
+        let mut message = Vec::with_capacity(nonce.len() + salt.len().div_ceil(3) * 4 + 20);
+        message.extend_from_slice(b"r=");
+        message.extend_from_slice(nonce.as_bytes());
+        message.extend_from_slice(b",s=");
+        append_base64(&mut message, salt);
+        message.extend_from_slice(b",i=");
+        message.extend_from_slice(iterations.to_string().as_bytes());
+        message
     }
 }
 
@@ -226,8 +233,17 @@ impl ServerFinal {
 
     /// The message of a server that accepts the proof.
     pub fn encode_signature(signature: &[u8; 32]) -> Vec<u8> {
-        format!("v={}", STANDARD.encode(signature)).into_bytes()
+        let mut message = Vec::with_capacity(46);
+        message.extend_from_slice(b"v=");
+        append_base64(&mut message, signature);
+        message
     }
+}
+
+fn append_base64(message: &mut Vec<u8>, bytes: &[u8]) {
+    let at = message.len();
+    message.resize(at + bytes.len().div_ceil(3) * 4, 0);
+    STANDARD.encode_slice(bytes, &mut message[at..]).expect("base64 has four characters for three bytes");
 }
 
 /// What both sides sign.

@@ -8,9 +8,7 @@ use subtle::Choice;
 use zeroize::Zeroizing;
 
 use super::ScramError;
-use super::messages::{
-    ChannelBinding, ClientFinal, ClientFirst, Nonce, ServerFinal, ServerFirst, auth_message,
-};
+use super::messages::{ChannelBinding, ClientFinal, ClientFirst, Nonce, ServerFinal, ServerFirst};
 use super::secret::{ScramSecret, hmac, is_client_key, xor};
 
 /// Waits for the client-first-message.
@@ -42,19 +40,13 @@ impl ServerExchange {
     /// Takes the client-first-message; gives the server-first-message to send.
     pub fn client_first(self, message: &[u8]) -> Result<(WaitsForFinal, Vec<u8>), ScramError> {
         let first = ClientFirst::parse(message)?;
-        let nonce = format!("{}{}", first.nonce, self.nonce.as_str());
-        let answer = ServerFirst {
-            nonce: &nonce,
-            salt: self.secret.salt().to_vec(),
-            iterations: self.secret.iterations(),
-        }
-        .encode();
+        let nonce = [first.nonce, self.nonce.as_str()].concat();
+        let answer = ServerFirst::encode(&nonce, self.secret.salt(), self.secret.iterations());
         let state = WaitsForFinal {
             secret: self.secret,
             kind: self.kind,
             binding: first.binding,
-            client_first_bare: first.bare.to_vec(),
-            server_first: answer.clone(),
+            said: [first.bare, &answer].join(&b','),
             nonce,
         };
         Ok((state, answer))
@@ -67,8 +59,8 @@ pub struct WaitsForFinal {
     secret: Arc<ScramSecret>,
     kind: Kind,
     binding: ChannelBinding,
-    client_first_bare: Vec<u8>,
-    server_first: Vec<u8>,
+    /// What has been said so far of what both sides sign.
+    said: Vec<u8>,
     nonce: String,
 }
 
@@ -82,7 +74,7 @@ impl WaitsForFinal {
         if last.nonce != self.nonce {
             return Err(ScramError::NonceMismatch);
         }
-        let signed = auth_message(&self.client_first_bare, &self.server_first, last.without_proof);
+        let signed = [&self.said, last.without_proof].join(&b',');
         let client_signature = hmac(self.secret.stored_key(), &signed);
         let client_key = Zeroizing::new(xor(&last.proof, &client_signature));
         let server_signature = hmac(self.secret.server_key(), &signed);

@@ -121,7 +121,29 @@ pub fn feed<'b>(
     feed.run()
 }
 
+/// Takes a chunk that is one whole Query, to a server that owes nothing: what nearly every chunk of the simple protocol is,
+/// and what [`feed`] would forward as it is. `false`: it is something else, and nothing was done.
+#[inline]
+pub fn feed_lone_query(
+    scanner: &Scanner,
+    client: &mut ClientStatements,
+    server: &mut Conversation,
+    input: &[u8],
+) -> bool {
+    let lone = input.first() == Some(&f::QUERY)
+        && matches!(frame::header(input), Ok(Some(header)) if header.size == input.len())
+        && server.is_between_batches();
+    if lone {
+        server.dirty |= scanner.leaves_state(&input[HEADER..]);
+        client.drop_unnamed();
+        server.unnamed = None;
+        server.exchange.expect(Reply::Query, Action::Forward);
+    }
+    lone
+}
+
 impl<'b> Feed<'_, 'b> {
+    #[inline]
     fn run(&mut self) -> Result<Fed, WireError> {
         let mut at = self.server.sending.min(self.input.len());
         self.out.forward(0..at);
@@ -131,6 +153,9 @@ impl<'b> Feed<'_, 'b> {
         }
         let mut flush = false;
         let pause = loop {
+            let run = self.plain_run(at);
+            self.out.forward(at..run);
+            at = run;
             let (end, stop) = scan::frontend(self.input, at)?;
             self.out.forward(at..end);
             at = end;
@@ -160,6 +185,32 @@ impl<'b> Feed<'_, 'b> {
         };
         flush |= self.server.exchange.owed() > LOCAL_BACKLOG;
         Ok(Fed { used: at, pause, flush })
+    }
+
+    /// Takes the whole messages from `at` on that [`Self::message`] would forward whatever they say, the tail of nearly every
+    /// batch: Describe of a portal, Execute, Sync. Returns where they end.
+    #[inline]
+    fn plain_run(&mut self, mut at: usize) -> usize {
+        let exchange = &mut self.server.exchange;
+        if exchange.is_skipping() || exchange.is_copy_in() {
+            return at;
+        }
+        while let Some(&[tag, a, b, c, d]) = self.input[at..].first_chunk::<HEADER>() {
+            let length = u32::from_be_bytes([a, b, c, d]);
+            let end = at + 1 + length as usize;
+            if !(4..=frame::SMALL).contains(&length) || end > self.input.len() {
+                break;
+            }
+            let reply = match tag {
+                f::EXECUTE => Reply::Execute,
+                f::SYNC => Reply::Sync,
+                f::DESCRIBE if length > 4 && self.input[at + HEADER] == b'P' => Reply::Describe,
+                _ => break,
+            };
+            exchange.expect(reply, Action::Forward);
+            at = end;
+        }
+        at
     }
 
     #[inline]

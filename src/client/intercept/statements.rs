@@ -134,7 +134,7 @@ impl<'b> Feed<'_, 'b> {
             self.now_has(&statement);
         }
         self.server.exchange.promise(Promise::ClientNamed(name.into()));
-        self.client.names.insert(name, statement);
+        self.client.names.share(name, statement, &self.rules.registry.names);
         self.evict();
         Step::Replaced
     }
@@ -246,7 +246,7 @@ impl<'b> Feed<'_, 'b> {
             Some(mut statement) => {
                 if statement.is_stale() {
                     statement = self.rules.registry.renew(&statement);
-                    self.client.names.insert(name, Arc::clone(&statement));
+                    self.client.names.share(name, Arc::clone(&statement), &self.rules.registry.names);
                 }
                 if self.is_unsettled_name(name) || !self.provide(&statement) {
                     return Err(Pause::Stall);

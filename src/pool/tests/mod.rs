@@ -3,6 +3,7 @@ mod model;
 mod steps;
 mod stress;
 
+use crate::clock::Instant;
 use std::{
     collections::VecDeque,
     sync::{
@@ -10,7 +11,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     task::{Context, Wake, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use parking_lot::Mutex;

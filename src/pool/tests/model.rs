@@ -1,10 +1,7 @@
 //! The ledger against a plain model: no server lost or given twice, first come first served, none idle while clients wait,
 //! choice among idle servers, counts that add up.
-use std::{
-    collections::VecDeque,
-    task::Poll,
-    time::{Duration, Instant},
-};
+use crate::clock::Instant;
+use std::{collections::VecDeque, task::Poll, time::Duration};
 
 use proptest::prelude::*;
 
@@ -70,6 +67,7 @@ struct Server {
 struct Waiter {
     id: WaiterId,
     client: u64,
+    worker: usize,
     token: u32,
 }
 
@@ -136,9 +134,9 @@ impl World {
             }
             Settled::Granted(waker) => {
                 assert!(!server.obsolete);
-                let front = self.line.pop_front().expect("granted to somebody in line");
-                assert_eq!(waker, Some(front.token), "not the longest waiter");
-                self.granted.push((front, server));
+                let next = self.line.pop_front().expect("granted to somebody in line");
+                assert_eq!(waker, Some(next.token), "not the one whose turn it was");
+                self.granted.push((next, server));
             }
             Settled::Kept => {
                 assert!(!server.obsolete && !self.pressure && self.line.is_empty());
@@ -148,8 +146,11 @@ impl World {
     }
 
     fn expected_choice(&self, client: u64, worker: usize, hint: Option<SlotIndex>) -> Option<u32> {
-        let own =
-            |s: &&Server| Some(s.slot) == hint && s.last == Some(client) && (s.dirty || !self.round_robin);
+        let none_near = self.idle.iter().all(|s| s.dirty || s.home != worker);
+        let own = |s: &&Server| {
+            let near = s.home == worker || none_near;
+            Some(s.slot) == hint && s.last == Some(client) && (s.dirty || (!self.round_robin && near))
+        };
         let pick = |home: Option<usize>| {
             let mut clean = self.idle.iter().filter(|s| !s.dirty && home.is_none_or(|home| s.home == home));
             if self.round_robin { clean.next() } else { clean.next_back() }
@@ -172,9 +173,9 @@ impl World {
             None => {
                 self.next += 1;
                 let token = self.next;
-                let who = InLine { client: ClientId(client), worker, since: self.now };
-                let id = self.ledger.enqueue(who, token);
-                self.line.push_back(Waiter { id, client, token });
+                let since = self.now;
+                let id = self.ledger.enqueue(InLine { client: ClientId(client), worker, since }, token);
+                self.line.push_back(Waiter { id, client, worker, token });
             }
         }
     }
@@ -188,7 +189,8 @@ impl World {
                     self.ledger.next_in_need().unwrap().client.0,
                     self.line[self.opening.len()].client
                 );
-                self.opening.push((self.ledger.begin_open(self.now), false));
+                let home = self.ledger.home_for(self.line[self.opening.len()].worker, 2);
+                self.opening.push((self.ledger.begin_open(home, self.now), false));
             }
             Step::Opened { nth, home } if !self.opening.is_empty() => self.opened(nth, home),
             Step::AbortOpen { nth } if !self.opening.is_empty() => {

@@ -1,4 +1,5 @@
 //! The pool step by step, on one thread, with opens that finish when told to and a clock that is only an argument.
+use crate::clock::Instant;
 use std::{num::NonZeroU32, task::Poll};
 
 use super::*;
@@ -121,7 +122,11 @@ fn abandoned_dirty_servers_are_handed_out_for_a_reset() {
     leases[0].dirty = true;
     leases[1].dirty = true;
     let gone = leases[0].id;
-    leases.into_iter().for_each(|lease| lease.release(bench.now));
+    assert_eq!(pool.dirty_idle_since(), None);
+    for (later, lease) in (0..).zip(leases) {
+        lease.release(bench.now + secs(later));
+    }
+    assert_eq!(pool.dirty_idle_since(), Some(bench.now + secs(1)), "the third is clean");
     let mut taken = pool.take_dirty_abandoned(|client| client == ClientId(2));
     assert_eq!(taken.iter().map(|lease| lease.id).collect::<Vec<_>>(), [gone]);
     let mut lease = taken.remove(0);
@@ -178,6 +183,58 @@ fn dead_servers_are_not_handed_out() {
     assert_eq!(lease.id, 1);
     assert_eq!(bench.heard(), ["u opened", "u closed: server closed while idle", "u opened"]);
     assert_eq!(bench.connector.gauge.most(), 1, "the dead one was closed before the new one was opened");
+}
+
+#[test]
+fn servers_are_at_home_where_clients_need_them_but_spread() {
+    let bench = Bench::new();
+    let homes = |size: Option<u32>, workers: &[usize]| {
+        let pool = bench.pool("u", PoolSettings { size: size.and_then(NonZeroU32::new), ..small(1) }, &[]);
+        let ask = |(client, &worker): (usize, &usize)| {
+            let request = Request { worker, ..request(client as u64, bench.now) };
+            match pool.take(&request, Waker::noop()) {
+                Take::Queued(mut ticket) => {
+                    bench.connector.finish_opens();
+                    fetch(&mut ticket)
+                }
+                Take::Leased(_) => panic!("nothing is idle"),
+            }
+        };
+        let leases: Vec<_> = workers.iter().enumerate().map(ask).collect();
+        leases.iter().map(|lease| lease.home).collect::<Vec<_>>()
+    };
+    assert_eq!(homes(None, &[1, 1, 0, 1]), [1, 1, 0, 1], "as its clients ask");
+    assert_eq!(homes(Some(4), &[1, 1, 1, 0]), [1, 1, 0, 0], "no worker has more than its share");
+    assert_eq!(homes(Some(4), &[1, 1, 1, 1]), [1, 1, 0, 0]);
+}
+
+#[test]
+fn a_minimum_is_spread_over_the_workers() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", PoolSettings { min_size: 4, ..small(9) }, &[]);
+    pool.keep_minimum(true);
+    pool.tick(bench.now);
+    bench.connector.finish_opens();
+    let mut homes: Vec<_> = (0..4).map(|client| bench.lease(&pool, client)).map(|lease| lease.home).collect();
+    homes.sort_unstable();
+    assert_eq!(homes, [0, 0, 1, 1]);
+}
+
+#[test]
+fn a_local_server_before_the_own_last_one_of_another_worker() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", small(2), &[]);
+    let (near, far) = (bench.lease(&pool, 1), bench.lease(&pool, 2));
+    assert_eq!((near.home, far.home), (0, 1));
+    let hint = Some(far.slot());
+    far.release(bench.now);
+    let asks = Request { hint, ..request(2, bench.now) };
+    let Take::Leased(own) = pool.take(&asks, Waker::noop()) else { panic!("idle") };
+    assert_eq!(own.home, 1, "nothing local is idle");
+    near.release(bench.now);
+    own.release(bench.now + secs(1));
+    let Take::Leased(local) = pool.take(&asks, Waker::noop()) else { panic!("idle") };
+    assert_eq!(local.home, 0);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Many threads at once: bounds exact at every instant, nobody forgotten, nothing lost. No janitor runs unless a test says
 //! so: every wake-up must come from the event that made it possible.
+use crate::clock::Instant;
 use std::{num::NonZeroU32, thread};
 
 use tokio::{runtime, sync::oneshot, task};

@@ -1,6 +1,10 @@
 //! The replies a server owes, in order, and what becomes of each. Pure: tags in, decisions out.
 
+mod owed;
+mod pass;
+
 use crate::wire::tag::backend as b;
+use owed::{Owed, OwedQueue};
 use std::collections::VecDeque;
 
 /// The kind of reply a request brings.
@@ -74,12 +78,6 @@ pub struct Broken<P> {
     pub ran: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Owed {
-    reply: Reply,
-    action: Action,
-}
-
 /// How requests and replies of one server stand.
 ///
 /// ```text
@@ -91,7 +89,7 @@ struct Owed {
 /// `P` is a promise: what a request, once answered well, will have changed.
 #[derive(Debug)]
 pub struct Exchange<P> {
-    owed: VecDeque<Owed>,
+    owed: OwedQueue,
     promises: VecDeque<(u64, P)>,
     /// Number of the front entry; entries are numbered from 1 as they come.
     front: u64,
@@ -117,7 +115,7 @@ enum Phase {
 impl<P> Default for Exchange<P> {
     fn default() -> Self {
         Self {
-            owed: VecDeque::new(),
+            owed: OwedQueue::default(),
             promises: VecDeque::new(),
             front: 1,
             batch: 0,
@@ -145,7 +143,7 @@ impl<P> Exchange<P> {
             }
             _ => self.phase = Phase::Unsynced,
         }
-        self.owed.push_back(Owed { reply, action });
+        self.owed.push(Owed { reply, action });
     }
 
     /// Ties a promise to the request expected last.
@@ -230,11 +228,19 @@ impl<P> Exchange<P> {
         self.doubt.get_or_insert(why);
     }
 
+    /// Whether [`Self::take_local`] has something to do.
+    #[inline]
+    pub fn is_local_next(&self) -> bool {
+        self.owed
+            .front()
+            .is_some_and(|o| o.action == Action::Local || matches!(o.reply, Reply::CopyEnd | Reply::Nothing))
+    }
+
     /// Takes off the front entry if pgweir answers it itself. To be called until `None` before a server's messages are
     /// handled, after each that completes something, and at a Flush.
     #[inline]
     pub fn take_local(&mut self) -> Option<Reply> {
-        while let Some(&Owed { reply, action }) = self.owed.front() {
+        while let Some(Owed { reply, action }) = self.owed.front() {
             if action != Action::Local && !matches!(reply, Reply::CopyEnd | Reply::Nothing) {
                 return None;
             }
@@ -258,7 +264,7 @@ impl<P> Exchange<P> {
     /// A message that isn't rows, COPY data, notice, notification, parameter, error or ReadyForQuery.
     #[inline]
     pub fn on_message(&mut self, tag: u8) -> Fate {
-        let Some(&Owed { reply, action }) = self.owed.front() else {
+        let Some(Owed { reply, action }) = self.owed.front() else {
             return self.unasked("the server sent a reply nobody asked for");
         };
         let completes = match (reply, tag) {
@@ -293,7 +299,7 @@ impl<P> Exchange<P> {
     }
 
     /// ReadyForQuery with its status byte.
-    #[inline]
+    #[inline(always)]
     pub fn on_ready(&mut self, status: u8) -> Fate {
         self.status = match status {
             b'I' => Status::Idle,
@@ -304,7 +310,7 @@ impl<P> Exchange<P> {
                 Status::Failed
             }
         };
-        let Some(&Owed { reply: Reply::Query | Reply::FunctionCall | Reply::Sync, action }) =
+        let Some(Owed { reply: Reply::Query | Reply::FunctionCall | Reply::Sync, action }) =
             self.owed.front()
         else {
             self.owed.clear();
@@ -312,7 +318,7 @@ impl<P> Exchange<P> {
             return self.unasked("the server became ready out of turn");
         };
         self.complete();
-        self.phase = self.phase_of_back();
+        self.phase = if self.owed.is_empty() { Phase::Synced } else { self.phase_of_back() };
         if action == Action::Forward { Fate::Forward } else { Fate::Swallow }
     }
 
@@ -329,7 +335,7 @@ impl<P> Exchange<P> {
     /// In the extended protocol the server ignores everything up to the next Sync.
     #[cold]
     pub fn on_error(&mut self) -> (Fate, Vec<Broken<P>>) {
-        let Some(&Owed { reply, action }) = self.owed.front() else {
+        let Some(Owed { reply, action }) = self.owed.front() else {
             self.set_doubt("the server reported an error nobody asked for");
             return (Fate::Forward, Vec::new());
         };
@@ -345,7 +351,7 @@ impl<P> Exchange<P> {
             self.phase = Phase::Skipping;
         }
         let dropped = sync.unwrap_or(self.owed.len());
-        self.owed.drain(..dropped);
+        self.owed.drop_front(dropped);
         let failed = self.front;
         self.front += dropped as u64;
         let broken = self.promises.iter().take_while(|(number, _)| *number < self.front).count();
@@ -356,8 +362,14 @@ impl<P> Exchange<P> {
     /// The front entry is answered; its promises are kept.
     #[inline]
     fn complete(&mut self) {
-        self.owed.pop_front();
+        self.owed.pop();
         self.front += 1;
+        if !self.promises.is_empty() {
+            self.keep_promises();
+        }
+    }
+
+    fn keep_promises(&mut self) {
         while self.promises.front().is_some_and(|(number, _)| *number < self.front) {
             self.promises.pop_front();
         }
@@ -367,10 +379,10 @@ impl<P> Exchange<P> {
     #[cold]
     fn enter_copy_in(&mut self) {
         let ended = self.owed.iter().position(|o| o.reply == Reply::CopyEnd);
-        for owed in self.owed.iter_mut().take(ended.map_or(usize::MAX, |at| at + 1)) {
-            if matches!(owed.reply, Reply::Sync | Reply::CopyEnd) {
-                owed.reply = Reply::Nothing;
-            }
+        let before = self.owed.iter().take(ended.map_or(usize::MAX, |at| at + 1)).enumerate();
+        let ignored = before.filter(|(_, o)| matches!(o.reply, Reply::Sync | Reply::CopyEnd));
+        for at in ignored.map(|(at, _)| at).collect::<Vec<_>>() {
+            self.owed.set_reply(at, Reply::Nothing);
         }
         self.phase = if ended.is_some() { self.phase_of_back() } else { Phase::CopyIn };
     }
