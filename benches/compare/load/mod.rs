@@ -1,0 +1,191 @@
+//! The load where pgbench is not enough: many clients on one thread, as fast as they can or at a fixed rate, and the
+//! server they ask. Cheap, so that the pooler is what limits.
+
+mod client;
+mod fake;
+mod fake_session;
+mod poller;
+mod stage;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+pub(crate) use client::{Shape, log_in};
+pub(crate) use stage::{Plan, Stage};
+
+use super::support::PATIENCE;
+use super::support::raw::Target;
+use client::Client;
+use poller::Poller;
+
+/// Time before the first figure is taken.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// What was seen in the measured time.
+pub(crate) struct Seen {
+    pub(crate) seconds: f64,
+    /// From request (or from when it was due) to the whole answer, in µs, sorted.
+    pub(crate) waits: Vec<f64>,
+    /// Answers each client got.
+    pub(crate) shares: Vec<u64>,
+}
+
+impl Seen {
+    pub(crate) fn transactions(&self) -> f64 {
+        self.waits.len() as f64
+    }
+
+    pub(crate) fn per_second(&self) -> f64 {
+        self.transactions() / self.seconds
+    }
+
+    /// The wait that share of all waits is not longer than, in µs.
+    pub(crate) fn quantile(&self, share: f64) -> f64 {
+        let at = (self.waits.len() as f64 * share) as usize;
+        self.waits.get(at.min(self.waits.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
+    }
+}
+
+pub(crate) struct Load {
+    clients: Vec<Client>,
+    poller: Poller,
+    /// State of the keys' generator.
+    keys: u64,
+}
+
+/// Who asks when.
+struct Pace {
+    /// Between two requests, if they come at a fixed rate; else each client asks when it has its answer.
+    gap: Option<Duration>,
+    due: Instant,
+    /// Requests that are due and for which no client is free.
+    waiting: VecDeque<Instant>,
+    free: VecDeque<usize>,
+}
+
+impl Pace {
+    /// A free client and the request that has been due longest.
+    fn next(&mut self) -> Option<(usize, Instant)> {
+        let due = self.waiting.front().copied()?;
+        let client = self.free.pop_front()?;
+        self.waiting.pop_front();
+        Some((client, due))
+    }
+}
+
+impl Load {
+    /// Logs the clients in.
+    pub(crate) fn connect(targets: impl Iterator<Item = Target>, shape: Shape) -> Result<Self, String> {
+        let poller = Poller::new().map_err(|e| e.to_string())?;
+        let mut clients = Vec::new();
+        for target in targets {
+            let client = Client::new(&target, shape)?;
+            poller.add(&client.socket, clients.len()).map_err(|e| e.to_string())?;
+            clients.push(client);
+        }
+        Ok(Self { clients, poller, keys: 0x9E37_79B9_7F4A_7C15 })
+    }
+
+    /// Warms up, then measures for so long, calling `edge` when that begins and when it ends; `rate` is requests
+    /// a second of all clients together.
+    ///
+    /// # Errors
+    /// Any answer that isn't right.
+    pub(crate) fn run(
+        &mut self,
+        duration: Duration,
+        rate: Option<u32>,
+        edge: &mut dyn FnMut() -> Result<(), String>,
+    ) -> Result<Seen, String> {
+        let from = Instant::now() + WARM_UP;
+        let mut pace = self.begin(rate)?;
+        self.drive(&mut pace, from, &mut |_, _| {})?;
+        edge()?;
+        let (started, mut waits) = (Instant::now(), Vec::with_capacity(1 << 19));
+        let mut shares = vec![0; self.clients.len()];
+        self.drive(&mut pace, started + duration, &mut |client, wait| {
+            waits.push(wait.as_secs_f64() * 1e6);
+            shares[client] += 1;
+        })?;
+        let seconds = started.elapsed().as_secs_f64();
+        edge()?;
+        self.finish()?;
+        waits.sort_by(f64::total_cmp);
+        match waits.is_empty() {
+            true => Err("no answer at all".into()),
+            false => Ok(Seen { seconds, waits, shares }),
+        }
+    }
+
+    fn begin(&mut self, rate: Option<u32>) -> Result<Pace, String> {
+        let now = Instant::now();
+        let everybody = 0..self.clients.len();
+        let gap = rate.map(|rate| Duration::from_secs(1) / rate);
+        let mut pace = Pace { gap, due: now, waiting: VecDeque::new(), free: VecDeque::new() };
+        match gap {
+            Some(_) => pace.free.extend(everybody),
+            None => everybody.into_iter().try_for_each(|client| self.send(client, now))?,
+        }
+        Ok(pace)
+    }
+
+    fn drive(
+        &mut self,
+        pace: &mut Pace,
+        until: Instant,
+        answered: &mut dyn FnMut(usize, Duration),
+    ) -> Result<(), String> {
+        let (mut ready, mut chunk) = (Vec::new(), vec![0; 65536]);
+        loop {
+            let now = Instant::now();
+            if now >= until {
+                return Ok(());
+            }
+            let mut wake = until;
+            if let Some(gap) = pace.gap {
+                while pace.due <= now {
+                    pace.waiting.push_back(pace.due);
+                    pace.due += gap;
+                }
+                while let Some((client, due)) = pace.next() {
+                    self.send(client, due)?;
+                }
+                wake = until.min(pace.due);
+            }
+            self.poller.wait(Some(wake), &mut ready).map_err(|e| e.to_string())?;
+            for client in &ready {
+                let Some(since) = self.clients[*client].receive(&mut chunk)? else { continue };
+                let now = Instant::now();
+                answered(*client, now.duration_since(since));
+                match pace.gap {
+                    None => self.send(*client, now)?,
+                    Some(_) => pace.free.push_back(*client),
+                }
+            }
+        }
+    }
+
+    /// Waits for the answers that are still missing.
+    fn finish(&mut self) -> Result<(), String> {
+        let deadline = Instant::now() + PATIENCE;
+        let (mut ready, mut chunk) = (Vec::new(), vec![0; 65536]);
+        while self.clients.iter().any(|client| client.since.is_some()) {
+            if Instant::now() > deadline {
+                return Err("an answer never came".into());
+            }
+            self.poller.wait(Some(deadline), &mut ready).map_err(|e| e.to_string())?;
+            for client in &ready {
+                self.clients[*client].receive(&mut chunk)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, client: usize, since: Instant) -> Result<(), String> {
+        self.keys ^= self.keys << 13;
+        self.keys ^= self.keys >> 7;
+        self.keys ^= self.keys << 17;
+        let key = 100_000 + (self.keys % 900_000) as u32;
+        self.clients[client].send(key, since)
+    }
+}

@@ -1,0 +1,92 @@
+//! The fake server, a pooler in front of it and clients of both, each on its cores.
+
+use std::time::Duration;
+
+use super::super::cores::Cores;
+use super::super::poolers::{Kind, Pooler, Setup};
+use super::super::support::raw;
+use super::client::{Shape, log_in};
+use super::fake::FakeServer;
+use super::{Load, Seen};
+use pgweir::auth::scram::secret::ScramSecret;
+
+/// What is put on the stage.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan {
+    /// Clients of all kinds, at most.
+    pub(crate) clients: u32,
+    pub(crate) databases: u32,
+    /// Server connections of each pool.
+    pub(crate) servers: u32,
+    pub(crate) workers: u32,
+    /// How long the server takes to answer.
+    pub(crate) delay: Duration,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            clients: 1000,
+            databases: 1,
+            servers: super::super::SERVERS,
+            workers: 1,
+            delay: Duration::ZERO,
+        }
+    }
+}
+
+/// Dropping it ends it all.
+pub(crate) struct Stage {
+    pub(crate) pooler: Pooler,
+    _server: FakeServer,
+    _cores: Cores,
+    plan: Plan,
+}
+
+impl Stage {
+    /// One worker has a core of its own; more share all cores with the load.
+    ///
+    /// # Errors
+    /// When the fake server can't be started.
+    pub(crate) fn set(kind: &Kind, plan: Plan) -> Result<Self, String> {
+        let cores = if plan.workers == 1 { Cores::apart()? } else { Cores::shared()? };
+        cores.as_load();
+        let server = FakeServer::start(plan.delay).map_err(|e| format!("the fake server: {e}"))?;
+        // PBKDF2 once instead of 4096 times: it is the clients who'd pay, at 10,000 logins.
+        let verifier = ScramSecret::from_password(b"secret-app", 1, b"salt of sixteen.").stored_text();
+        let setup = Setup {
+            server: server.port,
+            databases: plan.databases,
+            servers: plan.servers,
+            workers: plan.workers,
+            clients: plan.clients,
+            verifier: verifier.to_string(),
+        };
+        cores.as_pooler();
+        let pooler = kind.start(&setup);
+        cores.as_load();
+        Ok(Self { pooler, _server: server, _cores: cores, plan })
+    }
+
+    /// Clients that will ask, spread over the databases.
+    pub(crate) fn load(&self, clients: u32, shape: Shape) -> Result<Load, String> {
+        Load::connect((0..clients).map(|n| self.pooler.target(n % self.plan.databases)), shape)
+    }
+
+    /// Clients that have prepared a statement, run it once, and say nothing more.
+    pub(crate) fn idlers(&self, clients: u32) -> Result<Vec<raw::Client>, String> {
+        let target = |n| self.pooler.target(n % self.plan.databases);
+        (0..clients).map(|n| log_in(&target(n), Shape::Prepared)).collect()
+    }
+
+    /// Runs the load as fast as it goes; CPU time of the pooler for each transaction, in µs, and what was seen.
+    pub(crate) fn cost(&self, load: &mut Load, seconds: f64) -> Result<(f64, Seen), String> {
+        let mut used = Vec::new();
+        let seen = load.run(Duration::from_secs_f64(seconds), None, &mut || {
+            used.push(self.pooler.cpu_time()?);
+            Ok(())
+        })?;
+        let cost = used[1].saturating_sub(used[0]).as_secs_f64() * 1e6 / seen.transactions();
+        Ok((cost, seen))
+    }
+}

@@ -1,0 +1,48 @@
+//! How long clients wait, and whether all wait alike.
+
+use std::time::Duration;
+
+use super::{Measured, Outcome, Trouble};
+use crate::Bench;
+use crate::load::{Plan, Shape, Stage};
+use crate::poolers::Kind;
+
+/// Requests a second, far below what each of the poolers can do.
+const RATE: u32 = 2_000;
+const CLIENTS: u32 = 32;
+
+/// A fixed rate, whether or not earlier requests are answered; a wait begins when the request was due.
+pub(super) fn latency(bench: &Bench, kind: &Kind) -> Outcome {
+    let stage = Stage::set(kind, Plan::default())?;
+    let mut load = stage.load(CLIENTS, Shape::Simple)?;
+    let seen = load.run(Duration::from_secs(bench.seconds().into()), Some(RATE), &mut || Ok(()))?;
+    let values = vec![seen.quantile(0.5), seen.quantile(0.99)];
+    Ok(Measured { values, beside: format!("{:.0} a second", seen.per_second()) })
+}
+
+const CROWD: u32 = 200;
+const SERVERS: u32 = 5;
+const ANSWER: Duration = Duration::from_millis(2);
+/// Long enough for a hundred turns of each client.
+const AT_LEAST: u32 = 8;
+
+/// Many clients queue for few servers. The wait is what is beyond the server's own time.
+pub(super) fn fair(bench: &Bench, kind: &Kind) -> Outcome {
+    if !kind.pools() {
+        return Err(Trouble::Skipped("it has no pools".into()));
+    }
+    let stage = Stage::set(kind, Plan { servers: SERVERS, delay: ANSWER, ..Plan::default() })?;
+    let mut load = stage.load(CROWD, Shape::Simple)?;
+    let seconds = bench.seconds().max(AT_LEAST);
+    let seen = load.run(Duration::from_secs(seconds.into()), None, &mut || Ok(()))?;
+    let answer = ANSWER.as_secs_f64() * 1e6;
+    let [p50, p99] = [0.5, 0.99].map(|share| seen.quantile(share) - answer);
+    let slowest = seen.shares.iter().min().copied().unwrap_or(0);
+    let fastest = seen.shares.iter().max().copied().unwrap_or(0);
+    if slowest == 0 {
+        return Err(format!("a client got no answer in {seconds} s").into());
+    }
+    let possible = f64::from(SERVERS) / ANSWER.as_secs_f64();
+    let values = vec![p99 / p50, slowest as f64 / fastest as f64, seen.per_second() / possible * 100.0];
+    Ok(Measured { values, beside: format!("wait p50 {:.1} ms, p99 {:.1} ms", p50 / 1e3, p99 / 1e3) })
+}
