@@ -69,6 +69,9 @@ fn case(cluster: &Cluster, variant: &Variant, scripts: &[Script]) -> Result<(), 
             .collect::<Result<Vec<Played>, String>>()
     });
     let expected = expected.map_err(|e| fail(format!("straight: {e}")))?;
+    if expected.iter().any(Played::broke_postgresql) {
+        return Err(TestCaseError::reject("PostgreSQL reported an internal error of its own"));
+    }
     empty(cluster);
     let config = Config::new(cluster)
         .set("auth_type", "trust")

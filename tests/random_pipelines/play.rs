@@ -4,14 +4,12 @@ use std::io;
 use std::time::Duration;
 
 use crate::script::{Cut, Op, Script};
+use crate::support::PATIENCE;
 use crate::support::messages::{Message, copy_fail, query, sync};
 use crate::support::raw::{Client, Target};
 
 /// How long PostgreSQL, asked directly, has to be silent to count as having said all. Too short only makes waits shorter.
 const QUIET: Duration = Duration::from_millis(3);
-
-/// How long a reply that PostgreSQL gives may take.
-const PATIENCE: Duration = Duration::from_secs(4);
 
 /// One session's replies.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +19,14 @@ pub(crate) struct Played {
     pub(crate) waits: Vec<usize>,
     /// How many there were when all but the end had been sent.
     pub(crate) before_end: usize,
+}
+
+impl Played {
+    /// Whether PostgreSQL gave up on itself, which leaves nothing to compare with. Seen in 18.4: `unexpected state STARTED`
+    /// once a simple query has followed an unsynced Execute, and at every statement from there on.
+    pub(crate) fn broke_postgresql(&self) -> bool {
+        self.replies.iter().any(|reply| reply.contains("|CXX000|"))
+    }
 }
 
 /// What ends every script, whatever state it left the session in.
@@ -90,7 +96,8 @@ impl Session {
                 Err(error) => return Err(format!("at the end: {error}")),
             }
             let last = &self.played.replies[self.played.replies.len().saturating_sub(END_REPLIES)..];
-            if last.last().is_some_and(|r| r.starts_with('Z')) && last.iter().any(|r| r.contains("the end")) {
+            let said_all = last.iter().any(|r| r.contains("the end")) || self.played.broke_postgresql();
+            if said_all && last.last().is_some_and(|r| r.starts_with('Z')) {
                 return Ok(());
             }
         }
