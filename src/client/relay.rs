@@ -3,7 +3,7 @@
 
 use super::intercept::{self, Fed, Pause, Rules};
 use super::session::{End, Link, Session, Turn};
-use super::transaction::{Step, count_traffic};
+use super::transaction::{Active, Step, count_traffic};
 use crate::clock::Instant;
 use crate::net::buffers::{Buffers, HELD_SIZE, READ_SIZE};
 use crate::net::stream;
@@ -81,7 +81,16 @@ impl Session {
         {
             return (fed.used, end);
         }
-        (fed.used, if ending { self.leave_if_done() } else { Turn::Again })
+        (fed.used, if ending { self.leave_if_done() } else { self.finish_if_silent() })
+    }
+
+    /// What was sent may have been all there is, with no answer to come: the rest of COPY data that failed before.
+    #[inline]
+    fn finish_if_silent(&mut self) -> Turn {
+        let Link::Active(active) = &self.link else { return Turn::Again };
+        let Active { lease, step } = active;
+        let free = lease.talk.is_free() && lease.inbound.is_empty() && lease.outbound.is_empty();
+        if free && *step == Step::Relay { self.finish() } else { Turn::Again }
     }
 
     #[cold]
@@ -125,10 +134,12 @@ impl Session {
     fn flush(&mut self, cx: &mut Context<'_>) -> Turn {
         let Link::Active(active) = &mut self.link else { return Turn::Again };
         let server = &mut *active.lease;
-        if !server.outbound.is_empty()
-            && let Poll::Ready(Err(_)) = server.stream.poll_drain(cx, &mut server.outbound)
-        {
-            return self.server_lost();
+        if !server.outbound.is_empty() {
+            match server.stream.poll_drain(cx, &mut server.outbound) {
+                Poll::Ready(Err(_)) => return self.server_lost(),
+                Poll::Ready(Ok(())) if self.outbound.is_empty() => return self.finish_if_silent(),
+                _ => {}
+            }
         }
         if !self.outbound.is_empty()
             && let Poll::Ready(Err(e)) = self.stream.poll_drain(cx, &mut self.outbound)

@@ -162,10 +162,7 @@ impl Session {
             return self.feed_waiting(cx, scratch);
         };
         self.unfit += 1;
-        let Link::Active(active) = std::mem::replace(&mut self.link, Link::Wanting) else {
-            return Turn::Again;
-        };
-        active.lease.close(CloseReason::ResetFailed);
+        self.close_for_another(CloseReason::ResetFailed);
         if self.unfit >= UNFIT_LIMIT {
             return Turn::end(End::Told(Trouble::Refused(refusal(&error))));
         }
@@ -197,7 +194,7 @@ impl Session {
 
     /// The transaction is over and everything about the server is known: it goes back.
     #[inline(always)]
-    fn finish(&mut self) -> Turn {
+    pub(super) fn finish(&mut self) -> Turn {
         if self.context.mode == PoolMode::Session {
             return Turn::Again;
         }
@@ -249,15 +246,20 @@ impl Session {
         if active.step != Step::Prelude {
             return Turn::end(End::Told(Trouble::ServerLost));
         }
-        let Link::Active(active) = std::mem::replace(&mut self.link, Link::Wanting) else {
-            return Turn::Again;
-        };
-        active.lease.close(CloseReason::Lost);
+        self.close_for_another(CloseReason::Lost);
         self.unfit += 1;
         if self.unfit >= UNFIT_LIMIT {
             return Turn::end(End::Told(Trouble::ServerLost));
         }
         Turn::Again
+    }
+
+    /// Closes the server and wants another in its place.
+    fn close_for_another(&mut self, why: CloseReason) {
+        if let Link::Active(mut active) = std::mem::replace(&mut self.link, Link::Wanting) {
+            count_traffic(self.cells(), &mut active.lease);
+            active.lease.close(why);
+        }
     }
 
     /// Takes note of what the server told by the way.

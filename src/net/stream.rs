@@ -47,7 +47,8 @@ impl Stream {
         if self.awaited_by == cx.waker().data() as usize {
             match self.probe(into) {
                 Some(read) => return Poll::Ready(read),
-                None if self.is_local => return Poll::Pending,
+                // A probe that found the socket empty against the reactor's word has cleared it: then nobody is awaited.
+                None if self.is_local && self.awaited_by != 0 => return Poll::Pending,
                 None => {}
             }
         }

@@ -244,10 +244,12 @@ impl Conversation {
         received
     }
 
-    /// Sends the answers pgweir gives itself, as far as they are due.
+    /// Sends the answers pgweir gives itself, as far as they are due: none before a message of the server is whole.
     #[inline]
     pub fn answer_locally(&mut self, out: &mut Outgoing<'_>) {
-        while let Some(reply) = self.exchange.take_local() {
+        while self.receiving == 0
+            && let Some(reply) = self.exchange.take_local()
+        {
             let answer =
                 if reply == Reply::Close { backend::CLOSE_COMPLETE } else { backend::PARSE_COMPLETE };
             out.inject(|v| v.extend_from_slice(answer));
@@ -406,4 +408,33 @@ enum Decided {
     Pass(Fate),
     /// An error with the client's own statement names.
     Error(Vec<u8>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::tag::backend as b;
+
+    /// A RowDescription too long to be waited for, behind it the answer to a Close the server never saw.
+    #[test]
+    fn own_answers_wait_for_the_end_of_a_streamed_message() {
+        let mut talk = Conversation::new(NonZeroUsize::MIN, Arc::default());
+        talk.exchange.expect(Reply::Describe, Action::Forward);
+        talk.exchange.expect(Reply::Close, Action::Local);
+        talk.exchange.expect(Reply::Sync, Action::Forward);
+        let mut said = Vec::new();
+        encode::message(&mut said, b::ROW_DESCRIPTION, |v| v.resize(v.len() + 2 * LOOKED_AT, b'x'));
+        let description = said.len();
+        encode::message(&mut said, b::READY, |v| v.push(b'I'));
+        let mut heard = Vec::new();
+        for chunk in said.chunks(LOOKED_AT / 2) {
+            let (mut client, mut scratch) = (ClientStatements::default(), Vec::new());
+            let mut out = Outgoing::new(chunk, &mut scratch);
+            assert_eq!(talk.receive(chunk, &mut client, &mut out), Ok(chunk.len()));
+            talk.answer_locally(&mut out);
+            heard.extend_from_slice(out.bytes());
+        }
+        let ready = said.split_off(description);
+        assert!(heard == [&said[..], backend::CLOSE_COMPLETE, &ready].concat(), "{} bytes", heard.len());
+    }
 }

@@ -8,7 +8,7 @@ mod support;
 use pipelines::{copies, extended, others, portals, simple, statements};
 use support::cluster::{Cluster, Version};
 use support::eventually;
-use support::messages::{bind, execute, message, parse, query, sync};
+use support::messages::{bind, copy_data, copy_fail, execute, message, parse, query, sync};
 use support::oracle::{self, Pipeline};
 use support::pgweir::{Config, Pgweir};
 use support::raw::{Client, Target};
@@ -166,6 +166,24 @@ fn a_broken_message_behind_good_ones() {
         assert_eq!(end.iter().filter(|m| m.tag == b'Z').count(), usize::from(name == "query"), "{name}");
     }
     assert_eq!(pgweir.client().value("SELECT 'next'"), "next");
+}
+
+/// The end of a COPY that has failed comes in two pieces, the second behind ReadyForQuery: nothing answers it, and the server
+/// must be free all the same.
+#[test]
+fn the_rest_of_a_message_that_nothing_answers() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql("app", "CREATE TABLE numbers (n int); GRANT ALL ON numbers TO PUBLIC");
+    let pgweir = Pgweir::start(&Config::new(&cluster).set("default_pool_size", 1));
+    let mut copying = pgweir.client();
+    let end = copy_fail("changed my mind");
+    let (head, rest) = end.split_at(5);
+    copying.send(&[&query("COPY numbers FROM STDIN"), &copy_data(b"no number\n"), head].concat());
+    let replies = copying.read_until_ready();
+    assert!(replies.iter().any(|m| m.tag == b'E' && m.sqlstate() == "22P02"), "{replies:?}");
+    copying.send(rest);
+    assert_eq!(pgweir.client().value("SELECT 'next'"), "next");
+    assert_eq!(copying.value("SELECT 'still there'"), "still there");
 }
 
 /// Terminate behind a query that runs, in a transaction: the server comes back clean.
