@@ -4,6 +4,7 @@
 use criterion::{Criterion, Throughput};
 use pgweir::client::intercept::{self, Names, Pause, Rules};
 use pgweir::net::buffers::READ_SIZE;
+use pgweir::params::custom::Customs;
 use pgweir::params::set::Sets;
 use pgweir::params::statement::Scanner;
 use pgweir::prepared::client_statements::ClientStatements;
@@ -48,7 +49,7 @@ fn scans(criterion: &mut Criterion) {
     let scanner = Scanner::default();
     group.throughput(Throughput::Bytes(TEXT.len() as u64));
     group.bench_function("a statement's text", |bencher| {
-        bencher.iter(|| scanner.leaves_state(black_box(TEXT)));
+        bencher.iter(|| scanner.traces(black_box(TEXT)));
     });
     group.finish();
 }
@@ -95,6 +96,7 @@ fn exchanges(criterion: &mut Criterion) {
 struct Scene {
     registry: Registry,
     scanner: Scanner,
+    customs: Customs,
     client: ClientStatements,
     server: Conversation,
     scratch: Vec<u8>,
@@ -106,6 +108,7 @@ impl Scene {
         Self {
             registry: Registry::default(),
             scanner: Scanner::default(),
+            customs: Customs::default(),
             client: ClientStatements::default(),
             server: Conversation::new(limit, Sets::default().empty()),
             scratch: Vec::new(),
@@ -127,6 +130,7 @@ impl Scene {
         let rules = Rules {
             registry: &self.registry,
             scanner: &self.scanner,
+            customs: &self.customs,
             names: Names::Kept,
             client: 1,
             parse_context: b"",

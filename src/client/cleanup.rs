@@ -48,7 +48,7 @@ async fn quiet(lease: &mut Lease<Server>, context: &PoolContext, client: ClientI
     let pending = std::mem::take(&mut lease.outbound);
     lease.stream.write_all(&pending).await?;
     let exchange = &lease.talk.exchange;
-    if !exchange.is_drained() && !exchange.is_copy_in() {
+    if !exchange.is_drained() && !exchange.is_copy_in() && lease.talk.inspection.take().is_none() {
         settle(context, client).await?;
     }
     let mut ending = Vec::new();

@@ -12,6 +12,7 @@ use crate::credentials::store::Store;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Gauges, Metrics, PoolGauges, PoolMetrics};
 use crate::net::options::TcpOptions;
+use crate::params::custom::Customs;
 use crate::params::set::{Set, Sets};
 use crate::params::statement::Scanner;
 use crate::pool::{CapKind, CloseReason, Parts, Pool, PoolKey, PoolSet, PoolSettings};
@@ -167,6 +168,8 @@ impl Shared {
             reset_always: general.server_reset_query_always.is_on(),
             metrics: Arc::clone(&metrics),
             defaults,
+            is_transparent: settings.pool_mode != PoolMode::Session,
+            customs: Customs::default(),
             welcome,
             canonical: Mutex::default(),
             clients: AtomicUsize::new(0),
@@ -218,6 +221,7 @@ pub fn pool_settings(config: &Config, database: &Database, user: &str) -> PoolSe
         query_wait_timeout: general.query_wait_timeout,
         login_retry: general.server_login_retry,
         round_robin: general.server_round_robin.is_on(),
+        switch: std::env::var_os("PGWEIR_SWITCH_SERVERS").is_some(),
         ..PoolSettings::default()
     }
 }
@@ -247,6 +251,10 @@ pub struct PoolContext {
     pub metrics: Arc<PoolMetrics>,
     /// The parameters of a session that changed nothing.
     pub defaults: Arc<Set>,
+    /// Whether a client finds its session state on every server.
+    pub is_transparent: bool,
+    /// Custom parameters its clients have mentioned.
+    pub customs: Customs,
     /// Parameters of the last server that logged in.
     pub welcome: Arc<ArcSwapOption<Vec<(String, String)>>>,
     /// Parameter sets as servers see them, by the sets' addresses.

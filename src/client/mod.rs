@@ -4,6 +4,7 @@ pub mod connection;
 pub mod context;
 pub mod fit;
 pub mod greeting;
+pub mod inspect;
 pub mod intercept;
 pub mod login;
 pub mod logins;

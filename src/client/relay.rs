@@ -40,7 +40,12 @@ impl Session {
         let server = &mut *active.lease;
         let scanner = &context.shared.scanner;
         if front.is_empty()
-            && intercept::feed_lone_query(scanner, &mut self.state.statements, &mut server.talk, input)
+            && intercept::feed_lone_query(
+                (scanner, &context.customs),
+                &mut self.state.statements,
+                &mut server.talk,
+                input,
+            )
         {
             server.traffic.to_server += input.len() as u64;
             active.step = Step::Relay;
@@ -50,6 +55,7 @@ impl Session {
         let rules = Rules {
             registry: &context.shared.registry,
             scanner,
+            customs: &context.customs,
             names: context.names,
             client: self.member.entry().id,
             parse_context: self.state.wanted.parse_context(),
@@ -81,16 +87,16 @@ impl Session {
         {
             return (fed.used, end);
         }
-        (fed.used, if ending { self.leave_if_done() } else { self.finish_if_silent() })
+        (fed.used, if ending { self.leave_if_done() } else { self.finish_if_silent(cx) })
     }
 
     /// What was sent may have been all there is, with no answer to come: the rest of COPY data that failed before.
     #[inline]
-    fn finish_if_silent(&mut self) -> Turn {
+    fn finish_if_silent(&mut self, cx: &mut Context<'_>) -> Turn {
         let Link::Active(active) = &self.link else { return Turn::Again };
         let Active { lease, step } = active;
         let free = lease.talk.is_free() && lease.inbound.is_empty() && lease.outbound.is_empty();
-        if free && *step == Step::Relay { self.finish() } else { Turn::Again }
+        if free && *step == Step::Relay { self.finish(cx) } else { Turn::Again }
     }
 
     #[cold]
@@ -137,7 +143,7 @@ impl Session {
         if !server.outbound.is_empty() {
             match server.stream.poll_drain(cx, &mut server.outbound) {
                 Poll::Ready(Err(_)) => return self.server_lost(),
-                Poll::Ready(Ok(())) if self.outbound.is_empty() => return self.finish_if_silent(),
+                Poll::Ready(Ok(())) if self.outbound.is_empty() => return self.finish_if_silent(cx),
                 _ => {}
             }
         }
@@ -242,7 +248,9 @@ impl Session {
         let moves = active.lease.outbound.is_empty() && self.outbound.len() < READ_SIZE;
         match active.step {
             Step::Relay | Step::Between if moves => {}
-            Step::Prelude | Step::Stall if self.inbound.len() < HELD_SIZE => return self.keep_more(cx, read),
+            Step::Prelude | Step::Inspect | Step::Stall if self.inbound.len() < HELD_SIZE => {
+                return self.keep_more(cx, read);
+            }
             _ => return Turn::Wait,
         }
         let n = match self.stream.poll_read(cx, read) {

@@ -5,6 +5,7 @@ use super::session::{End, Link, Session, Turn};
 use crate::clock::Instant;
 use crate::config::PoolMode;
 use crate::metrics::Cells;
+use crate::params::traces::Traces;
 use crate::params::tracked;
 use crate::pool::{CloseReason, Lease};
 use crate::roster::Phase;
@@ -40,8 +41,11 @@ pub(super) enum Step {
     Leave,
     /// The client has broken the protocol: it is told when what it asked before is answered.
     Refuse(WireError),
-    /// Between two queries of a transaction: the next begins with the client's next bytes.
+    /// Between two queries of a transaction, or two transactions on a server the client is tied to: the next begins with
+    /// the client's next bytes.
     Between,
+    /// The server is being asked what session state the transaction has left.
+    Inspect,
 }
 
 /// Counts the bytes that were moved since this was called last.
@@ -132,6 +136,7 @@ impl Session {
         }
         match active.step {
             Step::Prelude => return self.prelude_done(cx, scratch),
+            Step::Inspect => return self.inspected(cx, scratch),
             Step::Stall => return self.feed_waiting(cx, scratch),
             Step::Leave => return Turn::end(End::Closed),
             Step::Refuse(error) => return error.into(),
@@ -145,7 +150,7 @@ impl Session {
         }
         let Link::Active(active) = &self.link else { return Turn::Again };
         if whole && active.lease.talk.is_free() {
-            return self.finish();
+            return self.finish(cx);
         }
         if self.context.mode == PoolMode::Statement && active.lease.talk.exchange.status() != Status::Idle {
             return Turn::end(End::Told(Trouble::TransactionInStatementMode));
@@ -177,7 +182,8 @@ impl Session {
             return;
         }
         let status = active.lease.talk.exchange.status();
-        if status != Status::Idle || self.context.mode == PoolMode::Session {
+        let stays = self.context.mode == PoolMode::Session || !active.lease.talk.held.is_empty();
+        if status != Status::Idle || stays {
             let now = Instant::now();
             let took = now.nanos_since(active.lease.query_began);
             if status == Status::Idle {
@@ -192,17 +198,30 @@ impl Session {
         }
     }
 
-    /// The transaction is over and everything about the server is known: it goes back.
+    /// The transaction is over: the server goes back, unless the client is tied to it or it has to be asked for that.
     #[inline(always)]
-    pub(super) fn finish(&mut self) -> Turn {
+    pub(super) fn finish(&mut self, cx: &mut Context<'_>) -> Turn {
+        let Link::Active(active) = &self.link else { return Turn::Again };
+        let talk = &active.lease.talk;
         if self.context.mode == PoolMode::Session {
             return Turn::Again;
         }
-        let Link::Active(mut active) = std::mem::replace(&mut self.link, Link::Idle) else {
+        if !talk.traces.within(Traces::SHOWN).is_empty() && self.context.is_transparent && talk.is_sound() {
+            return self.inspect(cx);
+        }
+        if !talk.held.is_empty() && talk.is_sound() {
             return Turn::Again;
-        };
+        }
+        let now = self.count_transaction();
+        self.give_back(now)
+    }
+
+    /// Counts the transaction that has just ended, and says when that was.
+    #[inline(always)]
+    pub(super) fn count_transaction(&mut self) -> Instant {
         let now = Instant::now();
-        let cells = self.cells();
+        let Link::Active(active) = &mut self.link else { return now };
+        let cells = self.context.metrics.worker(usize::from(self.worker));
         count_traffic(cells, &mut active.lease);
         let tally = std::mem::take(&mut active.lease.talk.tally);
         if tally != Tally::default() {
@@ -215,6 +234,15 @@ impl Session {
             cells.query(now.nanos_since(active.lease.query_began));
         }
         self.set_phase(Phase::Idle, now);
+        now
+    }
+
+    /// Gives the server back, or closes it if it is of no more use.
+    #[inline(always)]
+    pub(super) fn give_back(&mut self, now: Instant) -> Turn {
+        let Link::Active(active) = std::mem::replace(&mut self.link, Link::Idle) else {
+            return Turn::Again;
+        };
         let unfit = active.lease.talk.heard.prelude_error.is_some();
         if unfit || active.lease.talk.exchange.doubt().is_some() {
             active.lease.close(if unfit { CloseReason::ResetFailed } else { CloseReason::Doubt });

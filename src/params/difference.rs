@@ -6,16 +6,46 @@ use std::fmt::Write;
 /// One SELECT of `set_config` calls, empty when nothing differs. A parameter the client doesn't have goes back to the
 /// session's default (`set_config` with NULL). The text is plain ASCII whatever the values hold.
 ///
+/// Rights depend on the role: what goes back does so first, and the new role comes last. Session authorization comes
+/// before it, since it changes the role too.
+///
 /// `set_config` takes list parameters (search_path) as a startup packet does, which SET would not.
 pub fn replay(server: &Set, client: &Set) -> String {
     let mut sql = String::new();
-    for (name, _) in server.iter().filter(|(name, _)| client.value(name).is_none()) {
+    let changes = |name: &str| server.value(name) != client.value(name);
+    let identity = changes(ROLE) || changes(AUTHORIZATION);
+    let gone =
+        |name: &str| client.value(name).is_none() || identity && (name == ROLE || name == AUTHORIZATION);
+    for first in [AUTHORIZATION, ROLE].into_iter().filter(|name| server.value(name).is_some() && gone(name)) {
+        call(&mut sql, first, None);
+    }
+    for (name, _) in server.iter().filter(|(name, _)| rank(name) == 1 && gone(name)) {
         call(&mut sql, name, None);
     }
-    for (name, value) in client.iter().filter(|(name, value)| server.value(name) != Some(value)) {
-        call(&mut sql, name, Some(value));
+    for wanted in 0..=2 {
+        let differs = |name: &str, value: &str| match rank(name) {
+            1 => server.value(name) != Some(value),
+            _ => identity,
+        };
+        for (name, value) in
+            client.iter().filter(|(name, value)| rank(name) == wanted && differs(name, value))
+        {
+            call(&mut sql, name, Some(value));
+        }
     }
     sql
+}
+
+const ROLE: &str = "role";
+const AUTHORIZATION: &str = "session_authorization";
+
+/// When a parameter's turn is to be set.
+fn rank(name: &str) -> u8 {
+    match name {
+        AUTHORIZATION => 0,
+        ROLE => 2,
+        _ => 1,
+    }
 }
 
 /// The names [`replay`] changes.
@@ -38,7 +68,7 @@ fn call(sql: &mut String, name: &str, value: Option<&str>) {
 }
 
 /// A text literal that reads the same under every client_encoding and setting of standard_conforming_strings.
-fn literal(sql: &mut String, text: &str) {
+pub(super) fn literal(sql: &mut String, text: &str) {
     if text.bytes().all(|b| b.is_ascii() && b != b'\\' && b != 0) {
         sql.push('\'');
         sql.push_str(&text.replace('\'', "''"));
@@ -67,6 +97,10 @@ mod tests {
              pg_catalog.set_config('d', pg_catalog.convert_from(pg_catalog.decode('c3a95c', 'hex'), 'UTF8'), false)"
         );
         assert_eq!(replay(&client, &client), "");
+        let (a, b) = (sets.intern([("a", "1"), ("role", "a")]), sets.intern([("a", "2"), ("role", "b")]));
+        let calls =
+            ["'role', NULL", "'a', '2'", "'role', 'b'"].map(|c| format!("pg_catalog.set_config({c}, false)"));
+        assert_eq!(replay(&a, &b), format!("SELECT {}", calls.join(", ")));
     }
 
     proptest! {

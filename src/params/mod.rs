@@ -1,6 +1,9 @@
 //! Session parameters as pure rules: what a client wants, what a server has, the SQL between them, and which
 //! statements leave session state behind. Never talks to a server.
+pub mod custom;
 pub mod difference;
+pub mod inspection;
 pub mod set;
 pub mod statement;
+pub mod traces;
 pub mod tracked;

@@ -11,6 +11,8 @@ type Pairs = Box<[(Box<str>, Box<str>)]>;
 pub struct Set {
     pairs: Pairs,
     parse_context: Box<[u8]>,
+    /// The values the session began with, if it has changed since.
+    first: Option<Arc<Self>>,
 }
 
 /// Parameters that change what PostgreSQL makes of a text at Parse, where it folds literals and resolves names.
@@ -40,6 +42,11 @@ impl Set {
         &self.parse_context
     }
 
+    /// The values the session began with, to which RESET goes back.
+    pub fn first(self: &Arc<Self>) -> &Arc<Self> {
+        self.first.as_ref().unwrap_or(self)
+    }
+
     /// Whether everything is at the server's defaults.
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
@@ -55,7 +62,8 @@ pub struct Sets {
 
 #[derive(Debug, Default)]
 struct Known {
-    sets: HashMap<Pairs, Weak<Set>>,
+    /// By their values and the address of what they began with, 0 for themselves.
+    sets: HashMap<(Pairs, usize), Weak<Set>>,
     purge_at: usize,
 }
 
@@ -74,11 +82,17 @@ impl Sets {
 
     /// The set of these values; of a name given twice (in any case) the last counts.
     pub fn intern<'a>(&self, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Arc<Set> {
-        let mut sorted = std::collections::BTreeMap::new();
-        for (name, value) in pairs {
-            sorted.insert(name.to_ascii_lowercase().into_boxed_str(), Box::from(value));
-        }
-        self.share(sorted.into_iter().collect())
+        self.share(sorted(pairs), None)
+    }
+
+    /// The set of a session that began with `first` and has these values now.
+    pub fn since<'a>(
+        &self,
+        first: &Arc<Set>,
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Arc<Set> {
+        let pairs = sorted(pairs);
+        if first.pairs == pairs { Arc::clone(first) } else { self.share(pairs, Some(first)) }
     }
 
     /// `set` with one value replaced, or removed (`None`: back to the server's default).
@@ -88,25 +102,37 @@ impl Sets {
             return Arc::clone(set);
         }
         let others = set.iter().filter(|(n, _)| *n != name);
-        self.intern(others.chain(value.map(|v| (&*name, v))))
+        self.since(set.first(), others.chain(value.map(|v| (&*name, v))))
     }
 
-    fn share(&self, pairs: Pairs) -> Arc<Set> {
-        if pairs.is_empty() {
+    fn share(&self, pairs: Pairs, first: Option<&Arc<Set>>) -> Arc<Set> {
+        if pairs.is_empty() && first.is_none_or(|first| first.is_empty()) {
             return self.empty();
         }
         let mut known = self.known.lock();
-        if let Some(set) = known.sets.get(&pairs).and_then(Weak::upgrade) {
+        let key = (pairs, first.map_or(0, |first| Arc::as_ptr(first).addr()));
+        if let Some(set) = known.sets.get(&key).and_then(Weak::upgrade) {
             return set;
         }
         if known.sets.len() >= known.purge_at {
             known.sets.retain(|_, set| set.strong_count() > 0);
             known.purge_at = (known.sets.len() * 2).max(64);
         }
-        let set = Arc::new(Set { parse_context: parse_context(&pairs), pairs: pairs.clone() });
-        known.sets.insert(pairs, Arc::downgrade(&set));
+        let set =
+            Set { parse_context: parse_context(&key.0), pairs: key.0.clone(), first: first.map(Arc::clone) };
+        let set = Arc::new(set);
+        known.sets.insert(key, Arc::downgrade(&set));
         set
     }
+}
+
+/// By name in lower case; of a name given twice the last counts.
+fn sorted<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Pairs {
+    let mut sorted = std::collections::BTreeMap::new();
+    for (name, value) in pairs {
+        sorted.insert(name.to_ascii_lowercase().into_boxed_str(), Box::from(value));
+    }
+    sorted.into_iter().collect()
 }
 
 fn parse_context(pairs: &Pairs) -> Box<[u8]> {
@@ -134,6 +160,10 @@ mod tests {
         assert_eq!(c.value("timezone"), Some("CET"));
         assert!(Arc::ptr_eq(&a, &sets.with(&c, "timezone", Some("UTC"))));
         let none = sets.with(&sets.with(&a, "timezone", None), "datestyle", None);
+        assert!(none.is_empty() && Arc::ptr_eq(none.first(), &a) && Arc::ptr_eq(a.first(), &a));
+        let set = sets.with(&sets.empty(), "timezone", Some("CET"));
+        assert!(set.first().is_empty() && !Arc::ptr_eq(&set, &sets.intern([("timezone", "CET")])));
+        let none = sets.with(&set, "timezone", None);
         assert_eq!(
             sets.intern([("TimeZone", "CET"), ("application_name", "x")]).parse_context(),
             b"timezone\0CET\0"

@@ -1,5 +1,6 @@
 //! What a statement may leave behind in its session, told from its text and its command tag. Errs towards "something".
 
+use super::traces::{self, Traces};
 use aho_corasick::AhoCorasick;
 use aho_corasick::packed::{Config, MatchKind, Searcher};
 
@@ -71,10 +72,13 @@ impl Default for Scanner {
 }
 
 impl Scanner {
-    /// Whether a statement with this text may leave session state behind that its command tag doesn't show.
+    /// What a statement with this text may leave behind that its command tag doesn't show.
     #[inline]
-    pub fn leaves_state(&self, text: &[u8]) -> bool {
-        text.len() > LONGEST_SCAN || self.finds_word(text)
+    pub fn traces(&self, text: &[u8]) -> Traces {
+        if text.len() > LONGEST_SCAN {
+            return Traces::ALL;
+        }
+        if self.finds_word(text) || may_set(text) { looked_at(text) } else { Traces::NONE }
     }
 
     fn finds_word(&self, mut text: &[u8]) -> bool {
@@ -97,13 +101,28 @@ impl Scanner {
     }
 }
 
+/// Whether a text begins as those statements do that change parameters, as far as three letters tell.
+#[inline]
+pub fn may_set(text: &[u8]) -> bool {
+    let Some(&[a, b, c]) = text.first_chunk::<3>() else { return false };
+    matches!(
+        [a | FOLD, b | FOLD, c | FOLD],
+        [b's', b'e', b't'] | [b'r', b'e', b's'] | [b'd', b'o', _] | [b'c', b'a', b'l']
+    )
+}
+
+#[cold]
+fn looked_at(text: &[u8]) -> Traces {
+    if traces::is_local_set(text) { Traces::LOCAL_SET } else { traces::of_text(text) }
+}
+
 /// What a command tag tells about the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// Nothing outlives the transaction.
     None,
-    /// Session state may have changed.
-    Dirty,
+    /// Session state of these kinds may have changed.
+    Left(Traces),
     /// DEALLOCATE ALL: no prepared statement is left.
     StatementsGone,
     /// DISCARD ALL: nothing is left.
@@ -135,8 +154,22 @@ fn rare_effect(tag: &[u8]) -> Effect {
             b"SET CONSTRAINTS" | b"PREPARE TRANSACTION" | b"DISCARD PLANS" | b"DISCARD SEQUENCES" => {
                 Effect::None
             }
-            _ => Effect::Dirty,
+            b"SET" | b"RESET" => Effect::Left(Traces::SETTINGS),
+            b"LISTEN" | b"UNLISTEN" => Effect::Left(Traces::CHANNELS),
+            b"PREPARE" | b"DEALLOCATE" => Effect::Left(Traces::STATEMENTS),
+            b"DECLARE CURSOR" => Effect::Left(Traces::CURSORS),
+            b"DISCARD TEMP" => Effect::Left(Traces::TEMPORARY),
+            _ => Effect::Left(Traces::ALL),
         },
+    }
+}
+
+/// What a command with this tag may have ended of the kinds that hold a client on its server.
+pub fn ends(tag: &[u8]) -> Traces {
+    match memchr::memchr(b' ', tag).map_or(tag, |end| &tag[..end]) {
+        b"DROP" => Traces::TEMPORARY,
+        b"CLOSE" => Traces::CURSORS,
+        _ => Traces::NONE,
     }
 }
 
@@ -174,7 +207,7 @@ mod tests {
             "",
             "FUTURE COMMAND",
         ] {
-            assert_eq!(effect(dirty.as_bytes()), Effect::Dirty, "{dirty}");
+            assert!(matches!(effect(dirty.as_bytes()), Effect::Left(_)), "{dirty}");
         }
         assert_eq!(effect(b"DISCARD ALL"), Effect::AllGone);
         assert_eq!(effect(b"DEALLOCATE ALL"), Effect::StatementsGone);
@@ -194,14 +227,14 @@ mod tests {
             "SELECT pg_try_advisory_lock(1)",
             "select * into pg_temp.x",
         ] {
-            assert!(scanner.leaves_state(dirty.as_bytes()), "{dirty}");
+            assert!(!scanner.traces(dirty.as_bytes()).is_empty(), "{dirty}");
         }
-        assert!(!scanner.leaves_state(b"SELECT abalance FROM pgbench_accounts WHERE aid = 1"));
-        assert!(scanner.leaves_state(&vec![b' '; LONGEST_SCAN + 1]));
+        assert!(scanner.traces(b"SELECT abalance FROM pgbench_accounts WHERE aid = 1").is_empty());
+        assert_eq!(scanner.traces(&vec![b' '; LONGEST_SCAN + 1]), Traces::ALL);
         assert!(TELLTALES.iter().all(|word| word.len() <= OVERLAP + 1));
         for at in 0..1100 {
-            let text = [&vec![b'x'; at], &b"Replication_Origin"[..], &[b'y'; 700]].concat();
-            assert!(scanner.leaves_state(&text), "missed at {at}");
+            let text = [&vec![b' '; at], &b"PG_Replication_Origin"[..], &[b'y'; 700]].concat();
+            assert_eq!(scanner.traces(&text), Traces::HIDDEN, "missed at {at}");
         }
     }
 }

@@ -83,7 +83,7 @@ pub(super) struct Books<S: Pooled> {
 }
 
 fn rules(settings: &PoolSettings) -> Rules {
-    Rules { lifetime: settings.lifetime, round_robin: settings.round_robin }
+    Rules { lifetime: settings.lifetime, round_robin: settings.round_robin, switch: settings.switch }
 }
 
 impl<S: Pooled> Books<S> {

@@ -68,6 +68,8 @@ pub(super) struct Rules {
     pub(super) lifetime: Option<Duration>,
     /// Take the longest-idle server instead of the most recently used.
     pub(super) round_robin: bool,
+    /// Whether a client gets another server than the one it had last, if one is idle.
+    pub(super) switch: bool,
 }
 
 impl Rules {

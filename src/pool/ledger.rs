@@ -126,8 +126,9 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
         worker: usize,
         hint: Option<SlotIndex>,
     ) -> Option<(SlotIndex, S)> {
-        let slot = self
-            .own_last(client, worker, hint)
+        let switched = if self.rules.switch { self.other_than(hint) } else { None };
+        let slot = switched
+            .or_else(|| self.own_last(client, worker, hint))
             .or_else(|| self.pick(self.clean.get(worker)?))
             .or_else(|| self.clean_anywhere())
             .or_else(|| self.dirty.oldest().map(SlotIndex))?;
@@ -353,6 +354,16 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
         let own = matches!(entry.state, State::Idle(_)) && entry.last_client == Some(client);
         let near = entry.home == worker || self.clean.get(worker).is_none_or(List::is_empty);
         (own && (entry.dirty || (!self.rules.round_robin && near))).then_some(slot)
+    }
+
+    /// The longest idle server that isn't this one.
+    #[cold]
+    fn other_than(&self, hint: Option<SlotIndex>) -> Option<SlotIndex> {
+        let idle = self.entries.iter().filter_map(|(slot, entry)| match entry.state {
+            State::Idle(since) => Some((since, SlotIndex(slot as u32))),
+            _ => None,
+        });
+        idle.filter(|(_, slot)| Some(*slot) != hint).min_by_key(|(since, _)| *since).map(|(_, slot)| slot)
     }
 
     fn pick(&self, list: &List) -> Option<SlotIndex> {

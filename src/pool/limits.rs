@@ -37,6 +37,8 @@ pub struct PoolSettings {
     pub login_retry: Duration,
     /// server_round_robin.
     pub round_robin: bool,
+    /// Whether a client never gets the server it had last while another is idle; for tests.
+    pub switch: bool,
     /// Most opens under way at a time.
     pub max_opening: u32,
 }
@@ -53,6 +55,7 @@ impl Default for PoolSettings {
             query_wait_timeout: Some(Duration::from_secs(120)),
             login_retry: Duration::from_secs(15),
             round_robin: false,
+            switch: false,
             max_opening: 8,
         }
     }

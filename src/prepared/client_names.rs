@@ -111,7 +111,7 @@ mod tests {
             for (op, who, name, text) in ops {
                 let name = name.as_bytes();
                 let (names, model) = &mut clients[who];
-                let statement = registry.intern(b"", text.as_bytes(), || false);
+                let statement = registry.intern(b"", text.as_bytes(), || crate::params::traces::Traces::NONE);
                 match op {
                     0 => {
                         let id = statement.id();
@@ -145,7 +145,8 @@ mod tests {
     #[test]
     fn clients_with_the_same_names_share_them() {
         let (registry, sets) = (Registry::default(), NameSets::default());
-        let [x, y] = [b"x", b"y"].map(|text| registry.intern(b"", text, || false));
+        let [x, y] =
+            [b"x", b"y"].map(|text| registry.intern(b"", text, || crate::params::traces::Traces::NONE));
         let (mut a, mut b) = (ClientNames::default(), ClientNames::default());
         a.share(b"S_1", Arc::clone(&x), &sets);
         a.share(b"S_2", Arc::clone(&y), &sets);

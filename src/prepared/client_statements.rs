@@ -1,6 +1,7 @@
 //! All prepared statements of one client: the named ones and the unnamed one.
 
 use super::client_names::ClientNames;
+use crate::params::traces::Traces;
 
 /// PostgreSQL looks statements up by the first 63 bytes of their names (`NAMEDATALEN`).
 const NAME_BYTES: usize = 63;
@@ -26,7 +27,7 @@ pub fn significant(name: &[u8]) -> &[u8] {
 pub struct Unnamed {
     /// Body of its Parse behind the name; empty: there is none.
     definition: Vec<u8>,
-    leaves_state: bool,
+    traces: Traces,
 }
 
 /// Names and the unnamed statement.
@@ -41,14 +42,14 @@ pub struct ClientStatements {
 }
 
 impl ClientStatements {
-    /// The unnamed statement: definition, generation, whether executing it may leave session state.
-    pub fn unnamed(&self) -> Option<(&[u8], u32, bool)> {
-        let Unnamed { definition, leaves_state } = self.unnamed.as_deref()?;
-        (!definition.is_empty()).then_some((&**definition, self.generation, *leaves_state))
+    /// The unnamed statement: definition, generation, what executing it may leave behind.
+    pub fn unnamed(&self) -> Option<(&[u8], u32, Traces)> {
+        let Unnamed { definition, traces } = self.unnamed.as_deref()?;
+        (!definition.is_empty()).then_some((&**definition, self.generation, *traces))
     }
 
     /// Replaces the unnamed statement and returns its generation. One longer than [`KEPT`] isn't kept.
-    pub fn set_unnamed(&mut self, definition: &[u8], leaves_state: bool) -> u32 {
+    pub fn set_unnamed(&mut self, definition: &[u8], traces: Traces) -> u32 {
         let unnamed = self.unnamed.get_or_insert_default();
         unnamed.definition.clear();
         if definition.len() <= KEPT {
@@ -58,7 +59,7 @@ impl ClientStatements {
             }
             unnamed.definition.extend_from_slice(definition);
         }
-        unnamed.leaves_state = leaves_state;
+        unnamed.traces = traces;
         self.next_generation()
     }
 
@@ -110,15 +111,15 @@ mod tests {
     fn only_a_little_room_is_kept_for_the_next_unnamed_statement() {
         let mut statements = ClientStatements::default();
         let room = |s: &ClientStatements| s.unnamed.as_ref().map_or(0, |u| u.definition.capacity());
-        statements.set_unnamed(&[b'x'; 100], false);
+        statements.set_unnamed(&[b'x'; 100], Traces::NONE);
         let small = room(&statements);
         statements.drop_unnamed();
         assert!(statements.unnamed().is_none() && room(&statements) == small && small >= 100);
-        statements.set_unnamed(&[b'x'; KEPT], false);
+        statements.set_unnamed(&[b'x'; KEPT], Traces::NONE);
         assert!(room(&statements) >= KEPT);
-        statements.set_unnamed(b"x", false);
+        statements.set_unnamed(b"x", Traces::NONE);
         assert!(room(&statements) <= ROOM_KEPT);
-        statements.set_unnamed(&[b'x'; KEPT], false);
+        statements.set_unnamed(&[b'x'; KEPT], Traces::NONE);
         statements.drop_unnamed();
         assert_eq!((room(&statements), statements.unnamed_generation()), (0, 6));
     }

@@ -1,6 +1,7 @@
 //! Statements by definition: text and parameter types. Process-wide; an id is never used twice.
 
 use super::name_sets::NameSets;
+use crate::params::traces::Traces;
 use parking_lot::Mutex;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -25,7 +26,7 @@ pub struct Statement {
     server_name: Box<str>,
     definition: Box<[u8]>,
     context: Box<[u8]>,
-    leaves_state: bool,
+    traces: Traces,
     stale: AtomicBool,
 }
 
@@ -56,9 +57,9 @@ impl Statement {
         self.stale.load(Ordering::Relaxed)
     }
 
-    /// Whether executing it may leave session state behind that its command tag doesn't show.
-    pub fn leaves_state(&self) -> bool {
-        self.leaves_state
+    /// What executing it may leave behind that its command tag doesn't show.
+    pub fn traces(&self) -> Traces {
+        self.traces
     }
 }
 
@@ -87,12 +88,12 @@ impl Default for Registry {
 }
 
 impl Registry {
-    /// The statement of this definition in this parse context; `leaves_state` is asked when it is new.
+    /// The statement of this definition in this parse context; `traces` is asked when it is new.
     pub fn intern(
         &self,
         context: &[u8],
         definition: &[u8],
-        leaves_state: impl FnOnce() -> bool,
+        traces: impl FnOnce() -> Traces,
     ) -> Arc<Statement> {
         let key = if context.is_empty() {
             Cow::Borrowed(definition)
@@ -116,7 +117,7 @@ impl Registry {
             server_name: format!("{PREFIX}{id}").into_boxed_str(),
             definition: definition.into(),
             context: context.into(),
-            leaves_state: leaves_state(),
+            traces: traces(),
             stale: AtomicBool::new(false),
         });
         known.statements.insert(key.into(), Arc::downgrade(&statement));
@@ -125,7 +126,7 @@ impl Registry {
 
     /// What takes the place of a stale statement: the same definition, to be parsed anew wherever it is used.
     pub fn renew(&self, stale: &Statement) -> Arc<Statement> {
-        self.intern(&stale.context, &stale.definition, || stale.leaves_state)
+        self.intern(&stale.context, &stale.definition, || stale.traces)
     }
 
     /// Number of definitions remembered, those no client holds any more included until they are purged.
@@ -146,28 +147,28 @@ mod tests {
     #[test]
     fn equal_definitions_share_until_nobody_holds_them() {
         let registry = Registry::default();
-        let a = registry.intern(b"", b"SELECT 1\0\0\0", || false);
+        let a = registry.intern(b"", b"SELECT 1\0\0\0", || Traces::NONE);
         let b = registry.intern(b"", b"SELECT 1\0\0\0", || unreachable!("known already"));
-        let c = registry.intern(b"", b"SELECT 1\0\0\x01\0\0\0\x17", || true);
-        assert!(Arc::ptr_eq(&a, &b) && a.id() != c.id() && c.leaves_state());
+        let c = registry.intern(b"", b"SELECT 1\0\0\x01\0\0\0\x17", || Traces::ALL);
+        assert!(Arc::ptr_eq(&a, &b) && a.id() != c.id() && !c.traces().is_empty());
         assert_eq!(a.server_name(), format!("pgweir_{}", a.id().0).as_bytes());
-        let elsewhere = registry.intern(b"timezone=UTC", b"SELECT 1\0\0\0", || false);
+        let elsewhere = registry.intern(b"timezone=UTC", b"SELECT 1\0\0\0", || Traces::NONE);
         assert_ne!(elsewhere.id(), a.id());
-        let c_again = registry.intern(b"", b"SELECT 1\0\0\x01\0\0\0\x17", || false);
+        let c_again = registry.intern(b"", b"SELECT 1\0\0\x01\0\0\0\x17", || Traces::NONE);
         c.set_stale();
         let renewed = registry.renew(&c_again);
-        assert!(Arc::ptr_eq(&c, &c_again) && renewed.id() != c.id() && renewed.leaves_state());
+        assert!(Arc::ptr_eq(&c, &c_again) && renewed.id() != c.id() && !renewed.traces().is_empty());
         assert!(Arc::ptr_eq(&renewed, &registry.renew(&c)));
         let old = a.id();
         drop((a, b));
-        assert_ne!(registry.intern(b"", b"SELECT 1\0\0\0", || false).id(), old);
+        assert_ne!(registry.intern(b"", b"SELECT 1\0\0\0", || Traces::NONE).id(), old);
     }
 
     #[test]
     fn forgotten_definitions_are_purged() {
         let registry = Registry::default();
         for i in 0..10 * PURGE_FROM {
-            registry.intern(b"", i.to_string().as_bytes(), || false);
+            registry.intern(b"", i.to_string().as_bytes(), || Traces::NONE);
         }
         assert!(registry.len() <= PURGE_FROM);
     }

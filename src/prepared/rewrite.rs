@@ -33,7 +33,7 @@ mod tests {
     fn only_known_names_change() {
         let registry = Registry::default();
         let mut names = ClientNames::default();
-        let s = registry.intern(b"", b"x", || false);
+        let s = registry.intern(b"", b"x", || crate::params::traces::Traces::NONE);
         let server = String::from_utf8(s.server_name().to_vec()).unwrap();
         names.insert(b"mine", s);
         let body = format!("M\"{server}\" and pgweir_99 and pgweir_\0");

@@ -43,6 +43,9 @@ impl From<bool> for Value {
 #[derive(Clone, Default)]
 pub struct Config(BTreeMap<String, BTreeMap<String, String>>);
 
+/// No table of the file.
+const ENVIRONMENT: &str = "(environment)";
+
 impl Config {
     /// Transaction mode, scram, databases `app` and `other`, all the users of [`Cluster`], nothing logged but events.
     pub fn new(cluster: &Cluster) -> Self {
@@ -91,9 +94,20 @@ impl Config {
         self
     }
 
+    /// A variable of the process's environment.
+    #[must_use]
+    pub fn environment(self, name: &str, value: &str) -> Self {
+        self.put(ENVIRONMENT, name, value)
+    }
+
+    fn variables(&self) -> impl Iterator<Item = (&String, String)> {
+        let variables = self.0.get(ENVIRONMENT).into_iter().flatten();
+        variables.map(|(name, value)| (name, value.trim_matches('"').to_owned()))
+    }
+
     pub fn render(&self) -> String {
         let mut text = String::new();
-        for (table, keys) in &self.0 {
+        for (table, keys) in self.0.iter().filter(|(table, _)| **table != ENVIRONMENT) {
             writeln!(text, "[{table}]").expect("strings take everything");
             for (key, value) in keys {
                 writeln!(text, "{key} = {value}").expect("strings take everything");
@@ -166,6 +180,7 @@ impl Pgweir {
         };
         command
             .process_group(0)
+            .envs(config.variables())
             .arg(&file)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

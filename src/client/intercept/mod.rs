@@ -7,10 +7,12 @@ mod statements;
 #[cfg(test)]
 mod tests;
 
-use crate::params::statement::{LONGEST_SCAN, Scanner};
+use crate::params::custom::Customs;
+use crate::params::statement::{self, LONGEST_SCAN, Scanner};
+use crate::params::traces::Traces;
 use crate::prepared::client_statements::ClientStatements;
 use crate::prepared::registry::Registry;
-use crate::server::conversation::Conversation;
+use crate::server::conversation::{Conversation, Promise};
 use crate::server::exchange::{Action, Reply};
 use crate::wire::error::WireError;
 use crate::wire::frame::{self, HEADER, Header};
@@ -28,6 +30,8 @@ pub struct Rules<'a> {
     pub registry: &'a Registry,
     /// Finds statements that leave session state.
     pub scanner: &'a Scanner,
+    /// Learns the names of custom parameters.
+    pub customs: &'a Customs,
     /// Whether statement names are the client's own (transaction and statement mode) or PostgreSQL's (session mode).
     pub names: Names,
     /// Identifies the client, never reused.
@@ -125,7 +129,7 @@ pub fn feed<'b>(
 /// and what [`feed`] would forward as it is. `false`: it is something else, and nothing was done.
 #[inline]
 pub fn feed_lone_query(
-    scanner: &Scanner,
+    (scanner, customs): (&Scanner, &Customs),
     client: &mut ClientStatements,
     server: &mut Conversation,
     input: &[u8],
@@ -134,12 +138,26 @@ pub fn feed_lone_query(
         && matches!(frame::header(input), Ok(Some(header)) if header.size == input.len())
         && server.is_between_batches();
     if lone {
-        server.dirty |= scanner.leaves_state(&input[HEADER..]);
+        let traces = traces(scanner, customs, &input[HEADER..]);
+        server.note(traces);
         client.drop_unnamed();
         server.unnamed = None;
         server.exchange.expect(Reply::Query, Action::Forward);
+        if traces.has(Traces::LOCAL_SET) {
+            server.exchange.promise(Promise::LeavesNothing);
+        }
     }
     lone
+}
+
+/// What a text leaves behind; what it tells about custom parameters is learned.
+#[inline]
+fn traces(scanner: &Scanner, customs: &Customs, text: &[u8]) -> Traces {
+    let traces = scanner.traces(text);
+    if !traces.is_empty() || statement::may_set(text) {
+        customs.learn(text);
+    }
+    traces
 }
 
 impl<'b> Feed<'_, 'b> {
@@ -192,7 +210,7 @@ impl<'b> Feed<'_, 'b> {
     #[inline]
     fn plain_run(&mut self, mut at: usize) -> usize {
         let exchange = &mut self.server.exchange;
-        if exchange.is_skipping() || exchange.is_copy_in() {
+        if exchange.is_skipping() || exchange.is_copy_in() || self.server.bound_local_set {
             return at;
         }
         while let Some(&[tag, a, b, c, d]) = self.input[at..].first_chunk::<HEADER>() {
@@ -225,13 +243,13 @@ impl<'b> Feed<'_, 'b> {
             f::BIND => return Ok(self.bind(message)),
             f::DESCRIBE => return Ok(self.describe(message)),
             f::CLOSE => return Ok(self.close(message)),
-            f::EXECUTE => exchange.expect(Reply::Execute, Action::Forward),
+            f::EXECUTE => self.execute(message.body),
             f::SYNC if exchange.is_copy_in() => exchange.sync_in_copy(),
             f::SYNC => exchange.expect(Reply::Sync, Action::Forward),
             f::COPY_DONE | f::COPY_FAIL => exchange.expect(Reply::CopyEnd, Action::Forward),
             f::FUNCTION_CALL => {
                 exchange.expect(Reply::FunctionCall, Action::Forward);
-                self.server.dirty = true;
+                self.server.note(Traces::ALL);
             }
             f::TERMINATE => return Ok(Step::Pause(Pause::Terminate)),
             _ => {}
@@ -240,14 +258,29 @@ impl<'b> Feed<'_, 'b> {
     }
 
     #[inline]
+    fn traces(&self, text: &[u8]) -> Traces {
+        traces(self.rules.scanner, self.rules.customs, text)
+    }
+
+    /// An Execute of the unnamed portal runs what was bound last.
+    fn execute(&mut self, body: &[u8]) {
+        self.server.exchange.expect(Reply::Execute, Action::Forward);
+        if self.server.bound_local_set && body.first() == Some(&0) {
+            self.server.exchange.promise(Promise::LeavesNothing);
+        }
+    }
+
+    #[inline]
     fn query(&mut self, message: Message<'b>) -> Step {
         if !message.is_whole() && message.body.len() < LONGEST_SCAN {
             return Step::Pause(Pause::More);
         }
-        if !message.is_whole() || self.rules.scanner.leaves_state(message.body) {
-            self.server.dirty = true;
-        }
+        let traces = if message.is_whole() { self.traces(message.body) } else { Traces::ALL };
+        self.server.note(traces);
         self.query_drops_unnamed();
+        if traces.has(Traces::LOCAL_SET) {
+            self.server.exchange.promise(Promise::LeavesNothing);
+        }
         Step::Forward
     }
 }

@@ -181,7 +181,14 @@ impl Relay {
         let mut scratch = Vec::new();
         let mut out = Outgoing::new(&self.waiting, &mut scratch);
         let (registry, scanner) = (&self.registry, &self.scanner);
-        let rules = Rules { registry, scanner, names: Names::Kept, client: 1, parse_context: b"" };
+        let rules = Rules {
+            registry,
+            scanner,
+            customs: &Customs::default(),
+            names: Names::Kept,
+            client: 1,
+            parse_context: b"",
+        };
         let fed = feed(rules, &mut self.client, server, &self.waiting, &mut out).unwrap();
         self.sent.extend_from_slice(out.bytes());
         if server.sending == 0 {

@@ -4,6 +4,7 @@
 //! knows is sent as it is, a Parse of a name that is taken is sent under the name of the statement that has it.
 
 use super::{Feed, Message, Names, Pause, Step};
+use crate::params::traces::Traces;
 use crate::prepared::client_statements::{KEPT, Unnamed, is_cut, significant};
 use crate::prepared::registry::{NOBODYS, PREFIX, Statement};
 use crate::server::conversation::Promise;
@@ -23,7 +24,7 @@ const LONGEST_NAMES: usize = 16 * 1024;
 impl<'b> Feed<'_, 'b> {
     pub(super) fn parse(&mut self, message: Message<'b>) -> Result<Step, WireError> {
         if self.rules.names == Names::Passed {
-            self.server.dirty = true;
+            self.server.note(Traces::ALL);
             self.server.exchange.expect(Reply::Parse, Action::Forward);
             return Ok(Step::Forward);
         }
@@ -35,8 +36,8 @@ impl<'b> Feed<'_, 'b> {
         }
         let parse = Parse::read(message.body)?;
         if parse.name.is_empty() {
-            let leaves_state = self.rules.scanner.leaves_state(parse.query);
-            self.parse_unnamed(parse.definition, leaves_state);
+            let traces = self.traces(parse.query);
+            self.parse_unnamed(parse.definition, traces);
             return Ok(Step::Forward);
         }
         Ok(self.parse_named(parse))
@@ -53,7 +54,7 @@ impl<'b> Feed<'_, 'b> {
         };
         let name = significant(&message.body[..end]);
         if name.is_empty() {
-            self.parse_unnamed(&[], true);
+            self.parse_unnamed(&[], Traces::ALL);
         } else if self.is_unsettled_name(name) {
             return Step::Pause(Pause::Stall);
         } else if let Some(taken) = self.client.names.find(name).map(Arc::clone) {
@@ -68,14 +69,14 @@ impl<'b> Feed<'_, 'b> {
         } else {
             self.server.exchange.expect(Reply::Parse, Action::Forward);
         }
-        self.server.dirty = true;
+        self.server.note(Traces::HIDDEN);
         Step::Forward
     }
 
-    fn parse_unnamed(&mut self, definition: &[u8], leaves_state: bool) {
+    fn parse_unnamed(&mut self, definition: &[u8], traces: Traces) {
         let previous = self.replaced_unnamed();
         let exchange = &mut self.server.exchange;
-        let generation = self.client.set_unnamed(definition, leaves_state);
+        let generation = self.client.set_unnamed(definition, traces);
         self.server.unnamed = Some((self.rules.client, generation));
         exchange.expect(Reply::Parse, Action::Forward);
         exchange.promise(Promise::ClientUnnamed(previous));
@@ -118,10 +119,8 @@ impl<'b> Feed<'_, 'b> {
             self.note_name(parse.name, false);
             return Step::Replaced;
         }
-        let scanner = self.rules.scanner;
         let context = self.rules.parse_context;
-        let statement =
-            self.rules.registry.intern(context, parse.definition, || scanner.leaves_state(parse.query));
+        let statement = self.rules.registry.intern(context, parse.definition, || self.traces(parse.query));
         let known = self.server.names.touch(statement.id());
         if self.is_unsettled_statement(&statement) || known && !self.server.exchange.is_status_known() {
             return Step::Pause(Pause::Stall);
@@ -166,10 +165,12 @@ impl<'b> Feed<'_, 'b> {
             exchange.expect(Reply::Bind, Action::Forward);
             return Step::Forward;
         };
-        let server_name = match self.use_statement(names.statement) {
-            Ok(server_name) => server_name,
+        self.server.bound_local_set = false;
+        let (server_name, traces) = match self.use_statement(names.statement) {
+            Ok(used) => used,
             Err(pause) => return Step::Pause(pause),
         };
+        self.server.bound_local_set = traces.has(Traces::LOCAL_SET) && names.portal.is_empty();
         self.server.exchange.expect(Reply::Bind, Action::Forward);
         self.server.tally.binds += 1;
         let Some(server_name) = server_name else { return Step::Forward };
@@ -189,7 +190,7 @@ impl<'b> Feed<'_, 'b> {
         {
             called = name;
             match self.use_statement(name) {
-                Ok(server_name) => renamed = server_name,
+                Ok((server_name, _)) => renamed = server_name,
                 Err(pause) => return Step::Pause(pause),
             }
         }
@@ -237,9 +238,10 @@ impl<'b> Feed<'_, 'b> {
     }
 
     /// Makes the server ready for a statement the client names; the name to send, `None` for the client's own.
-    fn use_statement(&mut self, name: &[u8]) -> Result<Option<SentName>, Pause> {
+    /// Also what executing it leaves behind.
+    fn use_statement(&mut self, name: &[u8]) -> Result<(Option<SentName>, Traces), Pause> {
         if name.is_empty() {
-            return self.use_unnamed().map(|()| None);
+            return self.use_unnamed().map(|traces| (None, traces));
         }
         let name = significant(name);
         match self.client.names.find(name).map(Arc::clone) {
@@ -257,13 +259,16 @@ impl<'b> Feed<'_, 'b> {
                 if self.server.bound.len() < BOUND_KEPT {
                     self.server.bound.push(statement.id());
                 }
-                self.server.dirty |= statement.leaves_state();
+                self.server.note(statement.traces());
                 self.evict();
-                Ok(Some(SentName::Server(statement)))
+                let traces = statement.traces();
+                Ok((Some(SentName::Server(statement)), traces))
             }
             None if self.is_unsettled_name(name) => Err(Pause::Stall),
-            None if memmem::find(name, PREFIX.as_bytes()).is_some() => Ok(Some(SentName::Nobodys)),
-            None => Ok(None),
+            None if memmem::find(name, PREFIX.as_bytes()).is_some() => {
+                Ok((Some(SentName::Nobodys), Traces::NONE))
+            }
+            None => Ok((None, Traces::NONE)),
         }
     }
 
@@ -275,13 +280,13 @@ impl<'b> Feed<'_, 'b> {
     }
 
     /// The client's unnamed statement, on whatever server it was parsed; without one, PostgreSQL must not have one.
-    fn use_unnamed(&mut self) -> Result<(), Pause> {
+    fn use_unnamed(&mut self) -> Result<Traces, Pause> {
         let unnamed = |p: &Promise| matches!(p, Promise::ClientUnnamed(_) | Promise::ServerUnnamed);
         if self.server.exchange.is_newest_unsettled(unnamed) {
             return Err(Pause::Stall);
         }
         let exchange = &mut self.server.exchange;
-        let Some((definition, generation, leaves_state)) = self.client.unnamed() else {
+        let Some((definition, generation, traces)) = self.client.unnamed() else {
             let own = (self.rules.client, self.client.unnamed_generation());
             if self.server.unnamed.is_some_and(|owner| owner != own) {
                 self.out.inject(|v| frontend::close_statement(v, b""));
@@ -289,7 +294,7 @@ impl<'b> Feed<'_, 'b> {
                 exchange.promise(Promise::ServerUnnamed);
                 self.server.unnamed = None;
             }
-            return Ok(());
+            return Ok(Traces::NONE);
         };
         let owner = Some((self.rules.client, generation));
         if self.server.unnamed != owner {
@@ -298,8 +303,8 @@ impl<'b> Feed<'_, 'b> {
             exchange.promise(Promise::ServerUnnamed);
             self.server.unnamed = owner;
         }
-        self.server.dirty |= leaves_state;
-        Ok(())
+        self.server.note(traces);
+        Ok(traces)
     }
 
     /// Parses a statement on the server unless it has it; `false` when that can't be known yet.

@@ -31,6 +31,7 @@ impl Scene {
         let rules = Rules {
             registry: &self.registry,
             scanner: &self.scanner,
+            customs: &Customs::default(),
             names: Names::Kept,
             client: 1,
             parse_context: b"",
@@ -322,6 +323,7 @@ fn bytes_in_any_portions_come_out_the_same() {
             let rules = Rules {
                 registry: &s.registry,
                 scanner: &s.scanner,
+                customs: &Customs::default(),
                 names: Names::Kept,
                 client: 1,
                 parse_context: b"",
@@ -347,6 +349,7 @@ fn a_huge_named_statement_is_streamed() {
     let rules = Rules {
         registry: &s.registry,
         scanner: &s.scanner,
+        customs: &Customs::default(),
         names: Names::Kept,
         client: 1,
         parse_context: b"",

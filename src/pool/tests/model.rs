@@ -101,7 +101,7 @@ const HOMES: usize = 3;
 impl World {
     fn new(round_robin: bool) -> Self {
         Self {
-            ledger: Ledger::new(HOMES, Rules { lifetime: None, round_robin }),
+            ledger: Ledger::new(HOMES, Rules { lifetime: None, round_robin, switch: false }),
             round_robin,
             now: Instant::now(),
             pressure: false,

@@ -165,6 +165,11 @@ impl<P> Exchange<P> {
         self.promises.iter().rev().find(|(_, p)| which(p)).is_some_and(|(number, _)| *number < self.batch)
     }
 
+    /// The promise of the request whose reply comes next, if it has one.
+    pub fn front_promise(&self) -> Option<&P> {
+        self.promises.front().filter(|(number, _)| *number == self.front).map(|(_, p)| p)
+    }
+
     /// Promises neither kept nor broken yet, oldest first.
     pub fn promises(&mut self) -> impl Iterator<Item = &mut P> {
         self.promises.iter_mut().map(|(_, p)| p)

@@ -1,11 +1,14 @@
 //! What is known of one PostgreSQL session: the replies it owes, its statements and parameters, whether it is dirty.
 //! Pure: bytes of the server in, bytes for the client out.
 
-use super::exchange::{Action, Broken, Exchange, Fate, Reply};
+mod promises;
+
+use super::exchange::{Action, Exchange, Fate, Reply};
 use crate::params::set::Set;
 use crate::params::statement::{self, Effect};
-use crate::prepared::client_statements::{ClientStatements, Unnamed};
-use crate::prepared::registry::{NOBODYS, PREFIX, Statement, StatementId};
+use crate::params::traces::Traces;
+use crate::prepared::client_statements::ClientStatements;
+use crate::prepared::registry::{NOBODYS, PREFIX, StatementId};
 use crate::prepared::rewrite;
 use crate::prepared::server_names::ServerNames;
 use crate::wire::backend;
@@ -16,30 +19,12 @@ use crate::wire::outgoing::Outgoing;
 use crate::wire::scan::{self, Stop};
 use crate::wire::tag::backend as b;
 use memchr::memmem;
+pub use promises::Promise;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 /// Messages that are looked at are waited for whole up to this size; longer ones are streamed.
 const LOOKED_AT: usize = 64 * 1024;
-
-/// What a request will have changed once it is answered well.
-#[derive(Debug)]
-pub enum Promise {
-    /// The server has a statement.
-    ServerHas(StatementId),
-    /// The server no longer has a statement.
-    ServerLacks(Arc<Statement>),
-    /// The client has a name.
-    ClientNamed(Box<[u8]>),
-    /// The client no longer has a name.
-    ClientClosed(Box<[u8]>, Arc<Statement>),
-    /// The client has a new unnamed statement, or none, in place of this one.
-    ClientUnnamed(Option<Unnamed>),
-    /// The server has the client's unnamed statement, or none.
-    ServerUnnamed,
-    /// Nothing; should the request fail, this is what the client called the statement.
-    Called(Box<[u8]>),
-}
 
 /// What a chunk of the server's told beyond its bytes; to be taken after every chunk.
 #[derive(Debug, Default)]
@@ -94,8 +79,16 @@ pub struct Conversation {
     pub unnamed: Option<UnnamedOwner>,
     /// Parameters replayed to it.
     pub parameters: Arc<Set>,
-    /// Whether it carries session state nobody tracks.
+    /// Whether it carries session state that its next client must not see.
     pub dirty: bool,
+    /// Kinds of state that may have changed since it was last known.
+    pub traces: Traces,
+    /// Kinds of state that tie its client to it.
+    pub held: Traces,
+    /// Whether what was bound last to the unnamed portal is a SET that ends with its transaction.
+    pub bound_local_set: bool,
+    /// The reply to an inspection under way, as it comes.
+    pub inspection: Option<Vec<u8>>,
     /// Bytes of the client's current message not yet sent.
     pub sending: usize,
     /// Told by the last chunks.
@@ -117,6 +110,10 @@ impl Conversation {
             unnamed: None,
             parameters: defaults,
             dirty: false,
+            traces: Traces::NONE,
+            held: Traces::NONE,
+            bound_local_set: false,
+            inspection: None,
             sending: 0,
             heard: Heard::default(),
             bound: Vec::new(),
@@ -126,10 +123,26 @@ impl Conversation {
         }
     }
 
+    /// State of these kinds may have changed.
+    #[inline]
+    pub fn note(&mut self, traces: Traces) {
+        let left = traces.within(Traces::ALL);
+        if !left.is_empty() {
+            self.traces = self.traces.and(left);
+            self.dirty = true;
+        }
+    }
+
     /// Whether the server could serve somebody else now; it may still be dirty.
     #[inline]
     pub fn is_free(&self) -> bool {
         self.exchange.is_free() && self.sending == 0 && self.receiving == 0
+    }
+
+    /// Whether the books are right and the prelude, if there was one, succeeded.
+    #[inline]
+    pub fn is_sound(&self) -> bool {
+        self.exchange.doubt().is_none() && self.heard.prelude_error.is_none()
     }
 
     /// Whether nothing is owed, and the next message of the client begins a batch.
@@ -191,6 +204,7 @@ impl Conversation {
         let mut at = if passed > 0 { passed } else { self.receive_rest(input, out) };
         self.answer_locally(out);
         if at == input.len() {
+            self.tap(input);
             return Ok(at);
         }
         // What is behind `from` and before `at` is forwarded, and not said so yet.
@@ -241,7 +255,15 @@ impl Conversation {
             }
         };
         out.forward(from..at);
+        self.tap(&input[..at]);
         received
+    }
+
+    #[inline]
+    fn tap(&mut self, bytes: &[u8]) {
+        if let Some(reply) = &mut self.inspection {
+            reply.extend_from_slice(bytes);
+        }
     }
 
     /// Sends the answers pgweir gives itself, as far as they are due: none before a message of the server is whole.
@@ -258,7 +280,7 @@ impl Conversation {
 
     /// The reset was sent: everything but the unnamed statement will be gone.
     pub fn reset(&mut self, defaults: Arc<Set>) {
-        self.dirty = false;
+        (self.dirty, self.traces, self.held) = (false, Traces::NONE, Traces::NONE);
         self.names.clear();
         self.parameters = defaults;
     }
@@ -283,6 +305,8 @@ impl Conversation {
                 }
                 self.exchange.on_message(header.tag)
             }
+            // The client that has just listened is still there.
+            b::NOTIFICATION if self.inspection.is_some() => Fate::Forward,
             b::NOTICE | b::NOTIFICATION => self.exchange.passing(),
             b::PARAMETER_STATUS => self.note_parameter(body),
             b::ERROR => return self.error(header, body, client),
@@ -297,21 +321,21 @@ impl Conversation {
 
     #[inline]
     fn note_effect(&mut self, body: &[u8], client: &mut ClientStatements) {
-        match statement::effect(body.strip_suffix(&[0]).unwrap_or(body)) {
-            Effect::None => {}
-            Effect::Dirty => self.dirty = true,
-            Effect::StatementsGone | Effect::AllGone => self.deallocate_all(client),
+        let tag = body.strip_suffix(&[0]).unwrap_or(body);
+        match statement::effect(tag) {
+            Effect::None => self.note(statement::ends(tag).within(self.held)),
+            Effect::Left(Traces::SETTINGS)
+                if matches!(self.exchange.front_promise(), Some(Promise::LeavesNothing)) => {}
+            Effect::Left(traces) => self.note(traces),
+            Effect::StatementsGone => {
+                self.deallocate_all(client);
+                self.note(self.held.within(Traces::STATEMENTS));
+            }
+            Effect::AllGone => {
+                self.deallocate_all(client);
+                self.note(Traces::SHOWN);
+            }
         }
-    }
-
-    /// All statements are gone but those that were asked for behind the command that did it.
-    #[cold]
-    fn deallocate_all(&mut self, client: &mut ClientStatements) {
-        let promises: Vec<_> = self.exchange.promises().collect();
-        self.names.retain(|id| promises.iter().any(|p| matches!(p, Promise::ServerHas(i) if *i == id)));
-        client.deallocate_all(|name| {
-            promises.iter().any(|p| matches!(p, Promise::ClientNamed(n) if **n == *name))
-        });
     }
 
     fn note_parameter(&mut self, body: &[u8]) -> Fate {
@@ -354,48 +378,6 @@ impl Conversation {
         }
         rewrite::restore_names(body, called.as_deref(), &client.names)
             .map_or(Decided::Pass(fate), Decided::Error)
-    }
-
-    /// The client's name of the statement an error names, if it has closed it since.
-    fn called_until_closed(&mut self, body: &[u8]) -> Option<Box<[u8]>> {
-        self.exchange.promises().find_map(|p| match p {
-            Promise::ClientClosed(name, statement) => {
-                memmem::find(body, &[b"\"", statement.server_name(), b"\""].concat()).map(|_| name.clone())
-            }
-            _ => None,
-        })
-    }
-
-    fn break_promise(&mut self, broken: Broken<Promise>, client: &mut ClientStatements) {
-        let unnamed = (!broken.ran).then_some(SOMEBODY);
-        match broken.promise {
-            Promise::ServerHas(id) => self.names.remove(id),
-            Promise::ServerLacks(statement) => self.names.insert(statement),
-            Promise::ClientNamed(name) => drop(client.names.remove(&name)),
-            Promise::ClientClosed(name, statement) => drop(client.names.insert(&name, statement)),
-            Promise::ServerUnnamed if self.replaces_unnamed().is_some() => {}
-            Promise::ServerUnnamed => self.unnamed = unnamed,
-            Promise::Called(_) => {}
-            Promise::ClientUnnamed(previous) => {
-                let left = previous.filter(|_| !broken.ran);
-                match (self.replaces_unnamed(), left) {
-                    (Some(replaced), left) => *replaced = left,
-                    (None, Some(left)) => client.restore_unnamed(left),
-                    (None, None) => client.drop_unnamed(),
-                }
-                if self.replaces_unnamed().is_none() {
-                    self.unnamed = unnamed;
-                }
-            }
-        }
-    }
-
-    /// What the next request that replaces the client's unnamed statement will have replaced, if there is one.
-    fn replaces_unnamed(&mut self) -> Option<&mut Option<Unnamed>> {
-        self.exchange.promises().find_map(|p| match p {
-            Promise::ClientUnnamed(replaced) => Some(replaced),
-            _ => None,
-        })
     }
 
     /// Expects a reply to something pgweir sends to make the server fit for its next client.

@@ -1,0 +1,141 @@
+//! After a transaction that may have left session state: the server is asked what there is, so that the client finds it on
+//! every server it gets, and stays with this one as long as it has what can't be moved.
+
+use super::session::{Link, Session, Turn};
+use super::transaction::Step;
+use crate::clock::Instant;
+use crate::metrics::PinReason;
+use crate::params::inspection::{self, Found, Question};
+use crate::params::traces::{self, Traces};
+use crate::roster::Phase;
+use crate::server::exchange::{Action, Reply};
+use crate::wire::backend;
+use crate::wire::frontend;
+use std::sync::Arc;
+use std::task::Context;
+
+/// What ties a client to its server, and what the metrics call it.
+const REASONS: [(Traces, PinReason); 5] = [
+    (Traces::TEMPORARY, PinReason::TempTable),
+    (Traces::LOCKS, PinReason::AdvisoryLock),
+    (Traces::CURSORS, PinReason::HoldCursor),
+    (Traces::CHANNELS, PinReason::Listen),
+    (Traces::STATEMENTS, PinReason::SqlPrepare),
+];
+
+impl Session {
+    /// Asks. The client has its ReadyForQuery; what it sends meanwhile is kept.
+    #[cold]
+    pub(super) fn inspect(&mut self, cx: &mut Context<'_>) -> Turn {
+        let counted = matches!(&self.link, Link::Active(active) if active.step == Step::Between);
+        if !counted {
+            self.count_transaction();
+        }
+        let mut custom = self.context.customs.names();
+        let set_before: Vec<_> = self
+            .state
+            .wanted
+            .iter()
+            .map(|(name, _)| name)
+            .filter(|name| traces::is_custom(name.as_bytes()))
+            .collect();
+        custom.extend(set_before.iter().map(|name| Box::from(*name)));
+        let Link::Active(active) = &mut self.link else { return Turn::Again };
+        let talk = &mut active.lease.talk;
+        let kinds = talk.traces.and(talk.held).within(Traces::SHOWN);
+        let user = &self.context.pool.key().user;
+        let question = Question { kinds, user, custom: &custom, set_before: &set_before };
+        let mut bytes = Vec::new();
+        frontend::query(&mut bytes, question.query().as_bytes());
+        talk.exchange.expect(Reply::Query, Action::Prelude);
+        talk.unnamed = None;
+        talk.inspection = Some(Vec::new());
+        active.step = Step::Inspect;
+        self.write_server(cx, &bytes)
+    }
+
+    /// The answer is in.
+    #[cold]
+    pub(super) fn inspected(&mut self, cx: &mut Context<'_>, scratch: &mut Vec<u8>) -> Turn {
+        let Link::Active(active) = &mut self.link else { return Turn::Again };
+        let talk = &mut active.lease.talk;
+        let reply = talk.inspection.take().unwrap_or_default();
+        let kinds = talk.traces.and(talk.held);
+        let found = match talk.heard.prelude_error.take() {
+            None => inspection::read(&reply).map_err(|e| e.to_string()),
+            Some(error) => {
+                Err(String::from_utf8_lossy(backend::field(&error, b'M').unwrap_or(b"?")).into_owned())
+            }
+        };
+        match found {
+            Ok(found) => self.settle(kinds, found),
+            Err(why) => self.stay_unsettled(kinds, &why),
+        }
+        let now = Instant::now();
+        let Link::Active(active) = &mut self.link else { return Turn::Again };
+        if active.lease.talk.held.is_empty() {
+            let turn = self.give_back(now);
+            if !self.inbound.is_empty() {
+                self.link = Link::Wanting;
+            }
+            return turn;
+        }
+        active.step = Step::Between;
+        if self.inbound.is_empty() {
+            return Turn::Again;
+        }
+        (active.lease.began, active.lease.query_began) = (now, now);
+        active.step = Step::Relay;
+        self.set_phase(Phase::Active, now);
+        self.feed_waiting(cx, scratch)
+    }
+
+    /// Takes what was found for what the client wants and what the server has.
+    fn settle(&mut self, kinds: Traces, found: Found) {
+        let held = found.held;
+        if kinds.has(Traces::SETTINGS) {
+            self.take_settings(&found);
+        }
+        let Link::Active(active) = &mut self.link else { return };
+        let talk = &mut active.lease.talk;
+        let new = REASONS.iter().filter(|(kind, _)| held.has(*kind) && !talk.held.has(*kind));
+        let cells = self.context.metrics.worker(usize::from(self.worker));
+        for (_, reason) in new {
+            cells.pinned(*reason);
+            tracing::debug!(client = self.member.entry().id, reason = reason.label(), "tied to its server");
+        }
+        talk.held = held;
+        talk.dirty = !held.is_empty() || kinds.has(Traces::HIDDEN);
+        talk.traces = Traces::NONE;
+    }
+
+    /// RESET has gone to the server's own value; the client's is the one it began with.
+    fn take_settings(&mut self, found: &Found) {
+        let sets = &self.context.shared.sets;
+        let first = Arc::clone(self.state.wanted.first());
+        let own = |name: &str, value: &str| match first.value(&name.to_ascii_lowercase()) {
+            // What is left of a custom parameter that was reset.
+            Some(_) => !(value.is_empty() && traces::is_custom(name.as_bytes())),
+            None => self.context.default_of(name).as_deref() != Some(value),
+        };
+        let set = found.settings.iter().map(|(name, value)| (&**name, &**value));
+        let set: Vec<_> = set.filter(|(name, value)| own(name, value)).collect();
+        let has = sets.since(&first, set.iter().copied());
+        let wanted = sets.since(&first, first.iter().chain(set));
+        self.state.wanted = wanted;
+        if let Link::Active(active) = &mut self.link {
+            active.lease.talk.parameters = has;
+        }
+    }
+
+    /// It can't be known what there is: the client keeps the server, and it is asked again after the next transaction.
+    fn stay_unsettled(&mut self, kinds: Traces, why: &str) {
+        tracing::warn!(
+            client = self.id(),
+            "session state could not be read, the client keeps its server: {why}"
+        );
+        if let Link::Active(active) = &mut self.link {
+            active.lease.talk.held = kinds;
+        }
+    }
+}

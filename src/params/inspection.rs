@@ -1,0 +1,197 @@
+//! Asking PostgreSQL what session state there is: the query, and what its rows say.
+
+use super::difference::literal;
+use super::traces::Traces;
+use crate::wire::cursor::Cursor;
+use crate::wire::error::WireError;
+use crate::wire::frame::{self, HEADER};
+use crate::wire::tag::backend as b;
+use std::fmt::Write;
+
+/// What a session was found to have.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Parameters the session has set, by name.
+    pub settings: Vec<(String, String)>,
+    /// Kinds of state that tie the client to this server.
+    pub held: Traces,
+}
+
+/// What to ask.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// Kinds of state asked for.
+    pub kinds: Traces,
+    /// The user the server logged in as.
+    pub user: &'a str,
+    /// Custom parameters that may have been set: PostgreSQL lists no custom parameter it wasn't asked for by name.
+    pub custom: &'a [Box<str>],
+    /// Those that count as set also when empty, which is what PostgreSQL makes of one that was reset.
+    pub set_before: &'a [&'a str],
+}
+
+/// Held kinds by the letter their rows begin with, and when there are any.
+const HELD: [(Traces, &str, &str); 5] = [
+    (
+        Traces::LOCKS,
+        "l",
+        "EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' AND granted \
+         AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())",
+    ),
+    (
+        Traces::TEMPORARY,
+        "t",
+        "pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0 AND (\
+         EXISTS (SELECT FROM pg_catalog.pg_class WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) OR \
+         EXISTS (SELECT FROM pg_catalog.pg_type WHERE typnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) OR \
+         EXISTS (SELECT FROM pg_catalog.pg_proc WHERE pronamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()))",
+    ),
+    (Traces::CURSORS, "c", "EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)"),
+    (Traces::CHANNELS, "n", "EXISTS (SELECT FROM pg_catalog.pg_listening_channels())"),
+    (Traces::STATEMENTS, "s", "EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql)"),
+];
+
+/// Names and values travel as the hexadecimal digits of their UTF-8: client_encoding may be any.
+const HEX: &str = "pg_catalog.encode(pg_catalog.convert_to(";
+const AS_HEX: &str = ", 'UTF8'), 'hex')";
+
+impl Question<'_> {
+    /// The query; its rows are for [`read`].
+    pub fn query(&self) -> String {
+        let mut sql = String::from("/* pgweir */ SELECT 'none'::text, ''::text, ''::text WHERE false");
+        if self.kinds.has(Traces::SETTINGS) {
+            self.ask_settings(&mut sql);
+        }
+        for (_, letter, condition) in HELD.iter().filter(|(kind, ..)| self.kinds.has(*kind)) {
+            write!(sql, " UNION ALL SELECT '{letter}', '', '' WHERE {condition}")
+                .expect("strings take everything");
+        }
+        sql
+    }
+
+    fn ask_settings(&self, sql: &mut String) {
+        let mut add = |text: &str| sql.push_str(text);
+        add(" UNION ALL SELECT 'g', ");
+        [HEX, "name", AS_HEX, ", ", HEX, "setting", AS_HEX].iter().for_each(|part| add(part));
+        add(" FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) 'session' AND name NOT IN \
+             ('exit_on_error', 'transaction_isolation', 'transaction_read_only', 'transaction_deferrable')");
+        add(" UNION ALL SELECT 'g', 'role', ");
+        [HEX, "v", AS_HEX].iter().for_each(|part| add(part));
+        add(" FROM (SELECT pg_catalog.current_setting('role') v) r WHERE v OPERATOR(pg_catalog.<>) 'none'");
+        add(" UNION ALL SELECT 'g', 'session_authorization', ");
+        [HEX, "v", AS_HEX].iter().for_each(|part| add(part));
+        add(" FROM (SELECT session_user::text v) a WHERE v OPERATOR(pg_catalog.<>) ");
+        literal(sql, self.user);
+        if self.custom.is_empty() {
+            return;
+        }
+        let mut add = |text: &str| sql.push_str(text);
+        add(" UNION ALL SELECT 'g', ");
+        [HEX, "n", AS_HEX, ", ", HEX, "v", AS_HEX].iter().for_each(|part| add(part));
+        add(" FROM (SELECT n, pg_catalog.current_setting(n, true) v FROM pg_catalog.unnest(ARRAY[");
+        list(sql, self.custom.iter().map(|name| &**name));
+        sql.push_str("]) n) c WHERE v OPERATOR(pg_catalog.<>) ''");
+        if !self.set_before.is_empty() {
+            sql.push_str(" OR v IS NOT NULL AND n OPERATOR(pg_catalog.=) ANY (ARRAY[");
+            list(sql, self.set_before.iter().copied());
+            sql.push_str("])");
+        }
+    }
+}
+
+fn list<'a>(sql: &mut String, names: impl Iterator<Item = &'a str>) {
+    for (at, name) in names.enumerate() {
+        if at > 0 {
+            sql.push_str(", ");
+        }
+        literal(sql, name);
+        sql.push_str("::text");
+    }
+}
+
+/// Reads the rows out of the server's reply to [`Question::query`]; whatever else is in it doesn't matter.
+///
+/// # Errors
+/// When a row isn't what was asked for.
+pub fn read(mut reply: &[u8]) -> Result<Found, WireError> {
+    let mut found = Found::default();
+    while let Some(header) = frame::header(reply)? {
+        let (message, rest) = reply.split_at_checked(header.size).ok_or(WireError::Short)?;
+        if header.tag == b::DATA_ROW {
+            read_row(&message[HEADER..], &mut found)?;
+        }
+        reply = rest;
+    }
+    Ok(found)
+}
+
+fn read_row(body: &[u8], found: &mut Found) -> Result<(), WireError> {
+    let mut cursor = Cursor::new(body);
+    let mut columns = [&b""[..]; 3];
+    if cursor.u16()? != 3 {
+        return Err(WireError::Trailing);
+    }
+    for column in &mut columns {
+        let size = cursor.i32()?;
+        *column = cursor.bytes(usize::try_from(size).map_err(|_| WireError::Short)?)?;
+    }
+    let [kind, name, value] = columns;
+    if kind == b"g" {
+        let known = matches!(name, b"role" | b"session_authorization");
+        let name = if known { name.to_vec() } else { from_hex(name)? };
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| WireError::Trailing);
+        found.settings.push((text(name)?, text(from_hex(value)?)?));
+    }
+    if let Some((held, ..)) = HELD.iter().find(|(_, letter, _)| letter.as_bytes() == kind) {
+        found.held = found.held.and(*held);
+    }
+    Ok(())
+}
+
+fn from_hex(digits: &[u8]) -> Result<Vec<u8>, WireError> {
+    let digit = |b: u8| char::from(b).to_digit(16).ok_or(WireError::Trailing);
+    let pairs = digits.as_chunks::<2>().0.iter();
+    pairs.map(|[high, low]| Ok((digit(*high)? << 4 | digit(*low)?) as u8)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::encode;
+
+    fn row(columns: [&str; 3]) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode::message(&mut out, b::DATA_ROW, |v| {
+            v.extend_from_slice(&3_u16.to_be_bytes());
+            for column in columns {
+                v.extend_from_slice(&(column.len() as u32).to_be_bytes());
+                v.extend_from_slice(column.as_bytes());
+            }
+        });
+        out
+    }
+
+    #[test]
+    fn only_what_is_asked() {
+        let question = Question { kinds: Traces::LOCKS, user: "me", custom: &[], set_before: &[] };
+        assert!(question.query().contains("pg_locks") && !question.query().contains("pg_settings"));
+        let custom = [Box::from("a.b")];
+        let question =
+            Question { kinds: Traces::SETTINGS, user: "o'me", custom: &custom, set_before: &["a.b"] };
+        assert!(question.query().contains("'o''me'") && question.query().matches("'a.b'").count() == 2);
+    }
+
+    #[test]
+    fn rows() {
+        let reply = [
+            row(["g", "54696d655a6f6e65", "c3a9"]),
+            row(["g", "role", "78"]),
+            row(["l", "", ""]),
+            row(["t", "", ""]),
+        ]
+        .concat();
+        let settings = vec![("TimeZone".to_owned(), "é".to_owned()), ("role".to_owned(), "x".to_owned())];
+        assert_eq!(read(&reply), Ok(Found { settings, held: Traces::LOCKS.and(Traces::TEMPORARY) }));
+        assert!(read(&reply[..10]).is_err() && read(&row(["g", "zz", ""])).is_err());
+    }
+}

@@ -1,0 +1,283 @@
+//! Which kinds of session state a statement may leave behind, told from its text. Errs towards "something".
+
+/// Kinds of session state, as a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traces(u8);
+
+impl Traces {
+    /// Nothing outlives the transaction.
+    pub const NONE: Self = Self(0);
+    /// Parameters, role and session authorization.
+    pub const SETTINGS: Self = Self(1);
+    /// Session-level advisory locks.
+    pub const LOCKS: Self = Self(2);
+    /// Temporary objects.
+    pub const TEMPORARY: Self = Self(4);
+    /// Cursors WITH HOLD.
+    pub const CURSORS: Self = Self(8);
+    /// Channels listened to.
+    pub const CHANNELS: Self = Self(16);
+    /// Statements of PREPARE.
+    pub const STATEMENTS: Self = Self(32);
+    /// What PostgreSQL doesn't show: libraries loaded, dblink's connections, the seed of random(), replication origins.
+    pub const HIDDEN: Self = Self(64);
+    /// Whatever PostgreSQL can show.
+    pub const SHOWN: Self = Self(63);
+    /// Anything at all.
+    pub const ALL: Self = Self(127);
+    /// No kind of state, on the contrary: the statement is a SET whose command tag says more than it does.
+    pub const LOCAL_SET: Self = Self(128);
+
+    /// Both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Those of `self` that are in `other` too.
+    #[must_use]
+    pub const fn within(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Whether there is no kind.
+    #[inline]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether a kind of `other` is among these.
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// What a text with a telltale word in it may leave behind: a look at the words around it.
+pub fn of_text(text: &[u8]) -> Traces {
+    if text.windows(3).any(|w| w.eq_ignore_ascii_case(b"u&\"")) {
+        return Traces::ALL;
+    }
+    let text = text.to_ascii_lowercase();
+    let (mut traces, mut before) = (Traces::NONE, &b""[..]);
+    let mut words = Words { text: &text, at: 0 };
+    while let Some(word) = words.next() {
+        traces = traces.and(of_word(word, before, &text[words.at..]));
+        if word == b"pg_settings" && contains_word(&text, b"update") {
+            traces = traces.and(Traces::SETTINGS);
+        }
+        before = word;
+    }
+    traces
+}
+
+fn of_word(word: &[u8], before: &[u8], behind: &[u8]) -> Traces {
+    match word {
+        b"set_config" if is_local(behind) => Traces::NONE,
+        b"set_config" => Traces::SETTINGS,
+        b"temp" | b"temporary" => match before {
+            b"create" | b"replace" | b"into" | b"local" | b"global" => Traces::TEMPORARY,
+            _ => Traces::NONE,
+        },
+        _ if word.starts_with(b"pg_temp") => Traces::TEMPORARY,
+        _ if word.starts_with(b"pg_advisory") || word.starts_with(b"pg_try_advisory") => {
+            if word.windows(4).any(|w| w == b"xact") { Traces::NONE } else { Traces::LOCKS }
+        }
+        _ if word.starts_with(b"dblink")
+            || word == b"setseed"
+            || word.starts_with(b"pg_replication_origin") =>
+        {
+            Traces::HIDDEN
+        }
+        _ => Traces::NONE,
+    }
+}
+
+/// Whether the arguments that begin `behind` are set_config's with `true` as the third. A backslash may hide where
+/// literals end, so with one the answer is no.
+fn is_local(behind: &[u8]) -> bool {
+    let Some(arguments) = behind.trim_ascii_start().strip_prefix(b"(") else { return false };
+    let (mut depth, mut commas, mut last, mut quote) = (0, 0, 0, None);
+    for (at, &byte) in arguments.iter().enumerate() {
+        match (quote, byte) {
+            (_, b'\\' | b'$') => return false,
+            (Some(open), _) if byte == open => quote = None,
+            (Some(_), _) => {}
+            (None, b'\'' | b'"') => quote = Some(byte),
+            (None, b'(' | b'[') => depth += 1,
+            (None, b')') if depth == 0 => {
+                return commas == 2 && arguments[last..at].trim_ascii() == b"true";
+            }
+            (None, b')' | b']') => depth -= 1,
+            (None, b',') if depth == 0 => {
+                commas += 1;
+                last = at + 1;
+            }
+            (None, b'-' | b'/') => return false,
+            (None, _) => {}
+        }
+    }
+    false
+}
+
+/// Whether the text is one SET that ends with its transaction: SET LOCAL, SET TRANSACTION, SET CONSTRAINTS.
+pub fn is_local_set(text: &[u8]) -> bool {
+    let text = text.strip_suffix(&[0]).unwrap_or(text).trim_ascii();
+    let text = text.strip_suffix(b";").unwrap_or(text);
+    let mut words = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let begins = words.next().is_some_and(|word| word.eq_ignore_ascii_case(b"set"));
+    let second = words.next().unwrap_or_default();
+    let local = [&b"local"[..], b"transaction", b"constraints"];
+    begins && local.iter().any(|word| second.eq_ignore_ascii_case(word)) && !text.contains(&b';')
+}
+
+/// Calls `name` with every name of a custom parameter (`prefix.name`, in lower case) that the text sets, resets or quotes.
+pub fn custom_names(text: &[u8], mut name: impl FnMut(&str)) {
+    let text = text.to_ascii_lowercase();
+    let mut at = 0;
+    let mut before: &[u8] = b"";
+    while at < text.len() {
+        let end = at + text[at..].iter().take_while(|b| is_in_word(**b) || **b == b'.').count();
+        let word = &text[at..end];
+        let quoted = at > 0 && text[at - 1] == b'\'' && text.get(end) == Some(&b'\'');
+        let set = matches!(before, b"set" | b"local" | b"session" | b"reset");
+        if (quoted || set)
+            && is_custom(word)
+            && let Ok(word) = str::from_utf8(word)
+        {
+            name(word);
+        }
+        if !word.is_empty() {
+            before = word;
+        }
+        at = end.max(at + 1);
+    }
+}
+
+/// Whether this can be a custom parameter's name: two or more identifiers joined by dots.
+pub fn is_custom(name: &[u8]) -> bool {
+    let part = |part: &[u8]| {
+        part.first().is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_' || *b >= 0x80)
+            && part.iter().all(|b| is_in_word(*b))
+    };
+    name.len() < 128 && name.contains(&b'.') && name.split(|b| *b == b'.').all(part)
+}
+
+/// Whether some word of the text is this one.
+fn contains_word(text: &[u8], wanted: &[u8]) -> bool {
+    let mut words = Words { text, at: 0 };
+    std::iter::from_fn(|| words.next()).any(|word| word == wanted)
+}
+
+/// The words of a lower-case text outside comments; quotes separate words and hide nothing, since what is quoted may be run.
+struct Words<'a> {
+    text: &'a [u8],
+    /// Where the last word ended.
+    at: usize,
+}
+
+impl<'a> Words<'a> {
+    fn next(&mut self) -> Option<&'a [u8]> {
+        loop {
+            let rest = &self.text[self.at..];
+            let first = *rest.first()?;
+            if is_in_word(first) {
+                let size = rest.iter().take_while(|b| is_in_word(**b)).count();
+                self.at += size;
+                return Some(&rest[..size]);
+            }
+            self.at += comment(rest).max(1);
+        }
+    }
+}
+
+/// Size of the comment at the front, 0 if there is none. One that never ends is none.
+fn comment(text: &[u8]) -> usize {
+    if text.starts_with(b"--") {
+        return memchr::memchr2(b'\n', b'\r', text).unwrap_or(0);
+    }
+    if !text.starts_with(b"/*") {
+        return 0;
+    }
+    let (mut depth, mut at) = (1, 2);
+    while depth > 0 {
+        match text.get(at..at + 2) {
+            Some(b"/*") => (depth, at) = (depth + 1, at + 2),
+            Some(b"*/") => (depth, at) = (depth - 1, at + 2),
+            Some(_) => at += 1,
+            None => return 0,
+        }
+    }
+    at
+}
+
+fn is_in_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || byte >= 0x80
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_with_telltales() {
+        for (text, traces) in [
+            ("SELECT set_config('a.b', 'x', false)", Traces::SETTINGS),
+            ("SELECT set_config('a.b', $1, $2)", Traces::SETTINGS),
+            ("SELECT pg_catalog.set_config('a.b', 'x', TRUE ), 1", Traces::NONE),
+            ("SELECT set_config('a', f(1, 2), true), set_config('b', 'x', false)", Traces::SETTINGS),
+            ("SELECT set_config('a', E'\\', true)', false)", Traces::SETTINGS),
+            ("SELECT set_config('a', /* , true) */ 'b', false)", Traces::SETTINGS),
+            ("SELECT set_config('a', $$, true)$$, false)", Traces::SETTINGS),
+            ("SELECT temperature, temp FROM template", Traces::NONE),
+            ("CREATE /* a /* nested */ */ TEMP TABLE t ()", Traces::TEMPORARY),
+            ("CREATE -- x\n TEMPORARY TABLE t ()", Traces::TEMPORARY),
+            ("SELECT 1 INTO TEMP t", Traces::TEMPORARY),
+            ("DO $$BEGIN EXECUTE 'create temp table t ()'; END$$", Traces::TEMPORARY),
+            ("SELECT pg_advisory_xact_lock(1)", Traces::NONE),
+            ("SELECT \"pg_try_advisory_lock\"(1)", Traces::LOCKS),
+            ("SELECT advisory FROM fish", Traces::NONE),
+            ("UPDATE pg_settings SET setting = 1", Traces::SETTINGS),
+            ("SELECT * FROM pg_settings", Traces::NONE),
+            ("SELECT dblink_connect('x'), pg_advisory_lock(1)", Traces::HIDDEN.and(Traces::LOCKS)),
+            ("SELECT U&\"set\\005fconfig\"('a', 'b', false)", Traces::ALL),
+        ] {
+            assert_eq!(of_text(text.as_bytes()), traces, "{text}");
+        }
+    }
+
+    #[test]
+    fn sets_that_end_with_the_transaction() {
+        for text in [
+            "SET LOCAL x = 1",
+            " set\n transaction isolation level serializable;\0",
+            "SET CONSTRAINTS ALL DEFERRED",
+        ] {
+            assert!(is_local_set(text.as_bytes()), "{text}");
+        }
+        for text in [
+            "SET x = 1",
+            "SET LOCAL x = 1; SET y = 2",
+            "SETLOCAL",
+            "SET/**/LOCAL x = 1",
+            "SET localx = 1",
+            "",
+        ] {
+            assert!(!is_local_set(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_of_custom_parameters() {
+        let names = |text: &str| {
+            let mut names = Vec::new();
+            custom_names(text.as_bytes(), |name| names.push(name.to_owned()));
+            names
+        };
+        assert_eq!(names("SET App.Tenant = 1; set session a.b to 2;RESET c.d"), ["app.tenant", "a.b", "c.d"]);
+        assert_eq!(
+            names("SELECT set_config('app.x', t.y, false) FROM s.t WHERE z = 'a.b.c' AND v = '1.5'"),
+            ["app.x", "a.b.c"]
+        );
+        assert_eq!(names("SET x = 1"), Vec::<String>::new());
+    }
+}

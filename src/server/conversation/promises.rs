@@ -1,0 +1,83 @@
+//! What requests under way will have changed, and what is put back when they fail.
+
+use super::super::exchange::Broken;
+use super::{Conversation, SOMEBODY};
+use crate::prepared::client_statements::{ClientStatements, Unnamed};
+use crate::prepared::registry::{Statement, StatementId};
+use memchr::memmem;
+use std::sync::Arc;
+
+/// What a request will have changed once it is answered well.
+#[derive(Debug)]
+pub enum Promise {
+    /// The server has a statement.
+    ServerHas(StatementId),
+    /// The server no longer has a statement.
+    ServerLacks(Arc<Statement>),
+    /// The client has a name.
+    ClientNamed(Box<[u8]>),
+    /// The client no longer has a name.
+    ClientClosed(Box<[u8]>, Arc<Statement>),
+    /// The client has a new unnamed statement, or none, in place of this one.
+    ClientUnnamed(Option<Unnamed>),
+    /// The server has the client's unnamed statement, or none.
+    ServerUnnamed,
+    /// Nothing, whatever its command tag may say.
+    LeavesNothing,
+    /// Nothing; should the request fail, this is what the client called the statement.
+    Called(Box<[u8]>),
+}
+
+impl Conversation {
+    /// All statements are gone but those that were asked for behind the command that did it.
+    #[cold]
+    pub(super) fn deallocate_all(&mut self, client: &mut ClientStatements) {
+        let promises: Vec<_> = self.exchange.promises().collect();
+        self.names.retain(|id| promises.iter().any(|p| matches!(p, Promise::ServerHas(i) if *i == id)));
+        client.deallocate_all(|name| {
+            promises.iter().any(|p| matches!(p, Promise::ClientNamed(n) if **n == *name))
+        });
+    }
+
+    /// The client's name of the statement an error names, if it has closed it since.
+    pub(super) fn called_until_closed(&mut self, body: &[u8]) -> Option<Box<[u8]>> {
+        self.exchange.promises().find_map(|p| match p {
+            Promise::ClientClosed(name, statement) => {
+                memmem::find(body, &[b"\"", statement.server_name(), b"\""].concat()).map(|_| name.clone())
+            }
+            _ => None,
+        })
+    }
+
+    pub(super) fn break_promise(&mut self, broken: Broken<Promise>, client: &mut ClientStatements) {
+        let unnamed = (!broken.ran).then_some(SOMEBODY);
+        match broken.promise {
+            Promise::ServerHas(id) => self.names.remove(id),
+            Promise::ServerLacks(statement) => self.names.insert(statement),
+            Promise::ClientNamed(name) => drop(client.names.remove(&name)),
+            Promise::ClientClosed(name, statement) => drop(client.names.insert(&name, statement)),
+            Promise::ServerUnnamed if self.replaces_unnamed().is_some() => {}
+            Promise::ServerUnnamed => self.unnamed = unnamed,
+            Promise::Called(_) | Promise::LeavesNothing => {}
+            Promise::ClientUnnamed(previous) => {
+                let left = previous.filter(|_| !broken.ran);
+                match (self.replaces_unnamed(), left) {
+                    (Some(replaced), left) => *replaced = left,
+                    (None, Some(left)) => client.restore_unnamed(left),
+                    (None, None) => client.drop_unnamed(),
+                }
+                if self.replaces_unnamed().is_none() {
+                    self.unnamed = unnamed;
+                }
+            }
+        }
+    }
+
+    /// What the next request that replaces the client's unnamed statement will have replaced, if there is one.
+    fn replaces_unnamed(&mut self) -> Option<&mut Option<Unnamed>> {
+        self.exchange.promises().find_map(|p| match p {
+            Promise::ClientUnnamed(replaced) => Some(replaced),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,240 @@
+//! Transaction mode without surprises: what a client has set up in its session it finds on every server, and nobody else
+//! ever does.
+
+mod support;
+
+use support::cluster::{Cluster, Version};
+use support::eventually;
+use support::messages::{bind, execute, message, parse, query, sync};
+use support::pgweir::{Config, Pgweir};
+use support::raw::Client;
+
+/// Two servers, idle both, and a client gets the one it didn't have last.
+fn two_servers(cluster: &Cluster) -> Pgweir {
+    let config = Config::new(cluster).set("default_pool_size", 2).environment("PGWEIR_SWITCH_SERVERS", "1");
+    let pgweir = Pgweir::start(&config);
+    open_servers(&pgweir, 2);
+    pgweir
+}
+
+/// Makes the pool open so many servers.
+fn open_servers(pgweir: &Pgweir, count: usize) {
+    let mut clients: Vec<_> = (0..count).map(|_| pgweir.client()).collect();
+    clients.iter_mut().for_each(|client| drop(client.query("BEGIN")));
+    clients.iter_mut().for_each(|client| drop(client.query("COMMIT")));
+    clients.into_iter().for_each(Client::terminate);
+    eventually("all are given back", || {
+        pgweir.metric("pgweir_pool_servers", &["state=\"idle\""]) == count as f64
+    });
+}
+
+/// Where a client's transactions run.
+fn pid(client: &mut Client) -> String {
+    client.value("SELECT pg_backend_pid()")
+}
+
+#[test]
+fn a_client_s_settings_follow_it() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql("app", "CREATE SCHEMA tenant; GRANT USAGE ON SCHEMA tenant TO PUBLIC");
+    let pgweir = two_servers(&cluster);
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    assert_ne!(pid(&mut client), pid(&mut client), "the servers are switched");
+    for sql in [
+        "SET search_path = tenant, \"$user\"",
+        "SELECT set_config('app.tenant', 'it''s seven', false)",
+        "SET statement_timeout = '17s'; SET lock_timeout TO 3000",
+        "BEGIN; SET work_mem = '7MB'; COMMIT",
+        "DO $$BEGIN PERFORM set_config('app.hidden', 'é', false); SET geqo = off; END$$",
+        "SET TIME ZONE 'Asia/Tokyo'",
+    ] {
+        client.query(sql);
+    }
+    let show = "SELECT current_setting('search_path'), current_setting('app.tenant', true), \
+        current_setting('statement_timeout'), current_setting('lock_timeout'), current_setting('work_mem'), \
+        current_setting('app.hidden', true), current_setting('geqo'), current_setting('timezone')";
+    let own = ["tenant, \"$user\"", "it's seven", "17s", "3s", "7MB", "é", "off", "Asia/Tokyo"];
+    for _ in 0..3 {
+        let row = client.rows(show).expect("a row").remove(0);
+        assert_eq!(row.iter().flatten().collect::<Vec<_>>(), own);
+        let others = other.rows(show).expect("a row").remove(0);
+        assert!(
+            own.iter().zip(others.iter()).all(|(own, other)| other.as_deref() != Some(own)),
+            "{others:?}"
+        );
+    }
+    client.query("RESET ALL");
+    for _ in 0..3 {
+        let row = client.rows(show).expect("a row").remove(0);
+        assert!(own.iter().zip(row.iter()).all(|(own, now)| now.as_deref() != Some(own)), "{row:?}");
+    }
+}
+
+#[test]
+fn what_is_rolled_back_or_local_is_gone() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = two_servers(&cluster);
+    let mut client = pgweir.client();
+    for sql in [
+        "BEGIN; SET work_mem = '7MB'; ROLLBACK",
+        "BEGIN; SET LOCAL work_mem = '7MB'; COMMIT",
+        "SET work_mem = '7MB'; SELECT 1/0",
+        "BEGIN; SAVEPOINT s; SET work_mem = '7MB'; ROLLBACK TO s; COMMIT",
+        "SELECT set_config('work_mem', '7MB', true)",
+    ] {
+        client.query(sql);
+        assert_eq!(client.value("SHOW work_mem"), "4MB", "{sql}");
+        assert_eq!(client.value("SHOW work_mem"), "4MB", "{sql}");
+    }
+    client.query("BEGIN; SAVEPOINT s; SET work_mem = '7MB'; RELEASE s; COMMIT");
+    assert_eq!(client.value("SHOW work_mem"), "7MB");
+}
+
+#[test]
+fn reset_goes_back_to_the_startup_value() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = two_servers(&cluster);
+    let target = pgweir
+        .target("app", "app")
+        .parameter("TimeZone", "Asia/Tokyo")
+        .parameter("options", "-c work_mem=6MB -c app.tenant=5");
+    let mut client = Client::connect(&target);
+    client.query("SET TimeZone = 'UTC'; SET work_mem = '7MB'; SET app.tenant = '6'");
+    let show = "SELECT current_setting('TimeZone') || ' ' || current_setting('work_mem') || ' ' || current_setting('app.tenant')";
+    assert_eq!(client.value(show), "UTC 7MB 6");
+    for reset in ["RESET work_mem", "RESET ALL", "DISCARD ALL"] {
+        client.query("SET work_mem = '7MB'");
+        client.query(reset);
+        let expected = if reset == "RESET work_mem" { "UTC 6MB 6" } else { "Asia/Tokyo 6MB 5" };
+        assert_eq!(client.value(show), expected, "{reset}");
+        assert_eq!(client.value(show), expected, "{reset}");
+    }
+}
+
+#[test]
+fn roles_follow_too() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql("app", "CREATE ROLE tenant_a; CREATE ROLE tenant_b; GRANT tenant_a, tenant_b TO app");
+    let pgweir = two_servers(&cluster);
+    let (mut a, mut b, mut plain) = (pgweir.client(), pgweir.client(), pgweir.client());
+    a.query("SET ROLE tenant_a");
+    b.query("SELECT set_config('role', 'tenant_b', false)");
+    for _ in 0..3 {
+        assert_eq!(a.value("SELECT current_user"), "tenant_a");
+        assert_eq!(b.value("SELECT current_user"), "tenant_b");
+        assert_eq!(plain.value("SELECT current_user"), "app");
+    }
+    a.query("RESET ROLE");
+    assert_eq!(a.value("SELECT current_user"), "app");
+    assert_eq!(a.value("SELECT current_user"), "app");
+}
+
+/// What can't be moved keeps the client on its server until it is gone.
+#[test]
+fn what_cannot_be_moved_holds_the_server() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = two_servers(&cluster);
+    let mut client = pgweir.client();
+    for (make, end) in [
+        ("CREATE TEMP TABLE t (a int)", "DROP TABLE t"),
+        ("SELECT 1 AS a INTO TEMPORARY t", "DISCARD TEMP"),
+        ("SELECT pg_advisory_lock(7)", "SELECT pg_advisory_unlock(7)"),
+        ("BEGIN; SELECT pg_try_advisory_lock(7); COMMIT", "SELECT pg_advisory_unlock_all()"),
+        ("BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT 1; COMMIT", "CLOSE c"),
+        ("LISTEN news", "UNLISTEN *"),
+        ("PREPARE p AS SELECT 1", "DEALLOCATE p"),
+        ("CREATE TEMP TABLE t (a int); SELECT pg_advisory_lock(7)", "DISCARD ALL"),
+    ] {
+        client.query(make);
+        let home = pid(&mut client);
+        assert_eq!(pid(&mut client), home, "{make}");
+        assert_eq!(pid(&mut client), home, "{make}");
+        client.query(end);
+        let pids = [pid(&mut client), pid(&mut client)];
+        assert_ne!(pids[0], pids[1], "{end}");
+    }
+    client.query("BEGIN; CREATE TEMP TABLE t ON COMMIT DROP AS SELECT 1; COMMIT");
+    let pids = [pid(&mut client), pid(&mut client)];
+    assert_ne!(pids[0], pids[1], "a table dropped at commit holds nothing");
+}
+
+/// A client that leaves takes its locks and tables with it at once.
+#[test]
+fn a_client_that_leaves_leaves_nothing() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = two_servers(&cluster);
+    let mut client = pgweir.client();
+    client
+        .query("SELECT pg_advisory_lock(7); CREATE TEMP TABLE t (a int); LISTEN news; SET work_mem = '7MB'");
+    let locks = || cluster.value("app", "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'");
+    assert_eq!(locks(), "1");
+    client.terminate();
+    eventually("the lock is gone", || locks() == "0");
+    let mut next = pgweir.client();
+    for _ in 0..3 {
+        assert_eq!(next.value("SELECT count(*) FROM pg_class WHERE relname = 't'"), "0");
+        assert_eq!(next.value("SHOW work_mem"), "4MB");
+    }
+}
+
+/// Drivers that use the extended protocol for everything.
+#[test]
+fn settings_by_the_extended_protocol() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = two_servers(&cluster);
+    let mut client = pgweir.client();
+    let mut run = |sql: &str, values: &[Option<&str>]| {
+        client.send(&[parse("", sql), bind("", "", values), execute("", 0), sync()].concat());
+        client
+            .read_until_ready()
+            .iter()
+            .filter(|m| m.tag == b'D')
+            .flat_map(|m| m.columns())
+            .flatten()
+            .collect::<Vec<_>>()
+    };
+    run("SET work_mem = '7MB'", &[]);
+    assert_eq!(run("SHOW work_mem", &[]), ["7MB"]);
+    run("SET LOCAL work_mem = '8MB'", &[]);
+    assert_eq!(run("SHOW work_mem", &[]), ["7MB"]);
+    run("SELECT set_config('app.tenant', $1, false)", &[Some("seven")]);
+    for _ in 0..2 {
+        assert_eq!(run("SELECT current_setting('app.tenant', true)", &[]), ["seven"]);
+    }
+}
+
+/// A notification comes to who listens, between its transactions too.
+#[test]
+fn notifications_come_by_themselves() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = two_servers(&cluster);
+    let (mut listener, mut speaker) = (pgweir.client(), pgweir.client());
+    listener.query("LISTEN news");
+    speaker.query("NOTIFY news, 'hello'");
+    let heard = listener.read();
+    assert_eq!(heard.tag, b'A');
+    assert!(heard.body.ends_with(b"news\0hello\0"));
+}
+
+/// What is asked after a transaction is never in the way of what the client sends at once.
+#[test]
+fn a_client_need_not_wait() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = two_servers(&cluster);
+    let mut client = pgweir.client();
+    for round in 0..50 {
+        let set = format!("SET work_mem = '{}MB'", 5 + round % 3);
+        client.send(&[query(&set), query("SHOW work_mem"), query("CREATE TEMP TABLE t (a int)")].concat());
+        client.send(
+            &[query("INSERT INTO t VALUES (1)"), query("DROP TABLE t"), query("SELECT 'end'")].concat(),
+        );
+        let replies: Vec<_> = (0..6).flat_map(|_| client.read_until_ready()).collect();
+        assert!(replies.iter().all(|m| m.tag != b'E'), "{replies:?}");
+        let values: Vec<_> =
+            replies.iter().filter(|m| m.tag == b'D').flat_map(|m| m.columns()).flatten().collect();
+        assert_eq!(values, [format!("{}MB", 5 + round % 3), "end".to_owned()]);
+    }
+    client.send(&[query("SET work_mem = '9MB'"), message(b'X', b"")].concat());
+    assert_eq!(pgweir.client().value("SHOW work_mem"), "4MB");
+    eventually("nothing is leased", || pgweir.metric("pgweir_pool_servers", &["state=\"active\""]) == 0.0);
+}
