@@ -5,7 +5,8 @@ mod support;
 
 use support::cluster::{Cluster, Version};
 use support::eventually;
-use support::messages::{bind, execute, message, parse, query, sync};
+use support::fake_server::FakeServer;
+use support::messages::{backend, bind, execute, message, parse, query, sync};
 use support::pgweir::{Config, Pgweir};
 use support::raw::Client;
 
@@ -237,4 +238,56 @@ fn a_client_need_not_wait() {
     client.send(&[query("SET work_mem = '9MB'"), message(b'X', b"")].concat());
     assert_eq!(pgweir.client().value("SHOW work_mem"), "4MB");
     eventually("nothing is leased", || pgweir.metric("pgweir_pool_servers", &["state=\"active\""]) == 0.0);
+}
+
+/// The replay goes out with the client's first bytes: the server has seen both before it answers either.
+#[test]
+fn a_replay_takes_no_round_trip() {
+    let server = FakeServer::start(|conn| {
+        conn.welcome()?;
+        loop {
+            let mut pending = Vec::new();
+            loop {
+                let message = conn.read()?;
+                let marked = message.body.windows(6).any(|w| w == b"marked");
+                pending.push(message);
+                if marked || pending.len() == 1 && !pending[0].body.starts_with(b"SET exit_on_error") {
+                    break;
+                }
+            }
+            for _ in pending {
+                conn.send(&[backend::command_complete("SELECT 0"), backend::ready(b'I')].concat())?;
+            }
+        }
+    });
+    let config = Config::to(server.address()).set("default_pool_size", 1);
+    let pgweir = Pgweir::start(&config);
+    let target = |zone| pgweir.target("app", "app").parameter("TimeZone", zone);
+    let (mut a, mut b) = (Client::connect(&target("UTC")), Client::connect(&target("CET")));
+    for round in 0..5 {
+        a.query(&format!("SELECT 'marked {round}'"));
+        b.query(&format!("SELECT 'marked {round}'"));
+    }
+    server.finish();
+}
+
+/// What a server refuses concerns only who wants it; the query behind never runs without it.
+#[test]
+fn a_refused_replay_is_its_client_s_alone() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql(
+        "app",
+        "CREATE ROLE lent; GRANT lent TO app; CREATE TABLE ran (n int); GRANT ALL ON ran TO PUBLIC",
+    );
+    let pgweir = Pgweir::start(&Config::new(&cluster).set("default_pool_size", 1));
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    client.query("SET ROLE lent");
+    assert_eq!(other.value("SELECT current_user"), "app");
+    cluster.sql("app", "REVOKE lent FROM app");
+    client.send(&query("INSERT INTO ran VALUES (1)"));
+    let end = client.read_to_end();
+    let error = end.last().expect("a last word");
+    assert_eq!((error.tag, error.sqlstate().as_str()), (b'E', "42501"), "{end:?}");
+    assert_eq!(other.value("SELECT count(*) FROM ran"), "0");
+    assert_eq!(other.value("SELECT current_user"), "app");
 }

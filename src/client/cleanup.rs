@@ -30,7 +30,7 @@ pub async fn clean_up(mut lease: Lease<Server>, context: Arc<PoolContext>, clien
     }
     match timeout(LIMIT, quiet(&mut lease, &context, client)).await {
         Ok(Ok(())) if lease.talk.is_free() && lease.talk.exchange.doubt().is_none() => {
-            lease.release(Instant::now());
+            give_back(lease);
         }
         _ => lease.close(CloseReason::ClientGone),
     }
@@ -39,12 +39,19 @@ pub async fn clean_up(mut lease: Lease<Server>, context: Arc<PoolContext>, clien
 /// Resets a dirty server nobody will come back to.
 pub async fn reset(mut lease: Lease<Server>, context: Arc<PoolContext>) {
     match timeout(LIMIT, scrub(&mut lease, &context)).await {
-        Ok(Ok(())) => lease.release(Instant::now()),
+        Ok(Ok(())) => give_back(lease),
         _ => lease.close(CloseReason::ResetFailed),
     }
 }
 
+fn give_back(lease: Lease<Server>) {
+    lease.key.aim.at_nobody();
+    lease.release(Instant::now());
+}
+
 async fn quiet(lease: &mut Lease<Server>, context: &PoolContext, client: ClientId) -> Result<(), FitError> {
+    lease.key.aim.at_client();
+    lease.talk.guarded = Vec::new();
     let pending = std::mem::take(&mut lease.outbound);
     lease.stream.write_all(&pending).await?;
     let exchange = &lease.talk.exchange;

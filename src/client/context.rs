@@ -300,6 +300,11 @@ impl PoolContext {
         }
     }
 
+    /// Whether a prelude that has to succeed may be sent with the client's bytes behind it.
+    pub fn may_guard(&self) -> bool {
+        self.is_transparent
+    }
+
     /// The value a parameter has on a server nobody changed.
     pub fn default_of(&self, name: &str) -> Option<String> {
         let welcome = self.welcome.load();

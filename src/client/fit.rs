@@ -35,7 +35,7 @@ pub async fn fit(
     defaults: &Arc<Set>,
 ) -> Result<(), FitError> {
     let mut bytes = Vec::new();
-    if server.talk.prelude(&mut bytes, reset, wanted, defaults) == Prelude::None {
+    if server.talk.prelude(&mut bytes, reset, (wanted, false), defaults) == Prelude::None {
         return Ok(());
     }
     server.stream.write_all(&bytes).await?;

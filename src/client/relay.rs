@@ -247,6 +247,7 @@ impl Session {
         let Link::Active(active) = &mut self.link else { return Turn::Again };
         let moves = active.lease.outbound.is_empty() && self.outbound.len() < READ_SIZE;
         match active.step {
+            _ if !active.lease.talk.guarded.is_empty() => return Turn::Wait,
             Step::Relay | Step::Between if moves => {}
             Step::Prelude | Step::Inspect | Step::Stall if self.inbound.len() < HELD_SIZE => {
                 return self.keep_more(cx, read);

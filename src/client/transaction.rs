@@ -12,7 +12,7 @@ use crate::roster::Phase;
 use crate::server::Server;
 use crate::server::connect::refusal;
 use crate::server::conversation::Tally;
-use crate::server::exchange::Status;
+use crate::server::exchange::{Fate, Status};
 use crate::server::prelude::Prelude;
 use crate::wire::error::WireError;
 use std::sync::Arc;
@@ -100,7 +100,8 @@ impl Session {
         let differ = !Arc::ptr_eq(&server.talk.parameters, &self.state.wanted);
         if must_reset || differ {
             let reset = context.reset_query.as_deref().filter(|_| must_reset);
-            prelude = server.talk.prelude(&mut front, reset, &self.state.wanted, &context.defaults);
+            let wanted = (&self.state.wanted, context.may_guard());
+            prelude = server.talk.prelude(&mut front, reset, wanted, &context.defaults);
             if reset.is_some() {
                 self.cells().reset();
             }
@@ -108,13 +109,13 @@ impl Session {
                 self.cells().replay();
             }
         }
+        server.key.aim.at_client();
         self.hint = Some(lease.slot());
         self.set_phase(Phase::Active, now);
         let step = if prelude == Prelude::Awaited { Step::Prelude } else { Step::Relay };
         self.link = Link::Active(Active { lease, step });
-        if prelude == Prelude::Awaited {
-            self.inbound = input.into();
-            return self.write_server(cx, &front);
+        if matches!(prelude, Prelude::Awaited | Prelude::Guarded) {
+            return self.begin_behind(cx, (prelude, &front), input, scratch);
         }
         let (used, turn) = self.feed(cx, input, &front, scratch);
         if used < input.len() {
@@ -123,9 +124,49 @@ impl Session {
         turn
     }
 
+    /// Starts on a server whose prelude has to succeed.
+    #[cold]
+    fn begin_behind(
+        &mut self,
+        cx: &mut Context<'_>,
+        (prelude, front): (Prelude, &[u8]),
+        input: &[u8],
+        scratch: &mut Vec<u8>,
+    ) -> Turn {
+        let Link::Active(active) = &mut self.link else { return Turn::Again };
+        active.lease.key.aim.at_prelude();
+        if prelude == Prelude::Awaited {
+            self.inbound = input.into();
+            return self.write_server(cx, front);
+        }
+        active.lease.talk.guarded = input.to_vec();
+        let (used, turn) = self.feed(cx, input, front, scratch);
+        if used < input.len() && matches!(self.link, Link::Active(_)) {
+            self.inbound = input[used..].into();
+        }
+        turn
+    }
+
+    /// The prelude's replies are in: the client's bytes behind it have had the session they were meant for.
+    #[cold]
+    fn prelude_held(&mut self) {
+        let Link::Active(active) = &mut self.link else { return };
+        active.lease.talk.guarded = Vec::new();
+        active.lease.key.aim.at_client();
+        self.unfit = 0;
+    }
+
     /// What replies make possible: the client's waiting bytes, the end of the lease.
     #[inline(always)]
     pub(super) fn after_replies(&mut self, cx: &mut Context<'_>, scratch: &mut Vec<u8>, whole: bool) -> Turn {
+        let Link::Active(active) = &mut self.link else { return Turn::Again };
+        let talk = &active.lease.talk;
+        if !talk.guarded.is_empty() && talk.exchange.passing() == Fate::Forward {
+            if let Some(error) = &talk.heard.prelude_error {
+                return Turn::end(End::Told(Trouble::Refused(refusal(error))));
+            }
+            self.prelude_held();
+        }
         let Link::Active(active) = &mut self.link else { return Turn::Again };
         let talk = &active.lease.talk;
         if !talk.exchange.is_drained() {
@@ -164,6 +205,7 @@ impl Session {
         let Some(error) = active.lease.talk.heard.prelude_error.take() else {
             self.unfit = 0;
             active.step = Step::Relay;
+            active.lease.key.aim.at_client();
             return self.feed_waiting(cx, scratch);
         };
         self.unfit += 1;
@@ -247,6 +289,7 @@ impl Session {
         if unfit || active.lease.talk.exchange.doubt().is_some() {
             active.lease.close(if unfit { CloseReason::ResetFailed } else { CloseReason::Doubt });
         } else {
+            active.lease.key.aim.at_nobody();
             active.lease.release_to(&self.context.pool, now);
         }
         Turn::Again
@@ -268,6 +311,9 @@ impl Session {
     #[cold]
     pub(super) fn server_lost(&mut self) -> Turn {
         let Link::Active(active) = &mut self.link else { return Turn::Again };
+        if !active.lease.talk.guarded.is_empty() && active.lease.talk.heard.prelude_error.is_some() {
+            return self.guard_struck();
+        }
         if active.lease.talk.heard.fatal && active.lease.talk.heard.prelude_error.is_none() {
             return Turn::end(End::ServerFatal);
         }
@@ -278,6 +324,21 @@ impl Session {
         self.unfit += 1;
         if self.unfit >= UNFIT_LIMIT {
             return Turn::end(End::Told(Trouble::ServerLost));
+        }
+        Turn::Again
+    }
+
+    /// The prelude failed and PostgreSQL has ended the session: nothing of the client's was run, another server will do.
+    fn guard_struck(&mut self) -> Turn {
+        let Link::Active(active) = &mut self.link else { return Turn::Again };
+        let talk = &mut active.lease.talk;
+        talk.abandon(&mut self.state.statements);
+        self.inbound = std::mem::take(&mut talk.guarded).into();
+        let error = talk.heard.prelude_error.take().unwrap_or_default();
+        self.close_for_another(CloseReason::ResetFailed);
+        self.unfit += 1;
+        if self.unfit >= UNFIT_LIMIT {
+            return Turn::end(End::Told(Trouble::Refused(refusal(&error))));
         }
         Turn::Again
     }

@@ -2,6 +2,50 @@
 
 use super::connect::{self, Address};
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// What a cancel would hit, told by the session that has the server.
+#[derive(Debug, Default)]
+pub struct Aim(AtomicU8);
+
+/// Between two looks at what a cancel would hit.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+impl Aim {
+    const NOBODY: u8 = 0;
+    const PRELUDE: u8 = 1;
+    const CLIENT: u8 = 2;
+
+    /// Nothing of a client's is there.
+    #[inline]
+    pub fn at_nobody(&self) {
+        self.0.store(Self::NOBODY, Ordering::Release);
+    }
+
+    /// pgweir's own statements: to cancel them would let the client's run in a session that isn't made fit.
+    pub fn at_prelude(&self) {
+        self.0.store(Self::PRELUDE, Ordering::Release);
+    }
+
+    /// The client's statements.
+    #[inline]
+    pub fn at_client(&self) {
+        self.0.store(Self::CLIENT, Ordering::Release);
+    }
+
+    /// Waits until the prelude is over; whether there is something of the client's to cancel then.
+    async fn is_client(&self) -> bool {
+        loop {
+            match self.0.load(Ordering::Acquire) {
+                Self::PRELUDE => sleep(LOOK_AGAIN).await,
+                now => return now == Self::CLIENT,
+            }
+        }
+    }
+}
 
 /// What it takes to cancel what a server runs.
 #[derive(Debug, Clone)]
@@ -12,9 +56,11 @@ pub struct CancelKey {
     pub pid: u32,
     /// Secret of BackendKeyData.
     pub secret: Vec<u8>,
+    /// What it would hit.
+    pub aim: Arc<Aim>,
 }
 
-/// Sends the request and waits until PostgreSQL closes the connection: then the signal has been sent, and can't reach a
+/// Sends the request, unless there is nothing of a client's to cancel, and waits until PostgreSQL closes the connection: then the signal has been sent, and can't reach a
 /// later query. Cancel safe; dropped early, the signal may still come.
 pub async fn cancel(key: &CancelKey) -> io::Result<()> {
     let mut stream = connect::dial(&key.address).await.map_err(|e| io::Error::other(e.to_string()))?;
@@ -24,6 +70,9 @@ pub async fn cancel(key: &CancelKey) -> io::Result<()> {
     packet.extend_from_slice(&80_877_102_u32.to_be_bytes());
     packet.extend_from_slice(&key.pid.to_be_bytes());
     packet.extend_from_slice(&key.secret);
+    if !key.aim.is_client().await {
+        return Ok(());
+    }
     stream.write_all(&packet).await?;
     let mut rest = Vec::new();
     while stream.read_some(&mut rest, 256).await? > 0 {

@@ -134,7 +134,7 @@ pub async fn connect(target: Target, ids: &ServerIds) -> Result<Server, ConnectE
         talk: Conversation::new(target.max_prepared_statements, target.defaults),
         inbound: Vec::new(),
         outbound: Default::default(),
-        key: CancelKey { address: target.address, pid, secret },
+        key: CancelKey { address: target.address, pid, secret, aim: Arc::default() },
         id: ids.next(),
         home: target.worker,
         owner: 0,

@@ -16,6 +16,8 @@ pub enum Prelude {
     None,
     /// The client's bytes may follow in the same write: should it fail, only how values look is at stake.
     Glued,
+    /// The client's bytes may follow in the same write: should it fail, PostgreSQL ends the session before it comes to them.
+    Guarded,
     /// The client's bytes have to wait until it has succeeded: should it fail, they must not run in this session.
     Awaited,
 }
@@ -23,35 +25,60 @@ pub enum Prelude {
 impl Conversation {
     /// Appends what it takes to give this session to a client that wants `wanted`. `reset` is the reset query if the
     /// session has to be reset first.
+    ///
+    /// What has to succeed is guarded by `exit_on_error`, under which any error ends the session, if `may_guard` and nothing in the session
+    /// could keep the guard itself from working: no timeout is set, and what is set is known.
     pub fn prelude(
         &mut self,
         out: &mut Vec<u8>,
         reset: Option<&str>,
-        wanted: &Arc<Set>,
+        (wanted, may_guard): (&Arc<Set>, bool),
         defaults: &Arc<Set>,
     ) -> Prelude {
         let mut prelude = Prelude::None;
+        let guards = may_guard
+            && self.traces.is_empty()
+            && TIMEOUTS.iter().all(|t| self.parameters.value(t).is_none());
+        let awaited = if guards { Prelude::Guarded } else { Prelude::Awaited };
         if let Some(query) = reset {
-            frontend::query(out, query.as_bytes());
-            self.expect_prelude(Reply::Query);
-            self.unnamed = None;
+            if guards {
+                self.ask_prelude(out, GUARD);
+            }
+            self.ask_prelude(out, query);
             self.reset(Arc::clone(defaults));
-            prelude = Prelude::Awaited;
+            prelude = awaited;
         }
         if Arc::ptr_eq(&self.parameters, wanted) {
             return prelude;
         }
-        let replay = difference::replay(&self.parameters, wanted);
+        let mut replay = difference::replay(&self.parameters, wanted);
         if !replay.is_empty() {
-            frontend::query(out, replay.as_bytes());
-            self.expect_prelude(Reply::Query);
-            self.unnamed = None;
             let harmless = difference::names(&self.parameters, wanted).all(tracked::is_harmless);
+            if guards && !harmless {
+                self.ask_prelude(out, GUARD);
+                replay.push_str(UNGUARD);
+            }
+            self.ask_prelude(out, &replay);
             if prelude == Prelude::None {
-                prelude = if harmless { Prelude::Glued } else { Prelude::Awaited };
+                prelude = if harmless { Prelude::Glued } else { awaited };
             }
         }
         self.parameters = Arc::clone(wanted);
         prelude
     }
+
+    fn ask_prelude(&mut self, out: &mut Vec<u8>, sql: &str) {
+        frontend::query(out, sql.as_bytes());
+        self.expect_prelude(Reply::Query);
+        self.unnamed = None;
+    }
 }
+
+/// From here on any error ends the session. DISCARD ALL takes it back.
+const GUARD: &str = "SET exit_on_error = on";
+
+/// Takes the guard back when all calls before it have succeeded.
+const UNGUARD: &str = ", pg_catalog.set_config('exit_on_error', NULL, false)";
+
+/// With one of these the guard itself could be cut short.
+const TIMEOUTS: [&str; 3] = ["lock_timeout", "statement_timeout", "transaction_timeout"];

@@ -87,6 +87,8 @@ pub struct Conversation {
     pub held: Traces,
     /// Whether what was bound last to the unnamed portal is a SET that ends with its transaction.
     pub bound_local_set: bool,
+    /// What the client sent behind a guarded prelude, until that has succeeded.
+    pub guarded: Vec<u8>,
     /// The reply to an inspection under way, as it comes.
     pub inspection: Option<Vec<u8>>,
     /// Bytes of the client's current message not yet sent.
@@ -113,6 +115,7 @@ impl Conversation {
             traces: Traces::NONE,
             held: Traces::NONE,
             bound_local_set: false,
+            guarded: Vec::new(),
             inspection: None,
             sending: 0,
             heard: Heard::default(),

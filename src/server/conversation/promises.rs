@@ -49,6 +49,14 @@ impl Conversation {
         })
     }
 
+    /// Nothing of what was asked was done: what the client was promised is put back.
+    #[cold]
+    pub fn abandon(&mut self, client: &mut ClientStatements) {
+        for broken in self.exchange.break_all() {
+            self.break_promise(broken, client);
+        }
+    }
+
     pub(super) fn break_promise(&mut self, broken: Broken<Promise>, client: &mut ClientStatements) {
         let unnamed = (!broken.ran).then_some(SOMEBODY);
         match broken.promise {

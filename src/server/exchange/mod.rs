@@ -364,6 +364,12 @@ impl<P> Exchange<P> {
         (fate, broken.map(|(number, promise)| Broken { promise, ran: number == failed }).collect())
     }
 
+    /// Nothing will be answered: all promises, newest first.
+    pub fn break_all(&mut self) -> Vec<Broken<P>> {
+        self.owed.clear();
+        self.promises.drain(..).rev().map(|(_, promise)| Broken { promise, ran: false }).collect()
+    }
+
     /// The front entry is answered; its promises are kept.
     #[inline]
     fn complete(&mut self) {
