@@ -1,0 +1,142 @@
+//! In transaction mode a client sees its own session state and nobody else's: random interleavings of 8 clients over 3
+//! servers, step by step beside 8 plain connections straight to PostgreSQL.
+//!
+//! `PGWEIR_ISOLATION=all`, or some of parameters, roles, statements, temp, locks, cursors, listen, sequences, hidden with
+//! commas in between: the kinds of state used in transaction mode. `PGWEIR_SEED=n` plays (and shrinks) one case again,
+//! `PGWEIR_CASES=n` so many, `PGWEIR_SOAK_MINUTES=n` for so long and tells how it goes.
+
+mod case;
+mod compare;
+mod holders;
+mod play;
+mod script;
+#[path = "../support/mod.rs"]
+mod support;
+mod texts;
+
+use std::time::{Duration, Instant};
+
+use case::{Bench, Between};
+use proptest::test_runner::{Config as Settings, RngSeed, TestCaseError, TestError, TestRunner};
+use script::{Family, Script};
+use support::cluster::{Cluster, Version};
+
+/// The kinds of state pgweir keeps apart, and keeps, in transaction mode.
+const TRANSACTION_MODE: &str = "all";
+
+/// Also the name of the test.
+struct Variant {
+    name: &'static str,
+    version: Version,
+    between: Between,
+    families: Vec<Family>,
+    cases: u32,
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} must be a number, not {text:?}")))
+}
+
+fn in_transaction_mode() -> Vec<Family> {
+    Family::list(&std::env::var("PGWEIR_ISOLATION").unwrap_or_else(|_| TRANSACTION_MODE.to_owned()))
+}
+
+fn run(variant: &Variant) {
+    let cluster = Cluster::with_settings(variant.version, &["lock_timeout=80ms"]);
+    let bench = Bench { cluster: &cluster, between: variant.between, families: &variant.families };
+    bench.set_up();
+    if let Some(seed) = number("PGWEIR_SEED") {
+        return one(&bench, variant, seed);
+    }
+    let seeds = std::iter::repeat_with(rand::random::<u64>);
+    let Some(minutes) = number("PGWEIR_SOAK_MINUTES") else {
+        let cases = number("PGWEIR_CASES").unwrap_or(u64::from(variant.cases));
+        return seeds.take(usize::try_from(cases).expect("fits")).for_each(|seed| one(&bench, variant, seed));
+    };
+    let start = Instant::now();
+    let mut told = Duration::ZERO;
+    for (cases, seed) in seeds.enumerate() {
+        one(&bench, variant, seed);
+        let passed = start.elapsed();
+        if passed - told > Duration::from_secs(15) {
+            eprintln!("{}: {} cases in {} s, no difference", variant.name, cases + 1, passed.as_secs());
+            told = passed;
+        }
+        if passed > Duration::from_secs(60 * minutes) {
+            break;
+        }
+    }
+}
+
+/// The case a seed makes; panics with the shortest script that fails and how to play it again.
+fn one(bench: &Bench<'_>, variant: &Variant, seed: u64) {
+    let settings = Settings {
+        cases: 1,
+        rng_seed: RngSeed::Fixed(seed),
+        failure_persistence: None,
+        max_shrink_iters: 500,
+        max_shrink_time: 120_000,
+        ..Settings::default()
+    };
+    let play = |script: Script| bench.play(&script).map_err(TestCaseError::fail);
+    let Err(failure) = TestRunner::new(settings).run(&script::script(bench.families), play) else { return };
+    let (why, switch) = match failure {
+        TestError::Fail(why, script) => (why.message().to_owned(), script.switch),
+        TestError::Abort(why) => (why.message().to_owned(), false),
+    };
+    let families: Vec<_> = bench.families.iter().map(|family| family.name()).collect();
+    panic!(
+        "{why}\n\n{}, PGWEIR_SWITCH_SERVERS {}; accepted would be\n{}\nonce more:\n\n  PGWEIR_SEED={seed} \
+         PGWEIR_ISOLATION={} cargo test --test isolation {}\n",
+        variant.name,
+        if switch { "set" } else { "not set" },
+        compare::accepted(),
+        families.join(","),
+        variant.name,
+    );
+}
+
+#[test]
+fn postgresql_agrees_with_itself() {
+    run(&Variant {
+        name: "postgresql_agrees_with_itself",
+        version: Version::V15,
+        between: Between::Nothing,
+        families: Family::ALL.to_vec(),
+        cases: 30,
+    });
+}
+
+#[test]
+fn session_mode() {
+    run(&Variant {
+        name: "session_mode",
+        version: Version::V15,
+        between: Between::Pgweir("session", script::CLIENTS),
+        families: Family::ALL.to_vec(),
+        cases: 30,
+    });
+}
+
+#[test]
+fn transaction_mode() {
+    run(&Variant {
+        name: "transaction_mode",
+        version: Version::V15,
+        between: Between::Pgweir("transaction", 3),
+        families: in_transaction_mode(),
+        cases: 80,
+    });
+}
+
+#[test]
+fn transaction_mode_on_postgresql_18() {
+    run(&Variant {
+        name: "transaction_mode_on_postgresql_18",
+        version: Version::V18,
+        between: Between::Pgweir("transaction", 3),
+        families: in_transaction_mode(),
+        cases: 40,
+    });
+}
