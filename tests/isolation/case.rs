@@ -56,8 +56,8 @@ impl Bench<'_> {
             Between::Pgweir("transaction", servers) => servers - 1,
             _ => CLIENTS,
         };
-        let oracle = open_all(&self.cluster.target("trusty", ORACLE))?;
-        let pooled = open_all(&target)?;
+        let oracle = open_all(&self.cluster.target("trusty", ORACLE), self.families)?;
+        let pooled = open_all(&target, self.families)?;
         let mut pair = Pair { oracle, pooled, listen: self.families.contains(&Family::Listen) };
         for client in 0..CLIENTS {
             pair.compare_sessions(client).map_err(|why| format!("client {client}, login\n{why}"))?;

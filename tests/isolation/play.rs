@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::compare::comparable;
-use crate::script::{CLIENTS, Op, startup};
+use crate::script::{CLIENTS, Family, Op, startup};
 use crate::support::messages::{Message, sync};
 use crate::support::raw::{Client, Target};
 
@@ -23,11 +23,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn open(target: &Target, client: usize) -> Result<Self, String> {
-        let mut target = target.clone();
-        for (name, value) in startup(client) {
-            target = target.parameter(name, value);
-        }
+    fn open(target: Target) -> Result<Self, String> {
         let client = login(&target)?;
         let reported = client.parameters.iter().cloned().collect();
         Ok(Self { client, target, reported, notified: Vec::new(), status: b'I' })
@@ -119,6 +115,10 @@ fn login(target: &Target) -> Result<Client, String> {
 }
 
 /// All clients of one side.
-pub(crate) fn open_all(target: &Target) -> Result<Vec<Session>, String> {
-    (0..CLIENTS).map(|client| Session::open(target, client)).collect()
+pub(crate) fn open_all(target: &Target, families: &[Family]) -> Result<Vec<Session>, String> {
+    let open = |client| {
+        let said = if families.contains(&Family::Startup) { startup(client) } else { &[] };
+        Session::open(said.iter().fold(target.clone(), |target, (name, value)| target.parameter(name, value)))
+    };
+    (0..CLIENTS).map(open).collect()
 }

@@ -11,6 +11,8 @@ pub(crate) const CLIENTS: usize = 8;
 /// A kind of session state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
+    /// Parameters said at login, which RESET goes back to.
+    Startup,
     Parameters,
     Roles,
     Statements,
@@ -24,7 +26,8 @@ pub(crate) enum Family {
 }
 
 impl Family {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Startup,
         Self::Parameters,
         Self::Roles,
         Self::Statements,
@@ -207,8 +210,9 @@ pub(crate) fn script(families: &[Family]) -> impl Strategy<Value = Script> + use
 /// What each client is asked when all is over: every trace there could be.
 pub(crate) fn last_looks(families: &[Family], client: usize) -> Vec<Op> {
     let mut looks = vec![Op::Query("ROLLBACK".to_owned())];
-    let all = families.iter().filter_map(|family| texts::last_look(*family));
-    looks.extend(all.map(|template| Op::Query(fill(template, client, 0))));
+    let mut all: Vec<_> = families.iter().filter_map(|family| texts::last_look(*family)).collect();
+    all.dedup();
+    looks.extend(all.into_iter().map(|template| Op::Query(fill(template, client, 0))));
     looks
 }
 

@@ -6,6 +6,7 @@ use crate::script::Family;
 /// Statements that change state; one is taken at random.
 pub(crate) fn changes(family: Family) -> &'static [&'static str] {
     match family {
+        Family::Startup => &["RESET ALL", "DISCARD ALL", "SET TimeZone TO DEFAULT", "RESET search_path"],
         Family::Parameters => PARAMETERS,
         Family::Roles => ROLES,
         Family::Statements => STATEMENTS,
@@ -21,7 +22,7 @@ pub(crate) fn changes(family: Family) -> &'static [&'static str] {
 /// Statements that show state, own or another's.
 pub(crate) fn looks(family: Family) -> &'static [&'static str] {
     match family {
-        Family::Parameters => SHOWN,
+        Family::Startup | Family::Parameters => SHOWN,
         Family::Roles => &["SELECT current_user, session_user", "SHOW role", "SELECT v FROM public.only_r1"],
         Family::Statements => &["SELECT * FROM public.v_prepared", "EXECUTE p%d", "EXECUTE q(%d)"],
         Family::Temp => &["SELECT * FROM public.v_rels", "SELECT * FROM tt%d", "SELECT count(*) FROM shadow"],
@@ -36,7 +37,7 @@ pub(crate) fn looks(family: Family) -> &'static [&'static str] {
 /// What every client is asked when all is over: one statement that shows all of a family.
 pub(crate) fn last_look(family: Family) -> Option<&'static str> {
     match family {
-        Family::Parameters => Some(ALL_PARAMETERS),
+        Family::Startup | Family::Parameters => Some(ALL_PARAMETERS),
         Family::Hidden => None,
         _ => looks(family).first().copied(),
     }
@@ -65,7 +66,7 @@ pub(crate) fn bound(family: Family) -> &'static [(&'static str, &'static [&'stat
         Family::Sequences => &[("INSERT INTO public.t@ (v) VALUES ($1)", &["%v"])],
         Family::Temp => &[("INSERT INTO tt%d VALUES ($1)", &["%d"])],
         Family::Statements => &[("SELECT $1::int + 1", &["%d"]), ("SELECT 10 / $1::int", &["0"])],
-        Family::Cursors | Family::Hidden => &[],
+        Family::Startup | Family::Cursors | Family::Hidden => &[],
     }
 }
 
