@@ -65,8 +65,7 @@ pub(crate) fn bound(family: Family) -> &'static [(&'static str, &'static [&'stat
         Family::Listen => &[("SELECT pg_notify($1, $2)", &["ch%d", "@ %v"])],
         Family::Sequences => &[("INSERT INTO public.t@ (v) VALUES ($1)", &["%v"])],
         Family::Temp => &[("INSERT INTO tt%d VALUES ($1)", &["%d"])],
-        Family::Statements => &[("SELECT $1::int + 1", &["%d"]), ("SELECT 10 / $1::int", &["0"])],
-        Family::Startup | Family::Cursors | Family::Hidden => &[],
+        Family::Startup | Family::Statements | Family::Cursors | Family::Hidden => &[],
     }
 }
 
@@ -95,6 +94,10 @@ pub(crate) const TRANSACTIONS: &[&str] = &[
     "SELEKT",
     "SELECT 1",
 ];
+
+/// Statements every client prepares by the protocol.
+pub(crate) const PREPARED: &[(&str, &[&str])] =
+    &[("SELECT $1::int + 1", &["%d"]), ("SELECT 10 / $1::int", &["0"]), ("SELECT $1::text || '@'", &["%v"])];
 
 /// Lets go of everything that keeps a client on its server.
 pub(crate) const LET_GO: &str = "DISCARD TEMP; SELECT pg_advisory_unlock_all(); CLOSE ALL";
