@@ -1,13 +1,17 @@
 //! One script played on both sides at once, step by step.
 
+use std::cell::Cell;
+use std::time::Duration;
+
 use crate::compare;
+use crate::generate::last_looks;
 use crate::holders::Holders;
 use crate::play::{Session, open_all};
-use crate::script::{CLIENTS, Family, Op, Script, Step, last_looks};
+use crate::script::{CLIENTS, Family, Op, Script, Step};
+use crate::setup;
 use crate::support::cluster::Cluster;
 use crate::support::eventually;
 use crate::support::pgweir::{Config, Pgweir};
-use crate::texts;
 
 /// Where the expected replies come from: a database nobody else uses, since advisory locks and channels are a database's.
 const ORACLE: &str = "other";
@@ -25,14 +29,20 @@ pub(crate) struct Bench<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) between: Between,
     pub(crate) families: &'a [Family],
+    /// How long a step may take.
+    pub(crate) deadline: Cell<Duration>,
 }
+
+/// Generous: a step waits for nobody longer than `lock_timeout`. Once a case has failed, shrinking it is in a hurry.
+pub(crate) const PATIENT: Duration = Duration::from_secs(15);
+const IN_A_HURRY: Duration = Duration::from_secs(3);
 
 impl Bench<'_> {
     /// All databases as they are before any case.
     pub(crate) fn set_up(&self) {
-        self.cluster.sql("postgres", texts::ROLES_SETUP);
+        self.cluster.sql("postgres", setup::ROLES);
         for database in [ORACLE, POOLED] {
-            self.cluster.sql(database, &texts::setup());
+            self.cluster.sql(database, &setup::objects());
         }
     }
 
@@ -42,7 +52,7 @@ impl Bench<'_> {
             eventually(&format!("all sessions of {database} have ended"), || {
                 self.cluster.connections(&format!("datname = '{database}'")) == 0
             });
-            self.cluster.sql(database, &texts::empty());
+            self.cluster.sql(database, &setup::restart());
         }
         let pgweir = match self.between {
             Between::Nothing => None,
@@ -56,13 +66,16 @@ impl Bench<'_> {
             Between::Pgweir("transaction", servers) => servers - 1,
             _ => CLIENTS,
         };
-        let oracle = open_all(&self.cluster.target("trusty", ORACLE), self.families)?;
-        let pooled = open_all(&target, self.families)?;
+        let oracle = open_all(&self.cluster.target("trusty", ORACLE), self.families, self.deadline.get())?;
+        let pooled = open_all(&target, self.families, self.deadline.get())?;
         let mut pair = Pair { oracle, pooled, listen: self.families.contains(&Family::Listen) };
         for client in 0..CLIENTS {
             pair.compare_sessions(client).map_err(|why| format!("client {client}, login\n{why}"))?;
         }
         let played = pair.play(script, self.families, Holders::new(limit));
+        if played.is_err() {
+            self.deadline.set(IN_A_HURRY);
+        }
         for session in &mut pair.oracle {
             session.leave()?;
         }
@@ -98,8 +111,8 @@ impl Pair {
             holders.note(step.client, &step.op, &replies, &self.oracle[step.client]);
         }
         for client in 0..CLIENTS {
-            for op in last_looks(families, client) {
-                let step = Step { client, op };
+            for op in last_looks(families) {
+                let step = Step { client, op: op.of(client) };
                 self.step(&step)
                     .map_err(|why| failure(&done, &format!("at the end, {client}: {:?}\n{why}", step.op)))?;
             }

@@ -62,10 +62,9 @@ const DEVIATIONS: [Deviation; 8] = [
     },
 ];
 
+/// A prepared statement's text is not in the step that uses it.
 fn step_mentions(step: &Step, word: &str) -> bool {
-    let own = |text: &str| text.contains(word) || text.contains("public.f_run");
-    // A prepared statement's text is not in the step that uses it.
-    step.op.text().is_empty() || own(step.op.text())
+    step.op.uses() || step.op.texts().iter().any(|text| text.contains(word))
 }
 
 /// A message in words, without what differs by nature.
@@ -94,10 +93,11 @@ fn row_description(mut rest: &[u8]) -> String {
     while let Some(end) = rest.iter().position(|b| *b == 0) {
         let (name, after) = rest.split_at(end);
         let (fixed, next) = after[1..].split_at(18);
-        words.push_str(&format!(" {}:{}", name.escape_ascii(), fixed[6..].escape_ascii()));
+        let kind = u32::from_be_bytes(fixed[6..10].try_into().expect("four bytes"));
+        words.push_str(&format!(" {}:{kind}:{}", name.escape_ascii(), fixed[10..].escape_ascii()));
         rest = next;
     }
-    words
+    words.replace("\\xff\\xff\\xff\\xff\\x00\\x00", "")
 }
 
 /// Replies side by side, `None` when there is nothing but what is accepted.

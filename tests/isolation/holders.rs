@@ -34,12 +34,12 @@ impl Holders {
     }
 
     fn may_hold(&self, client: usize, op: &Op) -> bool {
-        let begins = |word| op.text().to_uppercase().contains(word);
-        ["BEGIN", "START", "CHAIN"].into_iter().any(begins) || self.may_keep(client, op) || is_use(op)
+        let begins = |text: &&str| ["BEGIN", "START", "CHAIN"].iter().any(|word| text.contains(word));
+        op.texts().iter().any(begins) || op.uses() || self.may_keep(client, op)
     }
 
     fn may_keep(&self, client: usize, op: &Op) -> bool {
-        keeps(op.text()) || is_use(op) && self.prepared[client]
+        keeps(op) || op.uses() && self.prepared[client]
     }
 
     /// What the client has done, and how its session is now.
@@ -47,7 +47,7 @@ impl Holders {
         if let Op::Reconnect = op {
             self.prepared[client] = false;
         }
-        self.prepared[client] |= !matches!(op, Op::Query(_)) && keeps(op.text());
+        self.prepared[client] |= !matches!(op, Op::Query(_)) && keeps(op);
         self.kept[client] |= self.may_keep(client, op);
         self.in_transaction[client] = session.status != b'I';
         let failed = replies.iter().any(|reply| reply.starts_with("E "));
@@ -58,14 +58,8 @@ impl Holders {
     }
 }
 
-fn is_use(op: &Op) -> bool {
-    matches!(op, Op::Use(..))
-}
-
-/// Whether a text may leave something that outlives its transaction and lives in one server only.
-fn keeps(text: &str) -> bool {
-    let text = text.to_uppercase();
-    ["TEMP ", "TEMPORARY", "PG_TEMP", "WITH HOLD", "ADVISORY_LOCK", "HIDDEN_"]
-        .iter()
-        .any(|w| text.contains(w))
+/// Whether it may leave something that outlives its transaction and lives in one server only.
+fn keeps(op: &Op) -> bool {
+    const WORDS: [&str; 6] = ["temp ", "temporary", "pg_temp", "with hold", "advisory_lock", "hidden_"];
+    op.texts().iter().any(|text| WORDS.iter().any(|word| text.to_lowercase().contains(word)))
 }

@@ -7,23 +7,27 @@
 
 mod case;
 mod compare;
+mod generate;
 mod holders;
+mod parameters;
 mod play;
 mod script;
+mod setup;
 #[path = "../support/mod.rs"]
 mod support;
 mod texts;
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use case::{Bench, Between};
+use case::{Bench, Between, PATIENT};
 use proptest::test_runner::{Config as Settings, RngSeed, TestCaseError, TestError, TestRunner};
 use script::{Family, Script};
 use support::cluster::{Cluster, Version};
 
 /// The kinds of state that are right in session mode, and in transaction mode.
 const SESSION_MODE: &str = "parameters,roles,statements,temp,locks,cursors,listen,sequences,hidden";
-const TRANSACTION_MODE: &str = "all";
+const TRANSACTION_MODE: &str = "none";
 
 /// Also the name of the test.
 struct Variant {
@@ -44,8 +48,13 @@ fn families(right: &str) -> Vec<Family> {
 }
 
 fn run(variant: &Variant) {
-    let cluster = Cluster::with_settings(variant.version, &["lock_timeout=80ms"]);
-    let bench = Bench { cluster: &cluster, between: variant.between, families: &variant.families };
+    let cluster = Cluster::with_settings(variant.version, &["lock_timeout=40ms"]);
+    let bench = Bench {
+        cluster: &cluster,
+        between: variant.between,
+        families: &variant.families,
+        deadline: Cell::new(PATIENT),
+    };
     bench.set_up();
     if let Some(seed) = number("PGWEIR_SEED") {
         return one(&bench, variant, seed);
@@ -76,12 +85,12 @@ fn one(bench: &Bench<'_>, variant: &Variant, seed: u64) {
         cases: 1,
         rng_seed: RngSeed::Fixed(seed),
         failure_persistence: None,
-        max_shrink_iters: 500,
+        max_shrink_iters: 400,
         max_shrink_time: 120_000,
         ..Settings::default()
     };
     let play = |script: Script| bench.play(&script).map_err(TestCaseError::fail);
-    let Err(failure) = TestRunner::new(settings).run(&script::script(bench.families), play) else { return };
+    let Err(failure) = TestRunner::new(settings).run(&generate::script(bench.families), play) else { return };
     let (why, switch) = match failure {
         TestError::Fail(why, script) => (why.message().to_owned(), script.switch),
         TestError::Abort(why) => (why.message().to_owned(), false),
@@ -105,7 +114,7 @@ fn postgresql_agrees_with_itself() {
         version: Version::V15,
         between: Between::Nothing,
         families: Family::ALL.to_vec(),
-        cases: 30,
+        cases: 15,
     });
 }
 
@@ -116,7 +125,7 @@ fn session_mode() {
         version: Version::V15,
         between: Between::Pgweir("session", script::CLIENTS),
         families: families(SESSION_MODE),
-        cases: 30,
+        cases: 20,
     });
 }
 
@@ -127,7 +136,7 @@ fn transaction_mode() {
         version: Version::V15,
         between: Between::Pgweir("transaction", 3),
         families: families(TRANSACTION_MODE),
-        cases: 80,
+        cases: 40,
     });
 }
 
@@ -138,6 +147,6 @@ fn transaction_mode_on_postgresql_18() {
         version: Version::V18,
         between: Between::Pgweir("transaction", 3),
         families: families(TRANSACTION_MODE),
-        cases: 40,
+        cases: 20,
     });
 }

@@ -8,12 +8,11 @@ use crate::script::{CLIENTS, Family, Op, startup};
 use crate::support::messages::{Message, sync};
 use crate::support::raw::{Client, Target};
 
-/// How long a step may take. Generous: nothing of it ever waits for more than `lock_timeout`.
-const DEADLINE: Duration = Duration::from_secs(15);
-
 pub(crate) struct Session {
     client: Client,
     target: Target,
+    /// How long a step may take.
+    deadline: Duration,
     /// The parameters PostgreSQL reports, as last told.
     pub(crate) reported: BTreeMap<String, String>,
     /// Channels and payloads, one list for the whole life.
@@ -23,28 +22,28 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    fn open(target: Target) -> Result<Self, String> {
-        let client = login(&target)?;
+    fn open(target: Target, deadline: Duration) -> Result<Self, String> {
+        let client = login(&target, deadline)?;
         let reported = client.parameters.iter().cloned().collect();
-        Ok(Self { client, target, reported, notified: Vec::new(), status: b'I' })
+        Ok(Self { client, target, deadline, reported, notified: Vec::new(), status: b'I' })
     }
 
     /// Does it; the replies in words.
     pub(crate) fn step(&mut self, op: &Op) -> Result<Vec<String>, String> {
         if let Op::Reconnect = op {
             self.leave()?;
-            self.client = login(&self.target)?;
+            self.client = login(&self.target, self.deadline)?;
             self.reported = self.client.parameters.iter().cloned().collect();
             return Ok(Vec::new());
         }
         self.client.try_send(&op.bytes()).map_err(|e| e.to_string())?;
-        self.read_until_ready()
+        self.read_until_ready(op.rounds())
     }
 
     /// A round trip that changes nothing: what PostgreSQL had to notify has come afterwards.
     pub(crate) fn fence(&mut self) -> Result<(), String> {
         self.client.try_send(&sync()).map_err(|e| e.to_string())?;
-        self.read_until_ready().map(|_| ())
+        self.read_until_ready(1).map(|_| ())
     }
 
     /// Waits for that many notifications in all.
@@ -75,16 +74,17 @@ impl Session {
         }
     }
 
-    fn read_until_ready(&mut self) -> Result<Vec<String>, String> {
+    fn read_until_ready(&mut self, mut times: usize) -> Result<Vec<String>, String> {
         let mut words = Vec::new();
-        loop {
+        while times > 0 {
             let message = self.read().map_err(|e| format!("{e} after {words:?}"))?;
             words.extend(self.take(&message));
             if message.tag == b'Z' {
                 self.status = message.body[0];
-                return Ok(words);
+                times -= 1;
             }
         }
+        Ok(words)
     }
 
     /// Keeps what may come at any time; everything else in words.
@@ -108,17 +108,22 @@ impl Session {
     }
 }
 
-fn login(target: &Target) -> Result<Client, String> {
+fn login(target: &Target, deadline: Duration) -> Result<Client, String> {
     let client = Client::try_connect(target).map_err(|why| format!("login: {why}"))?;
-    client.set_timeout(DEADLINE);
+    client.set_timeout(deadline);
     Ok(client)
 }
 
 /// All clients of one side.
-pub(crate) fn open_all(target: &Target, families: &[Family]) -> Result<Vec<Session>, String> {
+pub(crate) fn open_all(
+    target: &Target,
+    families: &[Family],
+    deadline: Duration,
+) -> Result<Vec<Session>, String> {
     let open = |client| {
         let said = if families.contains(&Family::Startup) { startup(client) } else { &[] };
-        Session::open(said.iter().fold(target.clone(), |target, (name, value)| target.parameter(name, value)))
+        let target = said.iter().fold(target.clone(), |target, (name, value)| target.parameter(name, value));
+        Session::open(target, deadline)
     };
     (0..CLIENTS).map(open).collect()
 }

@@ -1,0 +1,92 @@
+//! Statements about parameters; placeholders as in `texts`.
+
+/// Statements that change one, or try to.
+pub(crate) const CHANGES: &[&str] = &[
+    "SET TimeZone = '%z'",
+    "SET SESSION TimeZone TO '%z'",
+    "SET LOCAL TimeZone = '%z'",
+    "SET TIME ZONE '%z'",
+    "SET TIME ZONE INTERVAL '+05:30' HOUR TO MINUTE",
+    "SET TIME ZONE LOCAL",
+    "SET LOCAL TIME ZONE DEFAULT",
+    "SET NAMES 'LATIN1'",
+    "SET NAMES",
+    "SET client_encoding TO 'UTF8'",
+    "SET search_path = %s",
+    "SET LOCAL search_path TO %s",
+    "SET search_path = ''",
+    "SET SCHEMA 's1'",
+    "set work_mem = '%dMB'",
+    "SET LOCAL work_mem = '%dMB'",
+    "SET DateStyle = 'German'",
+    "SET datestyle TO ISO, DMY",
+    "SET IntervalStyle = 'iso_8601'",
+    "SET extra_float_digits = -%d",
+    "SET bytea_output = 'escape'",
+    "SET statement_timeout = '5%ds'",
+    "SET application_name = 'I am @-%d'",
+    "SET client_min_messages = 'error'",
+    "SET app.tenant_id = '%v'",
+    "SET app.x = '%v'",
+    "SET app.x TO '%v'; SHOW app.x",
+    "SET LOCAL app.x = '%v'",
+    "SET \"app\".\"x\" = '%v'",
+    "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+    "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+    "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE",
+    "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+    "RESET TimeZone",
+    "RESET work_mem",
+    "RESET search_path",
+    "RESET app.x",
+    "RESET app.tenant_id",
+    "RESET default_transaction_read_only",
+    "RESET ALL",
+    "SET TimeZone TO DEFAULT",
+    "SET work_mem = DEFAULT",
+    "SET LOCAL work_mem TO DEFAULT",
+    "SET app.x TO DEFAULT",
+    "SELECT set_config('TimeZone', '%z', false)",
+    "SELECT set_config('work_mem', '%dMB', true)",
+    "SELECT set_config('work_mem', NULL, false)",
+    "SELECT set_config('app.x', '%v', false)",
+    "SELECT set_config('app.' || 'tenant_id', '%v', true)",
+    "SELECT set_config('app.x', v, false) FROM (VALUES ('%v'), ('last')) q(v)",
+    "SET no_such_parameter = 1",
+    "SET work_mem = 'much'",
+    "SET TimeZone = 'Nowhere/Land'",
+    "DISCARD ALL",
+    "DISCARD ALL",
+    "DISCARD PLANS",
+    "BEGIN; SET TimeZone = '%z'; SET LOCAL work_mem = '%dMB'; COMMIT",
+    "BEGIN; SET TimeZone = '%z'; SET app.x = '%v'; ROLLBACK",
+    "BEGIN; SAVEPOINT s; SET work_mem = '%dMB'; ROLLBACK TO s; SET app.x = '%v'; COMMIT",
+    "SET work_mem = '%dMB'; SELECT 1/0; SET work_mem = '9MB'",
+    "DO $$BEGIN SET app.x = 'kept'; COMMIT; SET LOCAL app.x = 'gone'; SET TimeZone = '%z'; END$$",
+    "SELECT public.f_zone()",
+];
+
+/// Statements that show one, or what it does.
+pub(crate) const LOOKS: &[&str] = &[
+    "SHOW TimeZone",
+    "SHOW work_mem",
+    "SHOW search_path",
+    "SHOW statement_timeout",
+    "SHOW application_name",
+    "SHOW transaction_isolation",
+    "SHOW default_transaction_read_only",
+    "SELECT current_setting('app.x', true)",
+    "SELECT current_setting('app.tenant_id', true)",
+    "SELECT timestamptz '2024-03-01 12:00:00Z', interval '1 day 2 hours', 0.1::float8 / 3, '\\x41ff'::bytea",
+    "SELECT v FROM which",
+    "SELECT current_schemas(false), chr(233)",
+    "SELECT current_setting('work_mem'), current_setting('DateStyle'), current_setting('client_encoding')",
+];
+
+/// All that clients change.
+pub(crate) const ALL: &str = "SELECT current_setting('app.x', true), current_setting('app.tenant_id', true), \
+    current_setting('TimeZone'), current_setting('work_mem'), current_setting('search_path'), \
+    current_setting('statement_timeout'), current_setting('application_name'), current_setting('DateStyle'), \
+    current_setting('IntervalStyle'), current_setting('extra_float_digits'), current_setting('bytea_output'), \
+    current_setting('client_min_messages'), current_setting('client_encoding'), \
+    current_setting('default_transaction_isolation'), current_setting('default_transaction_read_only')";
