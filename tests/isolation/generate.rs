@@ -21,8 +21,8 @@ fn filled(templates: &'static [&'static str]) -> BoxedStrategy<String> {
 /// Any one statement.
 fn text(families: &[Family]) -> BoxedStrategy<String> {
     let mut choices = vec![(12, filled(texts::TRANSACTIONS))];
-    let holding = [Family::Temp, Family::Locks, Family::Cursors, Family::Hidden];
-    if families.iter().any(|f| holding.contains(f)) {
+    let moving = [Family::Startup, Family::Parameters, Family::Roles, Family::Sequences];
+    if families.iter().any(|f| !moving.contains(f)) {
         choices.push((4, Just(texts::LET_GO.to_owned()).boxed()));
     }
     let each = 30 / u32::try_from(families.len()).expect("few").max(1);

@@ -101,7 +101,8 @@ pub(crate) const PREPARED: &[(&str, &[&str])] =
     &[("SELECT $1::int + 1", &["%d"]), ("SELECT 10 / $1::int", &["0"]), ("SELECT $1::text || '@'", &["%v"])];
 
 /// Lets go of everything that keeps a client on its server.
-pub(crate) const LET_GO: &str = "DISCARD TEMP; SELECT pg_advisory_unlock_all(); CLOSE ALL";
+pub(crate) const LET_GO: &str =
+    "DISCARD TEMP; SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; DEALLOCATE ALL";
 
 const ROLES: &[&str] = &[
     "SET ROLE r1",

@@ -39,9 +39,9 @@ impl From<bool> for Value {
     }
 }
 
-/// Table name → key → value; and what is added to the process's environment.
+/// Table name → key → value.
 #[derive(Clone, Default)]
-pub struct Config(BTreeMap<String, BTreeMap<String, String>>, Vec<(String, String)>);
+pub struct Config(BTreeMap<String, BTreeMap<String, String>>);
 
 /// No table of the file.
 const ENVIRONMENT: &str = "(environment)";
@@ -85,13 +85,6 @@ impl Config {
     #[must_use]
     pub fn put(mut self, table: &str, key: &str, value: impl Into<Value>) -> Self {
         self.0.entry(table.to_owned()).or_default().insert(key.to_owned(), value.into().0);
-        self
-    }
-
-    /// A variable of the process's environment.
-    #[must_use]
-    pub fn environment(mut self, name: &str, value: &str) -> Self {
-        self.1.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -186,7 +179,6 @@ impl Pgweir {
             Command::new(binary)
         };
         command
-            .envs(config.1.iter().cloned())
             .process_group(0)
             .envs(config.variables())
             .arg(&file)
