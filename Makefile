@@ -1,11 +1,13 @@
 # What one does with this repository. Tools that are missing are installed where that is possible.
-.PHONY: help build test demo demo-check bench bench-gate profile
+.PHONY: help build test soak demo demo-check bench bench-gate profile
 .DEFAULT_GOAL := help
 
 CLIENTS ?= 200
 SECONDS ?= 10
 ROUNDS ?= 3
 ROWS ?= main
+MINUTES ?= 30
+FAMILIES ?= all
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,6 +20,11 @@ test: ## format, lints and all tests; installs PostgreSQL and the drivers they n
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked --no-fail-fast
+
+soak: ## random session state of 8 clients over 3 servers beside plain connections; MINUTES=30 FAMILIES=all|roles,temp,…
+	tests/tools/install
+	PGWEIR_SOAK_MINUTES=$(MINUTES) PGWEIR_ISOLATION=$(FAMILIES) \
+	  cargo test --locked --test isolation -- --nocapture transaction_mode
 
 demo: demo-build ## PostgreSQL, pgweir and a load, until Ctrl-C; CLIENTS=200 SECONDS=10
 	@ulimit -n $$(ulimit -Hn); exec $(demo) --clients $(CLIENTS) --seconds $(SECONDS)

@@ -27,10 +27,8 @@ fn text(families: &[Family]) -> BoxedStrategy<String> {
     }
     let each = 30 / u32::try_from(families.len()).expect("few").max(1);
     for family in families {
-        choices.push((each + 1, filled(texts::changes(*family))));
-        if !texts::looks(*family).is_empty() {
-            choices.push((each + 1, filled(texts::looks(*family))));
-        }
+        let kinds = [texts::changes(*family), texts::looks(*family)].into_iter().filter(|k| !k.is_empty());
+        choices.extend(kinds.map(|kind| (each + 1, filled(kind))));
     }
     prop::strategy::Union::new_weighted(choices).boxed()
 }
@@ -42,12 +40,14 @@ fn bound(families: &[Family]) -> BoxedStrategy<Op> {
         let values = values.iter().map(|v| fill(v, at)).collect();
         Op::Extended(name, fill(sql, at), values)
     };
-    (name(), prop::sample::select(templates), 0..3usize).prop_map(filled).boxed()
+    (name(families), prop::sample::select(templates), 0..3usize).prop_map(filled).boxed()
 }
 
-/// Mostly unnamed; the others are names of SQL's PREPARE, too.
-fn name() -> impl Strategy<Value = &'static str> {
-    prop_oneof![4 => Just(""), 2 => Just("p1"), 1 => Just("p2"), 1 => Just("a")]
+/// Mostly unnamed.
+fn name(families: &[Family]) -> BoxedStrategy<&'static str> {
+    let of_sql = if families.contains(&Family::Mixed) { 2 } else { 0 };
+    prop_oneof![4 => Just(""), 2 => Just("a"), 1 => Just("b"), of_sql => Just("p1"), of_sql => Just("p2")]
+        .boxed()
 }
 
 /// No name for transaction control: SQL's EXECUTE of `ROLLBACK TO` is an internal error of PostgreSQL's, and fatal.
@@ -71,18 +71,19 @@ fn one(families: &[Family]) -> BoxedStrategy<Op> {
     let block = text().prop_map(|sql| Op::Query(format!("DO $do$BEGIN {}; END$do$", performed(&sql))));
     let function =
         text().prop_map(|sql| Op::Query(format!("SELECT public.f_run('{}')", sql.replace('\'', "''"))));
+    let functions = u32::from(families.contains(&Family::Functions)) * 3;
     let values = prop_oneof![3 => Just(vec![]), 1 => Just(vec!["7".to_owned()])];
     prop_oneof![
         12 => text().prop_map(Op::Query),
         3 => several,
-        1 => block,
-        1 => function,
-        4 => (name(), text()).prop_map(|(name, sql)| Op::Extended(fit(name, &sql), sql, vec![])),
+        2 => block,
+        functions => function,
+        4 => (name(families), text()).prop_map(|(name, sql)| Op::Extended(fit(name, &sql), sql, vec![])),
         1 => prop::collection::vec(text(), 2..4).prop_map(Op::Batch),
         3 => bound(families),
-        1 => (name(), text()).prop_map(|(name, sql)| Op::Parse(fit(name, &sql), sql)),
-        2 => (name(), values).prop_map(|(name, values)| Op::Use(name, values)),
-        1 => name().prop_map(Op::CloseStatement),
+        1 => (name(families), text()).prop_map(|(name, sql)| Op::Parse(fit(name, &sql), sql)),
+        2 => (name(families), values).prop_map(|(name, values)| Op::Use(name, values)),
+        1 => name(families).prop_map(Op::CloseStatement),
     ]
     .boxed()
 }

@@ -17,12 +17,16 @@ pub(crate) enum Family {
     Cursors,
     Listen,
     Sequences,
+    /// Statements of the protocol used by SQL, and the other way round.
+    Mixed,
+    /// State made by SQL in a string that a function runs.
+    Functions,
     /// State made inside functions whose caller's text doesn't tell.
     Hidden,
 }
 
 impl Family {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Startup,
         Self::Parameters,
         Self::Roles,
@@ -32,6 +36,8 @@ impl Family {
         Self::Cursors,
         Self::Listen,
         Self::Sequences,
+        Self::Mixed,
+        Self::Functions,
         Self::Hidden,
     ];
 

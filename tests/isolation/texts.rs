@@ -16,6 +16,8 @@ pub(crate) fn changes(family: Family) -> &'static [&'static str] {
         Family::Cursors => CURSORS,
         Family::Listen => LISTEN,
         Family::Sequences => SEQUENCES,
+        Family::Mixed => &["DEALLOCATE a", "DEALLOCATE PREPARE b", "DEALLOCATE a", "PREPARE a AS SELECT 1"],
+        Family::Functions => &[],
         Family::Hidden => HIDDEN,
     }
 }
@@ -31,7 +33,8 @@ pub(crate) fn looks(family: Family) -> &'static [&'static str] {
         Family::Cursors => &["SELECT * FROM public.v_cursors", "FETCH 1 FROM c%d", "FETCH ALL FROM c%d"],
         Family::Listen => &["SELECT * FROM pg_listening_channels() c ORDER BY c"],
         Family::Sequences => &["SELECT lastval()", "SELECT currval('public.t@_id_seq')"],
-        Family::Hidden => &[],
+        Family::Mixed => &["EXECUTE a", "EXECUTE b(%d)", "SELECT * FROM public.v_prepared"],
+        Family::Functions | Family::Hidden => &[],
     }
 }
 
@@ -39,7 +42,7 @@ pub(crate) fn looks(family: Family) -> &'static [&'static str] {
 pub(crate) fn last_look(family: Family) -> Option<&'static str> {
     match family {
         Family::Startup | Family::Parameters => Some(parameters::ALL),
-        Family::Hidden => None,
+        Family::Mixed | Family::Functions | Family::Hidden => None,
         _ => looks(family).first().copied(),
     }
 }
@@ -66,7 +69,7 @@ pub(crate) fn bound(family: Family) -> &'static [(&'static str, &'static [&'stat
         Family::Listen => &[("SELECT pg_notify($1, $2)", &["ch%d", "@ %v"])],
         Family::Sequences => &[("INSERT INTO public.t@ (v) VALUES ($1)", &["%v"])],
         Family::Temp => &[("INSERT INTO tt%d VALUES ($1)", &["%d"])],
-        Family::Startup | Family::Statements | Family::Cursors | Family::Hidden => &[],
+        _ => &[],
     }
 }
 
