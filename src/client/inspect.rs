@@ -105,8 +105,8 @@ impl Session {
             tracing::debug!(client = self.member.entry().id, reason = reason.label(), "tied to its server");
         }
         talk.held = held;
-        talk.dirty = !held.is_empty() || kinds.has(Traces::HIDDEN);
-        talk.traces = Traces::NONE;
+        talk.traces = kinds.within(Traces::HIDDEN);
+        talk.dirty = !held.is_empty() || !talk.traces.is_empty();
     }
 
     /// RESET has gone to the server's own value; the client's is the one it began with.

@@ -16,12 +16,20 @@ impl Customs {
     /// Remembers the custom parameters a text sets, resets or quotes.
     #[cold]
     pub fn learn(&self, text: &[u8]) {
-        traces::custom_names(text, |name| {
-            let mut names = self.names.lock();
-            if names.len() < LIMIT && !names.iter().any(|known| **known == *name) {
-                names.push(name.into());
-            }
-        });
+        traces::custom_names(text, |name| self.remember(name));
+    }
+
+    /// Remembers what the values of a Bind may name.
+    #[cold]
+    pub fn learn_bound(&self, body: &[u8]) {
+        traces::bound_names(body, |name| self.remember(name));
+    }
+
+    fn remember(&self, name: &str) {
+        let mut names = self.names.lock();
+        if names.len() < LIMIT && !names.iter().any(|known| **known == *name) {
+            names.push(name.into());
+        }
     }
 
     /// All that were learned.

@@ -2,7 +2,7 @@
 
 /// Kinds of session state, as a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Traces(u8);
+pub struct Traces(u16);
 
 impl Traces {
     /// Nothing outlives the transaction.
@@ -27,6 +27,8 @@ impl Traces {
     pub const ALL: Self = Self(127);
     /// No kind of state, on the contrary: the statement is a SET whose command tag says more than it does.
     pub const LOCAL_SET: Self = Self(128);
+    /// No kind of state either: whatever custom parameter the statement's SETs and RESETs change, it is known by name.
+    pub const NAMED_SET: Self = Self(256);
 
     /// Both.
     #[must_use]
@@ -73,7 +75,9 @@ pub fn of_text(text: &[u8]) -> Traces {
 fn of_word(word: &[u8], before: &[u8], behind: &[u8]) -> Traces {
     match word {
         b"set_config" if is_local(behind) => Traces::NONE,
-        b"set_config" => Traces::SETTINGS,
+        b"set_config" if names_a_literal(behind) => Traces::SETTINGS,
+        // Only whoever knows the name can ask for a custom parameter's value.
+        b"set_config" => Traces::SETTINGS.and(Traces::HIDDEN),
         b"temp" | b"temporary" => match before {
             b"create" | b"replace" | b"into" | b"local" | b"global" => Traces::TEMPORARY,
             _ => Traces::NONE,
@@ -90,6 +94,14 @@ fn of_word(word: &[u8], before: &[u8], behind: &[u8]) -> Traces {
         }
         _ => Traces::NONE,
     }
+}
+
+/// Whether the first argument is a plain literal.
+fn names_a_literal(behind: &[u8]) -> bool {
+    let arguments = behind.trim_ascii_start().strip_prefix(b"(").map(<[u8]>::trim_ascii_start);
+    let Some(literal) = arguments.and_then(|a| a.strip_prefix(b"'")) else { return false };
+    let Some(end) = memchr::memchr(b'\'', literal) else { return false };
+    literal[end + 1..].trim_ascii_start().starts_with(b",")
 }
 
 /// Whether the arguments that begin `behind` are set_config's with `true` as the third. A backslash may hide where
@@ -130,9 +142,15 @@ pub fn is_local_set(text: &[u8]) -> bool {
     begins && local.iter().any(|word| second.eq_ignore_ascii_case(word)) && !text.contains(&b';')
 }
 
+/// Whether [`custom_names`] finds the names of all parameters that SETs and RESETs of the text change: no comment is in between.
+pub fn is_plain(text: &[u8]) -> bool {
+    !text.windows(2).any(|w| w == b"--" || w == b"/*")
+}
+
 /// Calls `name` with every name of a custom parameter (`prefix.name`, in lower case) that the text sets, resets or quotes.
 pub fn custom_names(text: &[u8], mut name: impl FnMut(&str)) {
-    let text = text.to_ascii_lowercase();
+    let mut text = text.to_ascii_lowercase();
+    text.retain(|b| *b != b'"');
     let mut at = 0;
     let mut before: &[u8] = b"";
     while at < text.len() {
@@ -151,6 +169,13 @@ pub fn custom_names(text: &[u8], mut name: impl FnMut(&str)) {
         }
         at = end.max(at + 1);
     }
+}
+
+/// Calls `name` with whatever in the values of a Bind may be a custom parameter's name.
+pub fn bound_names(body: &[u8], mut name: impl FnMut(&str)) {
+    let body = body.to_ascii_lowercase();
+    let words = body.split(|b| !is_in_word(*b) && *b != b'.').filter(|word| is_custom(word));
+    words.filter_map(|word| str::from_utf8(word).ok()).for_each(&mut name);
 }
 
 /// Whether this can be a custom parameter's name: two or more identifiers joined by dots.
@@ -223,6 +248,8 @@ mod tests {
         for (text, traces) in [
             ("SELECT set_config('a.b', 'x', false)", Traces::SETTINGS),
             ("SELECT set_config('a.b', $1, $2)", Traces::SETTINGS),
+            ("SELECT set_config($1, $2, false)", Traces::SETTINGS.and(Traces::HIDDEN)),
+            ("SELECT set_config('a.' || 'b', $2, false)", Traces::SETTINGS.and(Traces::HIDDEN)),
             ("SELECT pg_catalog.set_config('a.b', 'x', TRUE ), 1", Traces::NONE),
             ("SELECT set_config('a', f(1, 2), true), set_config('b', 'x', false)", Traces::SETTINGS),
             ("SELECT set_config('a', E'\\', true)', false)", Traces::SETTINGS),
@@ -278,6 +305,6 @@ mod tests {
             names("SELECT set_config('app.x', t.y, false) FROM s.t WHERE z = 'a.b.c' AND v = '1.5'"),
             ["app.x", "a.b.c"]
         );
-        assert_eq!(names("SET x = 1"), Vec::<String>::new());
+        assert_eq!(names("SET x = 1; SET \"App\".\"x\" = 1; RESET \"a.y\""), ["app.x", "a.y"]);
     }
 }

@@ -5,6 +5,7 @@ use super::conversation::Conversation;
 use super::exchange::Reply;
 use crate::params::difference;
 use crate::params::set::Set;
+use crate::params::traces::Traces;
 use crate::params::tracked;
 use crate::wire::frontend;
 use std::sync::Arc;
@@ -37,7 +38,7 @@ impl Conversation {
     ) -> Prelude {
         let mut prelude = Prelude::None;
         let guards = may_guard
-            && self.traces.is_empty()
+            && self.traces.within(Traces::SHOWN).is_empty()
             && TIMEOUTS.iter().all(|t| self.parameters.value(t).is_none());
         let awaited = if guards { Prelude::Guarded } else { Prelude::Awaited };
         if let Some(query) = reset {

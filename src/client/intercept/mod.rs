@@ -20,6 +20,9 @@ use crate::wire::outgoing::Outgoing;
 use crate::wire::scan::{self, Stop};
 use crate::wire::tag::frontend as f;
 
+/// What a text tells about the SETs in it.
+const ANY_SET: Traces = Traces::LOCAL_SET.and(Traces::NAMED_SET);
+
 /// Most replies left unanswered by pgweir itself before they are sent without waiting for the server's next bytes.
 const LOCAL_BACKLOG: usize = 1024;
 
@@ -143,8 +146,8 @@ pub fn feed_lone_query(
         client.drop_unnamed();
         server.unnamed = None;
         server.exchange.expect(Reply::Query, Action::Forward);
-        if traces.has(Traces::LOCAL_SET) {
-            server.exchange.promise(Promise::LeavesNothing);
+        if traces.has(ANY_SET) {
+            server.exchange.promise(Promise::Set(traces));
         }
     }
     lone
@@ -210,7 +213,7 @@ impl<'b> Feed<'_, 'b> {
     #[inline]
     fn plain_run(&mut self, mut at: usize) -> usize {
         let exchange = &mut self.server.exchange;
-        if exchange.is_skipping() || exchange.is_copy_in() || self.server.bound_local_set {
+        if exchange.is_skipping() || exchange.is_copy_in() || !self.server.bound_set.is_empty() {
             return at;
         }
         while let Some(&[tag, a, b, c, d]) = self.input[at..].first_chunk::<HEADER>() {
@@ -265,8 +268,8 @@ impl<'b> Feed<'_, 'b> {
     /// An Execute of the unnamed portal runs what was bound last.
     fn execute(&mut self, body: &[u8]) {
         self.server.exchange.expect(Reply::Execute, Action::Forward);
-        if self.server.bound_local_set && body.first() == Some(&0) {
-            self.server.exchange.promise(Promise::LeavesNothing);
+        if !self.server.bound_set.is_empty() && body.first() == Some(&0) {
+            self.server.exchange.promise(Promise::Set(self.server.bound_set));
         }
     }
 
@@ -278,8 +281,8 @@ impl<'b> Feed<'_, 'b> {
         let traces = if message.is_whole() { self.traces(message.body) } else { Traces::ALL };
         self.server.note(traces);
         self.query_drops_unnamed();
-        if traces.has(Traces::LOCAL_SET) {
-            self.server.exchange.promise(Promise::LeavesNothing);
+        if traces.has(ANY_SET) {
+            self.server.exchange.promise(Promise::Set(traces));
         }
         Step::Forward
     }

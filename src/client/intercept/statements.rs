@@ -3,7 +3,7 @@
 //! Errors are left to PostgreSQL wherever it can raise them, so that the transaction's status is right: a name nobody
 //! knows is sent as it is, a Parse of a name that is taken is sent under the name of the statement that has it.
 
-use super::{Feed, Message, Names, Pause, Step};
+use super::{ANY_SET, Feed, Message, Names, Pause, Step};
 use crate::params::traces::Traces;
 use crate::prepared::client_statements::{KEPT, Unnamed, is_cut, significant};
 use crate::prepared::registry::{NOBODYS, PREFIX, Statement};
@@ -165,12 +165,17 @@ impl<'b> Feed<'_, 'b> {
             exchange.expect(Reply::Bind, Action::Forward);
             return Step::Forward;
         };
-        self.server.bound_local_set = false;
+        self.server.bound_set = Traces::NONE;
         let (server_name, traces) = match self.use_statement(names.statement) {
             Ok(used) => used,
             Err(pause) => return Step::Pause(pause),
         };
-        self.server.bound_local_set = traces.has(Traces::LOCAL_SET) && names.portal.is_empty();
+        if names.portal.is_empty() {
+            self.server.bound_set = traces.within(ANY_SET);
+        }
+        if traces.has(Traces::HIDDEN) && traces.has(Traces::SETTINGS) {
+            self.rules.customs.learn_bound(message.body);
+        }
         self.server.exchange.expect(Reply::Bind, Action::Forward);
         self.server.tally.binds += 1;
         let Some(server_name) = server_name else { return Step::Forward };

@@ -85,8 +85,8 @@ pub struct Conversation {
     pub traces: Traces,
     /// Kinds of state that tie its client to it.
     pub held: Traces,
-    /// Whether what was bound last to the unnamed portal is a SET that ends with its transaction.
-    pub bound_local_set: bool,
+    /// What the text of the statement bound last to the unnamed portal tells about SETs in it.
+    pub bound_set: Traces,
     /// What the client sent behind a guarded prelude, until that has succeeded.
     pub guarded: Vec<u8>,
     /// The reply to an inspection under way, as it comes.
@@ -114,7 +114,7 @@ impl Conversation {
             dirty: false,
             traces: Traces::NONE,
             held: Traces::NONE,
-            bound_local_set: false,
+            bound_set: Traces::NONE,
             guarded: Vec::new(),
             inspection: None,
             sending: 0,
@@ -327,8 +327,7 @@ impl Conversation {
         let tag = body.strip_suffix(&[0]).unwrap_or(body);
         match statement::effect(tag) {
             Effect::None => self.note(statement::ends(tag).within(self.held)),
-            Effect::Left(Traces::SETTINGS)
-                if matches!(self.exchange.front_promise(), Some(Promise::LeavesNothing)) => {}
+            Effect::Left(Traces::SETTINGS) => self.note_set(),
             Effect::Left(traces) => self.note(traces),
             Effect::StatementsGone => {
                 self.deallocate_all(client);
@@ -338,6 +337,20 @@ impl Conversation {
                 self.deallocate_all(client);
                 self.note(Traces::SHOWN);
             }
+        }
+    }
+
+    /// A SET was done, or a RESET. One of a custom parameter whose name nobody knows could be neither asked for nor taken back.
+    fn note_set(&mut self) {
+        let told = match self.exchange.front_promise() {
+            Some(Promise::Set(told)) => *told,
+            _ => Traces::NONE,
+        };
+        if !told.has(Traces::LOCAL_SET) {
+            self.note(Traces::SETTINGS);
+        }
+        if !told.has(Traces::LOCAL_SET.and(Traces::NAMED_SET)) {
+            self.note(Traces::HIDDEN);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::super::exchange::Broken;
 use super::{Conversation, SOMEBODY};
+use crate::params::traces::Traces;
 use crate::prepared::client_statements::{ClientStatements, Unnamed};
 use crate::prepared::registry::{Statement, StatementId};
 use memchr::memmem;
@@ -22,8 +23,8 @@ pub enum Promise {
     ClientUnnamed(Option<Unnamed>),
     /// The server has the client's unnamed statement, or none.
     ServerUnnamed,
-    /// Nothing, whatever its command tag may say.
-    LeavesNothing,
+    /// Parameters, by SETs of which the text tells this.
+    Set(Traces),
     /// Nothing; should the request fail, this is what the client called the statement.
     Called(Box<[u8]>),
 }
@@ -66,7 +67,7 @@ impl Conversation {
             Promise::ClientClosed(name, statement) => drop(client.names.insert(&name, statement)),
             Promise::ServerUnnamed if self.replaces_unnamed().is_some() => {}
             Promise::ServerUnnamed => self.unnamed = unnamed,
-            Promise::Called(_) | Promise::LeavesNothing => {}
+            Promise::Called(_) | Promise::Set(_) => {}
             Promise::ClientUnnamed(previous) => {
                 let left = previous.filter(|_| !broken.ran);
                 match (self.replaces_unnamed(), left) {
