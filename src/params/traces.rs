@@ -74,6 +74,9 @@ pub fn of_text(text: &[u8]) -> Traces {
 
 fn of_word(word: &[u8], before: &[u8], behind: &[u8]) -> Traces {
     match word {
+        // Whatever they run stays if it isn't transactional and they fail; then there is no command tag.
+        b"do" if runs_text(behind) => Traces::ALL,
+        b"call" => Traces::ALL,
         b"set_config" if is_local(behind) => Traces::NONE,
         b"set_config" if names_a_literal(behind) => Traces::SETTINGS,
         // Only whoever knows the name can ask for a custom parameter's value.
@@ -94,6 +97,12 @@ fn of_word(word: &[u8], before: &[u8], behind: &[u8]) -> Traces {
         }
         _ => Traces::NONE,
     }
+}
+
+/// Whether DO's text or language follows: in `ON CONFLICT … DO` neither does.
+fn runs_text(behind: &[u8]) -> bool {
+    let behind = behind.trim_ascii_start();
+    behind.starts_with(b"'") || behind.starts_with(b"$") || behind.starts_with(b"e'") || behind.starts_with(b"language")
 }
 
 /// Whether the first argument is a plain literal.
@@ -257,9 +266,12 @@ mod tests {
             ("SELECT set_config('a', $$, true)$$, false)", Traces::SETTINGS),
             ("SELECT temperature, temp FROM template", Traces::NONE),
             ("CREATE /* a /* nested */ */ TEMP TABLE t ()", Traces::TEMPORARY),
+            ("DO $$BEGIN PREPARE p AS SELECT 1; RAISE; END$$", Traces::ALL),
+            ("do language plpgsql 'begin end'", Traces::ALL),
+            ("INSERT INTO t VALUES (1) ON CONFLICT (a) DO NOTHING; SELECT 1", Traces::NONE),
             ("CREATE -- x\n TEMPORARY TABLE t ()", Traces::TEMPORARY),
             ("SELECT 1 INTO TEMP t", Traces::TEMPORARY),
-            ("DO $$BEGIN EXECUTE 'create temp table t ()'; END$$", Traces::TEMPORARY),
+            ("EXECUTE 'create temp table t ()'", Traces::TEMPORARY),
             ("SELECT pg_advisory_xact_lock(1)", Traces::NONE),
             ("SELECT \"pg_try_advisory_lock\"(1)", Traces::LOCKS),
             ("SELECT advisory FROM fish", Traces::NONE),

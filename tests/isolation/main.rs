@@ -29,7 +29,7 @@ use support::cluster::{Cluster, Version};
 /// when RESET ALL goes back to its startup values; parameters, statements, sequences and what text doesn't tell.
 const SESSION_MODE: &str =
     "parameters,roles,statements,temp,locks,cursors,listen,sequences,mixed,functions,hidden";
-const TRANSACTION_MODE: &str = "roles,temp,locks,cursors,listen";
+const TRANSACTION_MODE: &str = "parameters,roles,statements,temp,locks,cursors,listen";
 
 /// Also the name of the test.
 struct Variant {
