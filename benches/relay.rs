@@ -2,7 +2,7 @@
 //! request and its replies.
 
 use criterion::{Criterion, Throughput};
-use pgweir::client::intercept::{self, Names, Pause, Rules};
+use pgweir::client::intercept::{self, Names, Pause, Refuses, Rules};
 use pgweir::net::buffers::READ_SIZE;
 use pgweir::params::custom::Customs;
 use pgweir::params::set::Sets;
@@ -131,6 +131,7 @@ impl Scene {
             registry: &self.registry,
             scanner: &self.scanner,
             customs: &self.customs,
+            refuses: Refuses::Nothing,
             names: Names::Kept,
             client: 1,
             parse_context: b"",

@@ -291,3 +291,60 @@ fn a_refused_replay_is_its_client_s_alone() {
     assert_eq!(other.value("SELECT count(*) FROM ran"), "0");
     assert_eq!(other.value("SELECT current_user"), "app");
 }
+
+/// Strict: nothing is left because nothing that would leave something is run, and the error says what to do.
+#[test]
+fn strict_refuses_what_leaves_session_state() {
+    let cluster = Cluster::start(Version::V15);
+    let config = Config::new(&cluster).set("session_state", "strict").set("default_pool_size", 1);
+    let pgweir = Pgweir::start(&config);
+    let mut client = pgweir.client();
+    for sql in [
+        "SET work_mem = '7MB'",
+        "SELECT 1; LISTEN news",
+        "CREATE TEMP TABLE t (a int)",
+        "SELECT set_config('app.x', 'y', false)",
+        "PREPARE p AS SELECT 1",
+        "SELECT pg_advisory_lock(1)",
+    ] {
+        let error = client.error(sql);
+        assert_eq!(error.sqlstate(), "0A000", "{sql}");
+        let hint = error.field(b'H').expect("a hint");
+        assert!(hint.contains("SET LOCAL"), "{hint}");
+    }
+    client.query("BEGIN; SET LOCAL work_mem = '7MB'; SELECT pg_advisory_xact_lock(1); COMMIT");
+    client.send(&[parse("", "SET work_mem = '7MB'"), bind("", "", &[]), execute("", 0), sync()].concat());
+    let replies = client.read_until_ready();
+    assert!(replies.iter().any(|m| m.tag == b'E' && m.sqlstate() == "0A000"), "{replies:?}");
+    assert_eq!(client.value("SHOW work_mem"), "4MB");
+}
+
+/// Discard: what a client sets is gone once somebody else has had the server, and nobody else sees it.
+#[test]
+fn discard_leaves_it_behind() {
+    let cluster = Cluster::start(Version::V15);
+    let config = Config::new(&cluster).set("session_state", "discard").set("default_pool_size", 1);
+    let pgweir = Pgweir::start(&config);
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    client.query("SET work_mem = '7MB'; CREATE TEMP TABLE t (a int)");
+    assert_eq!(other.value("SHOW work_mem"), "4MB");
+    assert_eq!(client.value("SHOW work_mem"), "4MB");
+    assert_eq!(client.error("SELECT * FROM t").sqlstate(), "42P01");
+}
+
+/// One client too many is refused before it keeps a server, and may come again when there is room.
+#[test]
+fn pins_are_bounded() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = Pgweir::start(&Config::new(&cluster).set("max_pins", 1).set("default_pool_size", 3));
+    let (mut first, mut second) = (pgweir.client(), pgweir.client());
+    first.query("CREATE TEMP TABLE t (a int)");
+    let error = second.error("CREATE TEMP TABLE t (a int)");
+    assert_eq!(error.sqlstate(), "0A000");
+    assert!(error.field(b'H').is_some_and(|hint| hint.contains("max_pins")), "{error:?}");
+    second.query("SET work_mem = '7MB'");
+    first.query("CREATE TEMP TABLE u (a int)");
+    assert_eq!(pgweir.metric("pgweir_pool_pins_total", &["reason=\"temp_table\""]), 1.0);
+    first.terminate();
+    eventually("there is room", || second.query("CREATE TEMP TABLE t (a int)").iter().all(|m| m.tag != b'E'));
+}

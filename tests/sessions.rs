@@ -42,7 +42,7 @@ fn a_server_lost_at_its_reset_is_replaced() {
         }
         conn.serve_until("DISCARD").and_then(|_| hang_up())
     });
-    let pgweir = Pgweir::start(&to_fake(&server));
+    let pgweir = Pgweir::start(&to_fake(&server).set("session_state", "discard"));
     let (mut first, mut second) = (pgweir.client(), pgweir.client());
     first.query("SELECT setseed(0)");
     assert_eq!(second.value("SELECT 1"), "1");
@@ -414,7 +414,7 @@ fn clients_that_leave_while_they_are_held_up() {
         }
         conn.serve_until("DISCARD").and_then(|_| conn.stall())
     });
-    let pgweir = Pgweir::start(&to_fake(&server));
+    let pgweir = Pgweir::start(&to_fake(&server).set("session_state", "discard"));
     let (mut first, mut second) = (pgweir.client(), pgweir.client());
     first.query("SELECT setseed(0)");
     second.send(&query("SELECT 'never seen'"));

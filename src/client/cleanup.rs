@@ -4,6 +4,7 @@
 use super::context::PoolContext;
 use super::fit::{self, FitError};
 use crate::clock::Instant;
+use crate::config::PoolMode;
 use crate::pool::{CancelOutcome, ClientId, CloseReason, Lease};
 use crate::server::Server;
 use crate::server::cancel::cancel;
@@ -85,7 +86,10 @@ async fn quiet(lease: &mut Lease<Server>, context: &PoolContext, client: ClientI
 
 async fn scrub(lease: &mut Lease<Server>, context: &PoolContext) -> Result<(), FitError> {
     lease.talk.heard = Default::default();
-    let reset = context.reset_query.as_deref().filter(|_| lease.talk.dirty || context.reset_always);
+    let reset = context
+        .reset_query
+        .as_deref()
+        .filter(|_| lease.talk.dirty || context.reset_always || context.mode == PoolMode::Session);
     let parameters = Arc::clone(&lease.talk.parameters);
     let wanted = if reset.is_some() { &context.defaults } else { &parameters };
     fit::fit(lease, reset, wanted, &context.defaults).await

@@ -1,13 +1,13 @@
 //! What sessions share: per process, and per pool.
 
 use super::greeting::Canonical;
-use super::intercept::Names;
+use super::intercept::{Names, Refuses};
 use super::logins::Logins;
 use super::opener::{Opener, OpenerHandle, Secrets};
 use crate::auth;
 use crate::auth::secret::Secret;
 use crate::clock::Instant;
-use crate::config::{Config, Database, PoolMode};
+use crate::config::{self, Config, Database, PoolMode, SessionState};
 use crate::credentials::store::Store;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Gauges, Metrics, PoolGauges, PoolMetrics};
@@ -15,7 +15,8 @@ use crate::net::options::TcpOptions;
 use crate::params::custom::Customs;
 use crate::params::set::{Set, Sets};
 use crate::params::statement::Scanner;
-use crate::pool::{CapKind, CloseReason, Parts, Pool, PoolKey, PoolSet, PoolSettings};
+use crate::params::traces::Traces;
+use crate::pool::{CapKind, CloseReason, Parts, Pool, PoolKey, PoolSet, PoolSettings, SharedCap};
 use crate::prepared::registry::Registry;
 use crate::roster::{Place, Roster};
 use crate::server::Server;
@@ -24,7 +25,7 @@ use crate::server::login::ServerSecret;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -139,10 +140,7 @@ impl Shared {
             shared: Arc::downgrade(self),
             workers: self.workers.clone(),
         });
-        let caps = vec![
-            self.pools.cap(CapKind::Database, &key.database, settings.max_db_connections.max()),
-            self.pools.cap(CapKind::User, &key.user, settings.max_user_connections.max()),
-        ];
+        let caps = self.caps(key, &settings);
         let parts = Parts {
             key: key.clone(),
             settings: pool_settings(&config, database, &key.user),
@@ -168,16 +166,25 @@ impl Shared {
             reset_always: general.server_reset_query_always.is_on(),
             metrics: Arc::clone(&metrics),
             defaults,
-            is_transparent: settings.pool_mode != PoolMode::Session,
+            session_state: general.session_state,
+            max_pins: general.max_pins.max(),
+            may_refuse: general.max_pins.max().is_some() || general.session_state == SessionState::Strict,
+            pins: AtomicUsize::default(),
             customs: Customs::default(),
             welcome,
             canonical: Mutex::default(),
             clients: AtomicUsize::new(0),
             keeps_minimum_always: AtomicBool::new(false),
         });
-        let weak: Weak<PoolContext> = Arc::downgrade(&context);
-        metrics.observe(weak);
+        metrics.observe(Arc::downgrade(&context) as Weak<PoolContext>);
         context
+    }
+
+    fn caps(&self, key: &PoolKey, settings: &config::PoolSettings) -> Vec<Arc<SharedCap>> {
+        vec![
+            self.pools.cap(CapKind::Database, &key.database, settings.max_db_connections.max()),
+            self.pools.cap(CapKind::User, &key.user, settings.max_user_connections.max()),
+        ]
     }
 
     /// What is configured to prove a user to PostgreSQL.
@@ -203,7 +210,7 @@ pub fn tcp_options(config: &Config) -> TcpOptions {
         keepalive: general.tcp_keepalive.is_on(),
         keepidle: general.tcp_keepidle,
         keepintvl: general.tcp_keepintvl,
-        keepcnt: general.tcp_keepcnt.map(std::num::NonZeroU32::get),
+        keepcnt: general.tcp_keepcnt.map(NonZeroU32::get),
         user_timeout: general.tcp_user_timeout,
     }
 }
@@ -251,8 +258,14 @@ pub struct PoolContext {
     pub metrics: Arc<PoolMetrics>,
     /// The parameters of a session that changed nothing.
     pub defaults: Arc<Set>,
-    /// Whether a client finds its session state on every server.
-    pub is_transparent: bool,
+    /// What becomes of session state.
+    pub session_state: SessionState,
+    /// Most clients tied to their servers; `None`: as many as there are servers.
+    pub max_pins: Option<NonZeroU32>,
+    /// Whether some statements may be refused.
+    pub may_refuse: bool,
+    /// Clients tied to their servers.
+    pub pins: AtomicUsize,
     /// Custom parameters its clients have mentioned.
     pub customs: Customs,
     /// Parameters of the last server that logged in.
@@ -300,9 +313,41 @@ impl PoolContext {
         }
     }
 
+    /// Whether a client finds its session state on every server.
+    #[inline]
+    pub fn is_transparent(&self) -> bool {
+        self.session_state != SessionState::Discard && self.mode != PoolMode::Session
+    }
+
+    /// What is refused of a client whose server holds this for it.
+    #[inline]
+    pub fn refuses(&self, held: Traces) -> Refuses {
+        if self.may_refuse { self.refuses_now(held) } else { Refuses::Nothing }
+    }
+
+    fn refuses_now(&self, held: Traces) -> Refuses {
+        let pins = self.pins.load(Ordering::Relaxed);
+        let crowded = held.is_empty() && self.max_pins.is_some_and(|max| pins >= max.get() as usize);
+        match self.session_state {
+            _ if self.mode == PoolMode::Session => Refuses::Nothing,
+            SessionState::Strict => Refuses::All,
+            _ if crowded => Refuses::Pins,
+            _ => Refuses::Nothing,
+        }
+    }
+
+    /// A client was tied to its server by this, and is by that now.
+    pub fn count_pin(&self, before: Traces, now: Traces) {
+        match (before.is_empty(), now.is_empty()) {
+            (true, false) => drop(self.pins.fetch_add(1, Ordering::Relaxed)),
+            (false, true) => drop(self.pins.fetch_sub(1, Ordering::Relaxed)),
+            _ => {}
+        }
+    }
+
     /// Whether a prelude that has to succeed may be sent with the client's bytes behind it.
     pub fn may_guard(&self) -> bool {
-        self.is_transparent
+        self.is_transparent()
     }
 
     /// The value a parameter has on a server nobody changed.

@@ -104,6 +104,7 @@ impl Session {
             cells.pinned(*reason);
             tracing::debug!(client = self.member.entry().id, reason = reason.label(), "tied to its server");
         }
+        self.context.count_pin(talk.held, held);
         talk.held = held;
         talk.traces = kinds.within(Traces::HIDDEN);
         talk.dirty = !held.is_empty() || !talk.traces.is_empty();
@@ -135,7 +136,9 @@ impl Session {
             "session state could not be read, the client keeps its server: {why}"
         );
         if let Link::Active(active) = &mut self.link {
-            active.lease.talk.held = kinds;
+            let talk = &mut active.lease.talk;
+            self.context.count_pin(talk.held, kinds);
+            talk.held = kinds;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A client with a server: bytes both ways until the server is free again. No message is copied that can be passed on as
 //! it is, none is held that can be streamed; a slow reader stops only its own server.
 
-use super::intercept::{self, Fed, Pause, Rules};
+use super::intercept::{self, Fed, Pause, Refuses, Rules};
 use super::session::{End, Link, Session, Turn};
 use super::transaction::{Active, Step, count_traffic};
 use crate::clock::Instant;
@@ -39,7 +39,9 @@ impl Session {
         let context = &self.context;
         let server = &mut *active.lease;
         let scanner = &context.shared.scanner;
+        let refuses = context.refuses(server.talk.held);
         if front.is_empty()
+            && refuses == Refuses::Nothing
             && intercept::feed_lone_query(
                 (scanner, &context.customs),
                 &mut self.state.statements,
@@ -56,6 +58,7 @@ impl Session {
             registry: &context.shared.registry,
             scanner,
             customs: &context.customs,
+            refuses,
             names: context.names,
             client: self.member.entry().id,
             parse_context: self.state.wanted.parse_context(),

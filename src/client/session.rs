@@ -10,6 +10,7 @@ use crate::net::buffers::{self, Buffers, HELD_SIZE};
 use crate::net::kept::Kept;
 use crate::net::stream::Stream;
 use crate::params::set::Set;
+use crate::params::traces::Traces;
 use crate::pool::{ClientId, CloseReason, Request, SlotIndex, Take, Ticket, WaitError};
 use crate::prepared::client_statements::ClientStatements;
 use crate::roster::{Kick, Membership, Phase};
@@ -370,6 +371,7 @@ impl Session {
     fn part(&self, active: Active, end: &End) {
         let (mut lease, whole) = active.into_lease();
         count_traffic(self.cells(), &mut lease);
+        self.context.count_pin(std::mem::take(&mut lease.talk.held), Traces::NONE);
         match end {
             End::ServerFatal | End::Told(Trouble::ServerLost) => lease.close(CloseReason::Lost),
             _ if !whole => lease.close(CloseReason::ClientGone),

@@ -248,7 +248,7 @@ impl Session {
         if self.context.mode == PoolMode::Session {
             return Turn::Again;
         }
-        if !talk.traces.within(Traces::SHOWN).is_empty() && self.context.is_transparent && talk.is_sound() {
+        if !talk.traces.within(Traces::SHOWN).is_empty() && self.context.is_transparent() && talk.is_sound() {
             return self.inspect(cx);
         }
         if !talk.held.is_empty() && talk.is_sound() {

@@ -153,6 +153,8 @@ mod tests {
             "unix_socket_mode",
             "workers",
             "pool_mode",
+            "session_state",
+            "max_pins",
             "server_reset_query",
             "server_reset_query_always",
             "max_prepared_statements",

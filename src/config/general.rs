@@ -9,8 +9,8 @@ use toml::de::DeValue;
 use super::section::{Difference, Effect, Preset, Section, Setting, difference, section};
 use super::units::{
     AuthType, FileMode, FilePath, KeepaliveSeconds, Limit, ListenAddr, ListenAddrs, LogFormat, LogLevel,
-    MillisecondsOrOff, Number, OneOf, PoolMode, PositiveOrNone, Refusal, Seconds, SecondsOrOff, Size,
-    SocketDir, SqlOrNone, Switch, TcpPort, TextList, Unit,
+    MillisecondsOrOff, Number, OneOf, PoolMode, PositiveOrNone, Refusal, Seconds, SecondsOrOff, SessionState,
+    Size, SocketDir, SqlOrNone, Switch, TcpPort, TextList, Unit,
 };
 use Preset::Is;
 
@@ -50,6 +50,10 @@ section! {
     /// Most servers of one user, over all its pools.
     pub max_user_connections: Limit as Size = Is("0");
 
+    /// Session state when servers are shared: it follows its client, is refused with an error, or stays behind.
+    pub session_state: SessionState as OneOf<SessionState> = Is(r#""transparent""#), Restart;
+    /// Most clients of a pool that keep their server for state that can't follow; what would add one is refused.
+    pub max_pins: Limit as Size = Is("0"), Restart;
     /// What makes a used server clean for its next client; empty means never.
     pub server_reset_query: Option<String> as SqlOrNone = Is(r#""DISCARD ALL""#), Restart;
     /// Reset at every release, not only when a dirty server changes hands.

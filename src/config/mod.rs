@@ -36,7 +36,7 @@ pub use self::password::Password;
 pub use self::pool_settings::PoolSettings;
 pub use self::section::{Effect, Preset, Setting};
 pub use self::units::{
-    AuthType, Host, Limit, ListenAddr, LogFormat, LogLevel, MetricsListen, PoolMode, Switch,
+    AuthType, Host, Limit, ListenAddr, LogFormat, LogLevel, MetricsListen, PoolMode, SessionState, Switch,
 };
 pub use self::url::from_database_url;
 pub use self::user::User;

@@ -78,10 +78,14 @@ impl Scanner {
         if text.len() > LONGEST_SCAN {
             return Traces::ALL;
         }
-        if self.finds_word(text) || may_set(text) { looked_at(text) } else { Traces::NONE }
+        let text = text.strip_suffix(&[0]).unwrap_or(text);
+        let text = text.strip_suffix(b";").unwrap_or(text);
+        if self.finds_telltale(text) || may_set(text) { looked_at(text) } else { Traces::NONE }
     }
 
-    fn finds_word(&self, mut text: &[u8]) -> bool {
+    /// Whether one of the words is in the text, or a semicolon: several statements.
+    #[inline]
+    fn finds_telltale(&self, mut text: &[u8]) -> bool {
         loop {
             let mut window = [0; WINDOW];
             let here = text.len().min(WINDOW);
@@ -90,7 +94,8 @@ impl Scanner {
             for block in padded.as_chunks_mut::<BLOCK>().0 {
                 block.iter_mut().for_each(|b| *b |= FOLD);
             }
-            if self.words.are_in(padded) {
+            let several = padded.iter().fold(false, |any, b| any | (*b == b';'));
+            if several || self.words.are_in(padded) {
                 return true;
             }
             if here == text.len() {
@@ -101,10 +106,9 @@ impl Scanner {
     }
 }
 
-/// Whether a text begins as those statements do that change parameters, as far as three letters tell, or has several
-/// statements.
+/// Whether a text begins as those statements do that change parameters, as far as three letters tell.
 #[inline]
-pub fn may_set(text: &[u8]) -> bool {
+fn may_set(text: &[u8]) -> bool {
     let Some(&[a, b, c]) = text.first_chunk::<3>() else { return false };
     let several = memchr::memchr(b';', text).is_some_and(|end| end + 2 < text.len());
     several
@@ -117,10 +121,10 @@ pub fn may_set(text: &[u8]) -> bool {
 #[cold]
 fn looked_at(text: &[u8]) -> Traces {
     if traces::is_local_set(text) {
-        return Traces::LOCAL_SET;
+        return Traces::LOOKED_AT.and(Traces::LOCAL_SET);
     }
     let named = if traces::is_plain(text) { Traces::NAMED_SET } else { Traces::NONE };
-    traces::of_text(text).and(named)
+    traces::of_text(text).and(named).and(Traces::LOOKED_AT)
 }
 
 /// What a command tag tells about the session.
@@ -236,7 +240,8 @@ mod tests {
         ] {
             assert!(!scanner.traces(dirty.as_bytes()).is_empty(), "{dirty}");
         }
-        assert!(scanner.traces(b"SELECT abalance FROM pgbench_accounts WHERE aid = 1").is_empty());
+        assert!(scanner.traces(b"SELECT abalance FROM pgbench_accounts WHERE aid = 1;\0").is_empty());
+        assert!(!scanner.traces(b"SELECT 1; SET a = 1;\0").is_empty());
         assert_eq!(scanner.traces(&vec![b' '; LONGEST_SCAN + 1]), Traces::ALL);
         assert!(TELLTALES.iter().all(|word| word.len() <= OVERLAP + 1));
         for at in 0..1100 {

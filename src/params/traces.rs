@@ -29,6 +29,8 @@ impl Traces {
     pub const LOCAL_SET: Self = Self(128);
     /// No kind of state either: whatever custom parameter the statement's SETs and RESETs change, it is known by name.
     pub const NAMED_SET: Self = Self(256);
+    /// The words of the text were looked at.
+    pub const LOOKED_AT: Self = Self(512);
 
     /// Both.
     #[must_use]
@@ -72,6 +74,26 @@ pub fn of_text(text: &[u8]) -> Traces {
     traces
 }
 
+/// What each of the text's statements may leave behind, told from how it begins and the words in it.
+pub fn of_statements(text: &[u8]) -> Traces {
+    let begins = |statement: &[u8]| {
+        let text = statement.to_ascii_lowercase();
+        let mut words = Words { text: &text, at: 0 };
+        match (words.next().unwrap_or_default(), words.next().unwrap_or_default()) {
+            (b"set", b"local" | b"transaction" | b"constraints") => Traces::NONE,
+            (b"set" | b"reset", _) => Traces::SETTINGS,
+            (b"listen", _) => Traces::CHANNELS,
+            (b"prepare", second) if second != b"transaction" => Traces::STATEMENTS,
+            (b"declare", _) if contains_word(&text, b"hold") && !contains_word(&text, b"without") => {
+                Traces::CURSORS
+            }
+            (b"load", _) => Traces::HIDDEN,
+            _ => Traces::NONE,
+        }
+    };
+    text.split(|b| *b == b';').map(begins).fold(of_text(text), Traces::and)
+}
+
 fn of_word(word: &[u8], before: &[u8], behind: &[u8]) -> Traces {
     match word {
         // Whatever they run stays if it isn't transactional and they fail; then there is no command tag.
@@ -102,7 +124,10 @@ fn of_word(word: &[u8], before: &[u8], behind: &[u8]) -> Traces {
 /// Whether DO's text or language follows: in `ON CONFLICT … DO` neither does.
 fn runs_text(behind: &[u8]) -> bool {
     let behind = behind.trim_ascii_start();
-    behind.starts_with(b"'") || behind.starts_with(b"$") || behind.starts_with(b"e'") || behind.starts_with(b"language")
+    behind.starts_with(b"'")
+        || behind.starts_with(b"$")
+        || behind.starts_with(b"e'")
+        || behind.starts_with(b"language")
 }
 
 /// Whether the first argument is a plain literal.
@@ -281,6 +306,22 @@ mod tests {
             ("SELECT U&\"set\\005fconfig\"('a', 'b', false)", Traces::ALL),
         ] {
             assert_eq!(of_text(text.as_bytes()), traces, "{text}");
+        }
+    }
+
+    #[test]
+    fn statements_that_would_leave_something() {
+        for (text, traces) in [
+            ("/* x */ SET a = 1", Traces::SETTINGS),
+            ("SET LOCAL a = 1; SET TRANSACTION READ ONLY", Traces::NONE),
+            ("SELECT 1; LISTEN a", Traces::CHANNELS),
+            ("PREPARE TRANSACTION 'a'", Traces::NONE),
+            ("PREPARE a AS SELECT 1; LOAD 'x'", Traces::STATEMENTS.and(Traces::HIDDEN)),
+            ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", Traces::CURSORS),
+            ("DECLARE c CURSOR FOR SELECT 1", Traces::NONE),
+            ("SELECT pg_advisory_lock(1)", Traces::LOCKS),
+        ] {
+            assert_eq!(of_statements(text.as_bytes()), traces, "{text}");
         }
     }
 

@@ -3,12 +3,15 @@
 
 #[cfg(test)]
 mod model;
+mod refuse;
 mod statements;
 #[cfg(test)]
 mod tests;
 
+pub use refuse::Refuses;
+
 use crate::params::custom::Customs;
-use crate::params::statement::{self, LONGEST_SCAN, Scanner};
+use crate::params::statement::{LONGEST_SCAN, Scanner};
 use crate::params::traces::Traces;
 use crate::prepared::client_statements::ClientStatements;
 use crate::prepared::registry::Registry;
@@ -16,6 +19,7 @@ use crate::server::conversation::{Conversation, Promise};
 use crate::server::exchange::{Action, Reply};
 use crate::wire::error::WireError;
 use crate::wire::frame::{self, HEADER, Header};
+use crate::wire::frontend;
 use crate::wire::outgoing::Outgoing;
 use crate::wire::scan::{self, Stop};
 use crate::wire::tag::frontend as f;
@@ -35,6 +39,8 @@ pub struct Rules<'a> {
     pub scanner: &'a Scanner,
     /// Learns the names of custom parameters.
     pub customs: &'a Customs,
+    /// Statements that are refused.
+    pub refuses: Refuses,
     /// Whether statement names are the client's own (transaction and statement mode) or PostgreSQL's (session mode).
     pub names: Names,
     /// Identifies the client, never reused.
@@ -157,7 +163,7 @@ pub fn feed_lone_query(
 #[inline]
 fn traces(scanner: &Scanner, customs: &Customs, text: &[u8]) -> Traces {
     let traces = scanner.traces(text);
-    if !traces.is_empty() || statement::may_set(text) {
+    if !traces.is_empty() {
         customs.learn(text);
     }
     traces
@@ -261,6 +267,11 @@ impl<'b> Feed<'_, 'b> {
     }
 
     #[inline]
+    fn refused(&self, text: &[u8]) -> Option<String> {
+        if self.rules.refuses == Refuses::Nothing { None } else { self.rules.refuses.instead_of(text) }
+    }
+
+    #[inline]
     fn traces(&self, text: &[u8]) -> Traces {
         traces(self.rules.scanner, self.rules.customs, text)
     }
@@ -277,6 +288,11 @@ impl<'b> Feed<'_, 'b> {
     fn query(&mut self, message: Message<'b>) -> Step {
         if !message.is_whole() && message.body.len() < LONGEST_SCAN {
             return Step::Pause(Pause::More);
+        }
+        if let Some(instead) = self.refused(message.body) {
+            self.query_drops_unnamed();
+            self.out.inject(|v| frontend::query(v, instead.as_bytes()));
+            return Step::Replaced;
         }
         let traces = if message.is_whole() { self.traces(message.body) } else { Traces::ALL };
         self.server.note(traces);

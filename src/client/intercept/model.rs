@@ -185,6 +185,7 @@ impl Relay {
             registry,
             scanner,
             customs: &Customs::default(),
+            refuses: Refuses::Nothing,
             names: Names::Kept,
             client: 1,
             parse_context: b"",

@@ -35,12 +35,28 @@ impl<'b> Feed<'_, 'b> {
             return Ok(self.parse_large(message));
         }
         let parse = Parse::read(message.body)?;
+        if let Some(instead) = self.refused(parse.query) {
+            return Ok(self.parse_instead(parse.name, instead));
+        }
         if parse.name.is_empty() {
             let traces = self.traces(parse.query);
             self.parse_unnamed(parse.definition, traces);
             return Ok(Step::Forward);
         }
         Ok(self.parse_named(parse))
+    }
+
+    /// A statement that raises an error when it is executed, in place of the client's.
+    fn parse_instead(&mut self, name: &[u8], text: String) -> Step {
+        let mut definition = text.into_bytes();
+        definition.extend_from_slice(b"\0\0\0");
+        if name.is_empty() {
+            self.parse_unnamed(&definition, Traces::NONE);
+            self.out.inject(|v| Parse::encode(v, b"", &definition));
+            return Step::Replaced;
+        }
+        let query = &definition[..definition.len() - 3];
+        self.parse_named(Parse { name, query, definition: &definition })
     }
 
     /// A statement too large to be kept: it is streamed to this server and good for as long as the client has it.

@@ -32,6 +32,7 @@ impl Scene {
             registry: &self.registry,
             scanner: &self.scanner,
             customs: &Customs::default(),
+            refuses: Refuses::Nothing,
             names: Names::Kept,
             client: 1,
             parse_context: b"",
@@ -84,15 +85,15 @@ fn messages(script: &str) -> Vec<u8> {
                 Parse::encode(&mut out, name.as_bytes(), &[text.as_bytes(), b"\0\0\0"].concat());
             }
             "B" => {
-                crate::wire::frontend::bind_names(&mut out, b"", rest.as_bytes(), 6);
+                frontend::bind_names(&mut out, b"", rest.as_bytes(), 6);
                 out.extend_from_slice(&[0; 6]);
             }
-            "S" => crate::wire::frontend::describe_statement(&mut out, rest.as_bytes()),
-            "C" => crate::wire::frontend::close_statement(&mut out, rest.as_bytes()),
+            "S" => frontend::describe_statement(&mut out, rest.as_bytes()),
+            "C" => frontend::close_statement(&mut out, rest.as_bytes()),
             "E" => message(&mut out, f::EXECUTE, |v| v.extend_from_slice(&[0; 5])),
             "Y" => message(&mut out, f::SYNC, |_| ()),
             "H" => message(&mut out, f::FLUSH, |_| ()),
-            "Q" => crate::wire::frontend::query(&mut out, rest.as_bytes()),
+            "Q" => frontend::query(&mut out, rest.as_bytes()),
             other => panic!("{other}"),
         }
     }
@@ -110,7 +111,7 @@ fn describe(mut bytes: &[u8]) -> String {
                 let parse = Parse::read(body).unwrap();
                 format!("P{}={}", text(parse.name), text(parse.query))
             }
-            f::BIND => format!("B{}", text(crate::wire::frontend::BindNames::read(body).unwrap().statement)),
+            f::BIND => format!("B{}", text(frontend::BindNames::read(body).unwrap().statement)),
             f::DESCRIBE => format!("S{}", text(&body[1..])),
             f::CLOSE => format!("C{}", text(&body[1..])),
             f::EXECUTE => "E".to_owned(),
@@ -324,6 +325,7 @@ fn bytes_in_any_portions_come_out_the_same() {
                 registry: &s.registry,
                 scanner: &s.scanner,
                 customs: &Customs::default(),
+                refuses: Refuses::Nothing,
                 names: Names::Kept,
                 client: 1,
                 parse_context: b"",
@@ -350,6 +352,7 @@ fn a_huge_named_statement_is_streamed() {
         registry: &s.registry,
         scanner: &s.scanner,
         customs: &Customs::default(),
+        refuses: Refuses::Nothing,
         names: Names::Kept,
         client: 1,
         parse_context: b"",

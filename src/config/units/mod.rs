@@ -20,7 +20,7 @@ pub use number::Limit;
 pub(super) use number::{FileMode, Number, PositiveOrNone, Size, TcpPort};
 pub(super) use text::{FilePath, Name, Secret, SocketDir, Sql, SqlOrNone, TextList};
 pub(super) use words::OneOf;
-pub use words::{AuthType, LogFormat, LogLevel, PoolMode, Switch};
+pub use words::{AuthType, LogFormat, LogLevel, PoolMode, SessionState, Switch};
 
 /// Nothing longer is compared with the words that are known: it is none of them.
 const LONGEST_MISSPELT: usize = 64;

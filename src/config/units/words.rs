@@ -27,6 +27,22 @@ impl Words for PoolMode {
         &[("transaction", Self::Transaction), ("session", Self::Session), ("statement", Self::Statement)];
 }
 
+/// What becomes of session state in transaction and statement mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SessionState {
+    /// A client finds it on every server, or keeps its server.
+    Transparent,
+    /// Statements that would leave some are refused.
+    Strict,
+    /// It stays behind; the server is reset before somebody else gets it.
+    Discard,
+}
+
+impl Words for SessionState {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("transparent", Self::Transparent), ("strict", Self::Strict), ("discard", Self::Discard)];
+}
+
 /// How clients prove who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AuthType {
