@@ -1,5 +1,5 @@
 # What one does with this repository. Tools that are missing are installed where that is possible.
-.PHONY: help build test soak demo demo-check bench bench-gate profile
+.PHONY: help build test soak pg-regress demo demo-check bench bench-gate profile
 .DEFAULT_GOAL := help
 
 CLIENTS ?= 200
@@ -25,6 +25,12 @@ soak: ## random session state of 8 clients over 3 servers beside plain connectio
 	tests/tools/install
 	PGWEIR_SOAK_MINUTES=$(MINUTES) PGWEIR_ISOLATION=$(FAMILIES) \
 	  cargo test --locked --test isolation -- --nocapture transaction_mode
+
+pg-regress: build ## PostgreSQL's own tests, direct and through pgweir; MODE=transaction SUITE=regress,isolation TESTS="test_setup …" REUSE=1
+	tests/regress/run --mode $(MODE) --suite $(SUITE) --pgweir $(abspath $(pgweir)) $(if $(REUSE),--reuse) $(TESTS)
+
+MODE ?= transaction
+SUITE ?= regress,isolation
 
 demo: demo-build ## PostgreSQL, pgweir and a load, until Ctrl-C; CLIENTS=200 SECONDS=10
 	@ulimit -n $$(ulimit -Hn); exec $(demo) --clients $(CLIENTS) --seconds $(SECONDS)

@@ -1,0 +1,74 @@
+"""What pg_regress said of each file, and what becomes of it beside the direct run and the list of explained differences."""
+import re
+import tomllib
+
+LINE = re.compile(r"^(?:test|    )\s+(\S+)\s+\.\.\. (ok|FAILED|failed \(ignored\))")
+HUNK_LINES = 16
+
+
+def parse(log):
+    """File → whether pg_regress accepted it, in the order of the schedule. What it ignores (random) it accepts."""
+    matches = map(LINE.match, log.read_text(errors="replace").splitlines())
+    return {match[1]: match[2] != "FAILED" for match in matches if match}
+
+
+def judge(direct, pooled, direct_outputs, pooled_outputs):
+    """File → (same, first differing hunk)."""
+    hunks = first_hunks(pooled_outputs / "regression.diffs")
+    judged = {}
+    for name, accepted in direct.items():
+        if name not in pooled:
+            judged[name] = (False, "did not end")
+            continue
+        same = pooled[name] or not accepted and bytes_of(direct_outputs, name) == bytes_of(pooled_outputs, name)
+        judged[name] = (same, hunks.get(name, "pg_regress shows no difference; see its log"))
+    return judged
+
+
+def bytes_of(outputs, name):
+    path = outputs / "results" / f"{name}.out"
+    return path.read_bytes() if path.exists() else None
+
+
+def first_hunks(diffs):
+    """File → the first hunk of its section in regression.diffs."""
+    hunks = {}
+    if not diffs.exists():
+        return hunks
+    for section in re.split(r"^diff -U3 ", diffs.read_text(errors="replace"), flags=re.M)[1:]:
+        heading, *lines = section.splitlines()
+        name = re.search(r"([^/]+)\.out$", heading)[1]
+        starts = [at for at, line in enumerate(lines) if line.startswith("@@")] + [len(lines)]
+        hunk = lines[starts[0]:starts[1]] if len(starts) > 1 else lines
+        more = [f"… {len(hunk) - HUNK_LINES} more lines"] if len(hunk) > HUNK_LINES else []
+        hunks[name] = "\n".join(hunk[:HUNK_LINES] + more)
+    return hunks
+
+
+def listed(here, suite, mode):
+    """File → why it differs, of that suite in that mode."""
+    with open(here / "expected-differences.toml", "rb") as file:
+        return tomllib.load(file).get(suite, {}).get(mode, {})
+
+
+def report(judged, listed):
+    """Prints the table; false when a file differs that isn't listed or a listed one doesn't."""
+    different = {name: hunk for name, (same, hunk) in judged.items() if not same}
+    explained = listed or {}
+    unknown = [name for name in different if name not in explained]
+    for name in unknown:
+        print(f"\n--- {name}\n{different[name]}")
+    print()
+    for name in different:
+        if name in explained:
+            print(f"  {name:32} {explained[name]}")
+    agreeing = [name for name in explained if name not in different]
+    for name in agreeing:
+        print(f"  {name:32} is listed in expected-differences.toml and " + ("came out the same" if name in judged else "is no test"))
+    width = max(map(len, ("files", "same", "explained", "not")))
+    for what, count in (("files", len(judged)), ("same", len(judged) - len(different)),
+                        ("different, explained", len(different) - len(unknown)), ("different, not explained", len(unknown))):
+        print(f"  {what:32} {count:{width - 3}}")
+    if unknown:
+        print(f"  not explained: {' '.join(unknown)}")
+    return not unknown and not agreeing
