@@ -164,7 +164,7 @@ listen = ""
         command = ["setpriv", "--pdeathsig", "KILL", "--", binary, config]
         self.launch(list(map(str, command)), place / "pgweir.log", environment)
 
-    def switches_servers(self):
-        """Whether PGWEIR_SWITCH_SERVERS is in force: one client's transactions never meet the same server twice in a row."""
-        pids = psql(self.address, "postgres", *["SELECT pg_backend_pid()"] * 10)
-        return all(one != next for one, next in zip(pids, pids[1:]))
+    def switches(self, database):
+        """How often PGWEIR_SWITCH_SERVERS gives a client another server than before, in 100 transactions."""
+        pids = psql(self.address, database, *["SELECT pg_backend_pid()"] * 101)
+        return sum(one != next for one, next in zip(pids, pids[1:]))
