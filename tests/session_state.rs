@@ -130,6 +130,35 @@ fn roles_follow_too() {
     assert_eq!(a.value("SELECT current_user"), "app");
 }
 
+/// Whatever role a server was left in and the client goes on in: what only a superuser may set is set as the user who logged in.
+#[test]
+fn what_only_a_superuser_may_set_follows_a_lesser_role() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql("app", "ALTER ROLE app SUPERUSER; CREATE ROLE lesser");
+    let pgweir = two_servers(&cluster);
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    let show = "SELECT current_user || ' ' || current_setting('lo_compat_privileges')";
+    for identity in ["SESSION AUTHORIZATION", "ROLE"] {
+        for value in ["on", "off"] {
+            // Keeps one server away from all of this.
+            other.query("BEGIN");
+            client.query(&format!("SET lo_compat_privileges = {value}"));
+            client.query(&format!("SET {identity} lesser"));
+            other.query("COMMIT");
+            for _ in 0..3 {
+                assert_eq!(client.value(show), format!("lesser {value}"), "{identity}");
+            }
+            other.query("BEGIN");
+            client.query(&format!("RESET {identity}"));
+            client.query("RESET lo_compat_privileges");
+            client.query(&format!("SET {identity} lesser"));
+            other.query("COMMIT");
+            assert_eq!(client.value(show), "lesser off", "{identity}");
+            client.query(&format!("RESET {identity}"));
+        }
+    }
+}
+
 /// What can't be moved keeps the client on its server until it is gone.
 #[test]
 fn what_cannot_be_moved_holds_the_server() {

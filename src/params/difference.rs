@@ -1,36 +1,30 @@
 //! The SQL that turns the parameters a server has into those a client wants.
 
 use super::set::Set;
+use super::tracked::is_harmless;
 use std::fmt::Write;
 
 /// One SELECT of `set_config` calls, empty when nothing differs. A parameter the client doesn't have goes back to the
 /// session's default (`set_config` with NULL). The text is plain ASCII whatever the values hold.
 ///
-/// Rights depend on the role: what goes back does so first, and the new role comes last. Session authorization comes
-/// before it, since it changes the role too.
+/// Rights depend on the role: everything is set as the user who logged in, so an assumed identity is left first, and
+/// assumed last. Session authorization comes before the role, since it changes the role too.
 ///
 /// `set_config` takes list parameters (search_path) as a startup packet does, which SET would not.
 pub fn replay(server: &Set, client: &Set) -> String {
     let mut sql = String::new();
-    let changes = |name: &str| server.value(name) != client.value(name);
-    let identity = changes(ROLE) || changes(AUTHORIZATION);
-    let gone =
-        |name: &str| client.value(name).is_none() || identity && (name == ROLE || name == AUTHORIZATION);
-    for first in [AUTHORIZATION, ROLE].into_iter().filter(|name| server.value(name).is_some() && gone(name)) {
+    // Those may be set by anybody.
+    let stays = names(server, client).all(is_harmless);
+    for first in [AUTHORIZATION, ROLE].into_iter().filter(|name| !stays && server.value(name).is_some()) {
         call(&mut sql, first, None);
     }
-    for (name, _) in server.iter().filter(|(name, _)| rank(name) == 1 && gone(name)) {
-        call(&mut sql, name, None);
-    }
-    for wanted in 0..=2 {
-        let differs = |name: &str, value: &str| match rank(name) {
-            1 => server.value(name) != Some(value),
-            _ => identity,
-        };
-        for (name, value) in
-            client.iter().filter(|(name, value)| rank(name) == wanted && differs(name, value))
-        {
-            call(&mut sql, name, Some(value));
+    let gone = server.iter().filter(|(name, _)| !is_identity(name) && client.value(name).is_none());
+    gone.for_each(|(name, _)| call(&mut sql, name, None));
+    let other = client.iter().filter(|(name, value)| !is_identity(name) && server.value(name) != Some(value));
+    other.for_each(|(name, value)| call(&mut sql, name, Some(value)));
+    for last in [AUTHORIZATION, ROLE].into_iter().filter(|_| !stays) {
+        if let Some(value) = client.value(last) {
+            call(&mut sql, last, Some(value));
         }
     }
     sql
@@ -39,13 +33,8 @@ pub fn replay(server: &Set, client: &Set) -> String {
 const ROLE: &str = "role";
 const AUTHORIZATION: &str = "session_authorization";
 
-/// When a parameter's turn is to be set.
-fn rank(name: &str) -> u8 {
-    match name {
-        AUTHORIZATION => 0,
-        ROLE => 2,
-        _ => 1,
-    }
+fn is_identity(name: &str) -> bool {
+    matches!(name, AUTHORIZATION | ROLE)
 }
 
 /// The names [`replay`] changes.
@@ -101,6 +90,31 @@ mod tests {
         let calls =
             ["'role', NULL", "'a', '2'", "'role', 'b'"].map(|c| format!("pg_catalog.set_config({c}, false)"));
         assert_eq!(replay(&a, &b), format!("SELECT {}", calls.join(", ")));
+    }
+
+    #[test]
+    fn settings_change_as_the_user_who_logged_in() {
+        let sets = Sets::default();
+        let server = sets.intern([("a", "1"), ("c", "2"), ("role", "r"), ("session_authorization", "s")]);
+        let client = sets.intern([("a", "3"), ("role", "r"), ("session_authorization", "s")]);
+        let calls = [
+            "'session_authorization', NULL",
+            "'role', NULL",
+            "'c', NULL",
+            "'a', '3'",
+            "'session_authorization', 's'",
+            "'role', 'r'",
+        ];
+        let calls = calls.map(|c| format!("pg_catalog.set_config({c}, false)"));
+        assert_eq!(replay(&server, &client), format!("SELECT {}", calls.join(", ")));
+        let named = sets.intern([
+            ("a", "3"),
+            ("application_name", "n"),
+            ("role", "r"),
+            ("session_authorization", "s"),
+        ]);
+        assert_eq!(replay(&client, &named), "SELECT pg_catalog.set_config('application_name', 'n', false)");
+        assert_eq!(replay(&client, &client), "");
     }
 
     proptest! {
