@@ -163,11 +163,20 @@ fn what_only_a_superuser_may_set_follows_a_lesser_role() {
 #[test]
 fn what_cannot_be_moved_holds_the_server() {
     let cluster = Cluster::start(Version::V15);
+    cluster.sql("app", "CREATE TABLE shared (datname name, datdba oid); ALTER TABLE shared OWNER TO app");
     let pgweir = two_servers(&cluster);
     let mut client = pgweir.client();
     for (make, end) in [
         ("CREATE TEMP TABLE t (a int)", "DROP TABLE t"),
         ("SELECT 1 AS a INTO TEMPORARY t", "DISCARD TEMP"),
+        ("CREATE SEQUENCE pg_temp.s", "DROP SEQUENCE pg_temp.s"),
+        ("CREATE TYPE pg_temp.e AS ENUM ('a')", "DROP TYPE pg_temp.e"),
+        ("CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "DROP FUNCTION pg_temp.f()"),
+        ("CREATE STATISTICS pg_temp.s ON datname, datdba FROM shared", "DROP STATISTICS pg_temp.s"),
+        (
+            "CREATE TEXT SEARCH CONFIGURATION pg_temp.c (COPY = simple)",
+            "DROP TEXT SEARCH CONFIGURATION pg_temp.c",
+        ),
         ("SELECT pg_advisory_lock(7)", "SELECT pg_advisory_unlock(7)"),
         ("BEGIN; SELECT pg_try_advisory_lock(7); COMMIT", "SELECT pg_advisory_unlock_all()"),
         ("BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT 1; COMMIT", "CLOSE c"),

@@ -41,10 +41,9 @@ const HELD: [(Traces, &str, &str); 5] = [
     (
         Traces::TEMPORARY,
         "t",
-        "pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0 AND (\
-         EXISTS (SELECT FROM pg_catalog.pg_class WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) OR \
-         EXISTS (SELECT FROM pg_catalog.pg_type WHERE typnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) OR \
-         EXISTS (SELECT FROM pg_catalog.pg_proc WHERE pronamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()))",
+        // Whatever kind of object: PostgreSQL itself finds by this what to drop when the session ends.
+        "EXISTS (SELECT FROM pg_catalog.pg_depend WHERE refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() \
+         AND refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass)",
     ),
     (Traces::CURSORS, "c", "EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)"),
     (Traces::CHANNELS, "n", "EXISTS (SELECT FROM pg_catalog.pg_listening_channels())"),
