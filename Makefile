@@ -27,7 +27,8 @@ soak: ## random session state of 8 clients over 3 servers beside plain connectio
 	  cargo test --locked --test isolation -- --nocapture transaction_mode
 
 pg-regress: build ## PostgreSQL's own tests, direct and through pgweir; MODE=transaction SUITE=regress,isolation TESTS="test_setup …" REUSE=1
-	tests/regress/run --mode $(MODE) --suite $(SUITE) --pgweir $(abspath $(pgweir)) $(if $(REUSE),--reuse) $(TESTS)
+	tests/tools/install pg_regress
+	@tests/regress/run --mode $(MODE) --suite $(SUITE) --pgweir $(abspath $(pgweir)) $(if $(REUSE),--reuse) $(TESTS)
 
 MODE ?= transaction
 SUITE ?= regress,isolation

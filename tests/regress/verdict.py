@@ -1,6 +1,6 @@
 """What pg_regress said of each file, and what becomes of it beside the direct run and the list of explained differences."""
 import re
-import tomllib
+import tomllib  # Python 3.11
 
 LINE = re.compile(r"^(?:test|    )\s+(\S+)\s+\.\.\. (ok|FAILED|failed \(ignored\))")
 HUNK_LINES = 16
@@ -52,23 +52,27 @@ def listed(here, suite, mode):
 
 
 def report(judged, listed):
-    """Prints the table; false when a file differs that isn't listed or a listed one doesn't."""
+    """Prints what differs and the table; false when a file differs that isn't listed or a listed one doesn't."""
     different = {name: hunk for name, (same, hunk) in judged.items() if not same}
     explained = listed or {}
     unknown = [name for name in different if name not in explained]
+    agreeing = [name for name, why in explained.items() if name not in different and not why.startswith("sometimes:")]
     for name in unknown:
         print(f"\n--- {name}\n{different[name]}")
     print()
-    for name in different:
-        if name in explained:
-            print(f"  {name:32} {explained[name]}")
-    agreeing = [name for name in explained if name not in different]
+    for name in (name for name in different if name in explained):
+        print(f"  {name:32} {explained[name]}")
     for name in agreeing:
-        print(f"  {name:32} is listed in expected-differences.toml and " + ("came out the same" if name in judged else "is no test"))
-    width = max(map(len, ("files", "same", "explained", "not")))
-    for what, count in (("files", len(judged)), ("same", len(judged) - len(different)),
-                        ("different, explained", len(different) - len(unknown)), ("different, not explained", len(unknown))):
-        print(f"  {what:32} {count:{width - 3}}")
+        how = "came out the same" if name in judged else "is no test"
+        print(f"  {name:32} is listed in expected-differences.toml and {how}")
+    counts = {
+        "files": len(judged),
+        "same": len(judged) - len(different),
+        "different, explained": len(different) - len(unknown),
+        "different, not explained": len(unknown),
+    }
+    for what, count in counts.items():
+        print(f"  {what:32} {count:4}")
     if unknown:
         print(f"  not explained: {' '.join(unknown)}")
     return not unknown and not agreeing
