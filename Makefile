@@ -26,9 +26,9 @@ soak: ## random session state of 8 clients over 3 servers beside plain connectio
 	PGWEIR_SOAK_MINUTES=$(MINUTES) PGWEIR_ISOLATION=$(FAMILIES) \
 	  cargo test --locked --test isolation -- --nocapture transaction_mode
 
-pg-regress: build ## PostgreSQL's own tests, direct and through pgweir; MODE=transaction SUITE=regress,isolation TESTS="test_setup …" REUSE=1
+pg-regress: build ## PostgreSQL's own tests, direct and through pgweir; MODE=transaction SUITE=regress,isolation TESTS="test_setup …" REUSE=1 NO_SWITCH=1
 	tests/tools/install pg_regress
-	@tests/regress/run --mode $(MODE) --suite $(SUITE) --pgweir $(abspath $(pgweir)) $(if $(REUSE),--reuse) $(TESTS)
+	@tests/regress/run --mode $(MODE) --suite $(SUITE) --pgweir $(abspath $(pgweir)) $(if $(REUSE),--reuse) $(if $(NO_SWITCH),--no-switch) $(TESTS)
 
 MODE ?= transaction
 SUITE ?= regress,isolation

@@ -139,7 +139,7 @@ class Cluster(Child):
 class Pgweir(Child):
     end_signal = 2  # SIGINT: at once
 
-    def __init__(self, binary, mode, cluster, place):
+    def __init__(self, binary, mode, cluster, place, switch):
         self.address = ("127.0.0.1", free_port())
         config = place / "pgweir.toml"
         # trust, too, lets only known users in, and in PostgreSQL's tests nobody else connects.
@@ -160,7 +160,7 @@ port = {cluster.address[1]}
 [metrics]
 listen = ""
 """)
-        environment = {**os.environ, "PGWEIR_SWITCH_SERVERS": "1"}
+        environment = {**os.environ, **({"PGWEIR_SWITCH_SERVERS": "1"} if switch else {})}
         command = ["setpriv", "--pdeathsig", "KILL", "--", binary, config]
         self.launch(list(map(str, command)), place / "pgweir.log", environment)
 
