@@ -44,6 +44,8 @@ fn a_client_s_settings_follow_it() {
     for sql in [
         "SET search_path = tenant, \"$user\"",
         "SELECT set_config('app.tenant', 'it''s seven', false)",
+        "\n  SET app.spaced = 'five'",
+        "/* by hand */ SET app.remarked = 'six'",
         "SET statement_timeout = '17s'; SET lock_timeout TO 3000",
         "BEGIN; SET work_mem = '7MB'; COMMIT",
         "DO $$BEGIN PERFORM set_config('app.hidden', 'é', false); SET geqo = off; END$$",
@@ -53,8 +55,10 @@ fn a_client_s_settings_follow_it() {
     }
     let show = "SELECT current_setting('search_path'), current_setting('app.tenant', true), \
         current_setting('statement_timeout'), current_setting('lock_timeout'), current_setting('work_mem'), \
-        current_setting('app.hidden', true), current_setting('geqo'), current_setting('timezone')";
-    let own = ["tenant, \"$user\"", "it's seven", "17s", "3s", "7MB", "é", "off", "Asia/Tokyo"];
+        current_setting('app.hidden', true), current_setting('geqo'), current_setting('timezone'), \
+        current_setting('app.spaced', true), current_setting('app.remarked', true)";
+    let own =
+        ["tenant, \"$user\"", "it's seven", "17s", "3s", "7MB", "é", "off", "Asia/Tokyo", "five", "six"];
     for _ in 0..3 {
         let row = client.rows(show).expect("a row").remove(0);
         assert_eq!(row.iter().flatten().collect::<Vec<_>>(), own);

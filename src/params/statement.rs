@@ -109,17 +109,18 @@ impl Scanner {
 /// Whether a text begins as those statements do that change parameters, as far as three letters tell.
 #[inline]
 fn may_set(text: &[u8]) -> bool {
+    let text =
+        if text.first().is_some_and(u8::is_ascii_alphabetic) { text } else { traces::behind_blank(text) };
     let Some(&[a, b, c]) = text.first_chunk::<3>() else { return false };
-    let several = memchr::memchr(b';', text).is_some_and(|end| end + 2 < text.len());
-    several
-        || matches!(
-            [a | FOLD, b | FOLD, c | FOLD],
-            [b's', b'e', b't'] | [b'r', b'e', b's'] | [b'd', b'o', _] | [b'c', b'a', b'l']
-        )
+    matches!(
+        [a | FOLD, b | FOLD, c | FOLD],
+        [b's', b'e', b't'] | [b'r', b'e', b's'] | [b'd', b'o', _] | [b'c', b'a', b'l']
+    )
 }
 
 #[cold]
 fn looked_at(text: &[u8]) -> Traces {
+    let text = traces::behind_blank(text);
     if traces::is_local_set(text) {
         return Traces::LOOKED_AT.and(Traces::LOCAL_SET);
     }
@@ -228,6 +229,23 @@ mod tests {
     fn texts() {
         for scanner in [Scanner::default(), Scanner { words: Words::plain(&folded()) }] {
             finds_what_leaves_state(&scanner);
+        }
+    }
+
+    #[test]
+    fn a_set_behind_spaces_and_comments_is_one() {
+        for text in [
+            "SET a.b = 1",
+            " set a.b = 1",
+            "\n\t reset a.b",
+            "/* by /* me */ */ SET a.b = 1",
+            "-- mine\n DO $$$$",
+        ] {
+            assert!(may_set(text.as_bytes()), "{text}");
+        }
+        for text in ["SELECT 1", " SELECT 1", "/* SET */ SELECT 1", "-- SET", "/* SET", "", " ", "(SELECT 1)"]
+        {
+            assert!(!may_set(text.as_bytes()), "{text}");
         }
     }
 

@@ -249,6 +249,18 @@ impl<'a> Words<'a> {
     }
 }
 
+/// The text from its first word on: without the spaces and comments before it.
+#[cold]
+pub fn behind_blank(mut text: &[u8]) -> &[u8] {
+    loop {
+        text = text.trim_ascii_start();
+        match comment(text) {
+            0 => return text,
+            size => text = &text[size..],
+        }
+    }
+}
+
 /// Size of the comment at the front, 0 if there is none. One that never ends is none.
 fn comment(text: &[u8]) -> usize {
     if text.starts_with(b"--") {
