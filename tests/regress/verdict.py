@@ -12,16 +12,17 @@ def parse(log):
     return {match[1]: match[2] != "FAILED" for match in matches if match}
 
 
-def judge(direct, pooled, direct_outputs, pooled_outputs):
-    """File → (same, first differing hunk)."""
+def judge(names, results, outputs):
+    """File → (same, first differing hunk), for all these names. `results` and `outputs` are those of the direct and the pooled run."""
+    (direct, pooled), (direct_outputs, pooled_outputs) = results, outputs
     hunks = first_hunks(pooled_outputs / "regression.diffs")
     judged = {}
-    for name, accepted in direct.items():
+    for name in names:
         if name not in pooled:
             judged[name] = (False, "did not end")
             continue
-        same = pooled[name] or not accepted and bytes_of(direct_outputs, name) == bytes_of(pooled_outputs, name)
-        judged[name] = (same, hunks.get(name, "pg_regress shows no difference; see its log"))
+        alike = not direct.get(name, True) and bytes_of(direct_outputs, name) == bytes_of(pooled_outputs, name)
+        judged[name] = (pooled[name] or alike, hunks.get(name, "pg_regress shows no difference; see its log"))
     return judged
 
 
