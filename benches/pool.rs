@@ -46,17 +46,12 @@ fn main() {
     criterion.final_summary();
 }
 
-/// A server that is nothing but its place.
-struct Fake {
-    home: usize,
-}
+/// A server that is nothing but that.
+struct Fake;
 
 impl Pooled for Fake {
     type CancelKey = ();
 
-    fn home(&self) -> usize {
-        self.home
-    }
     fn is_dirty(&self) -> bool {
         false
     }
@@ -70,11 +65,11 @@ impl Pooled for Fake {
 struct AtOnce;
 
 impl Connector<Fake> for AtOnce {
-    fn connect(&self, _: &Arc<Pool<Fake>>, worker: usize) -> BoxFuture<Result<Fake, OpenError>> {
-        Box::pin(std::future::ready(Ok(Fake { home: worker })))
+    fn connect(&self, _: &Arc<Pool<Fake>>) -> BoxFuture<Result<Fake, OpenError>> {
+        Box::pin(std::future::ready(Ok(Fake)))
     }
 
-    fn spawn(&self, _: usize, mut task: BoxFuture<()>) {
+    fn spawn(&self, mut task: BoxFuture<()>) {
         let polled = task.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert!(polled.is_ready(), "nothing in it waits");
     }
@@ -87,7 +82,6 @@ impl Bench {
         let parts = Parts {
             key: PoolKey::new("db", "user"),
             settings: PoolSettings { size: NonZeroU32::new(size), lifetime: None, ..PoolSettings::default() },
-            workers: WORKERS,
             caps: Vec::new(),
             connector: Arc::new(AtOnce),
             observer: Arc::new(()),
@@ -96,7 +90,7 @@ impl Bench {
     }
 
     fn ask(&self, client: usize, hint: Option<SlotIndex>, now: Instant) -> Take<Fake> {
-        let request = Request { client: ClientId(client as u64), worker: client % WORKERS, hint, now };
+        let request = Request { client: ClientId(client as u64), hint, now };
         self.0.take(&request, Waker::noop())
     }
 
@@ -123,7 +117,7 @@ impl Bench {
         slot
     }
 
-    /// One server at home with every worker.
+    /// A server for each thread.
     fn open_one_each(&self) {
         let now = Instant::now();
         let leases: Vec<_> = (0..WORKERS).map(|client| self.take(client, None, now)).collect();

@@ -24,7 +24,6 @@ const PURE: &[&str] = &[
     "config/",
     "pool/ledger",
     "pool/evict",
-    "pool/homes",
     "pool/limits",
     "server/exchange",
     "client/intercept",

@@ -1,5 +1,4 @@
-//! Accepts clients and deals them to the workers in turn. Runs on worker 0; the raw socket is accepted, so that a client is
-//! registered with its own worker's reactor only.
+//! Accepts clients. Runs in the workers' runtime.
 
 use crate::client::connection::Arrival;
 use crate::client::context::Shared;
@@ -9,7 +8,6 @@ use crate::net::stream::Stream;
 use crate::roster::ClientAddress;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::time::sleep;
@@ -18,7 +16,7 @@ use tokio::time::sleep;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts until dropped.
-pub(super) async fn accept(listener: Listener, shared: Arc<Shared>, turn: Arc<AtomicUsize>) {
+pub(super) async fn accept(listener: Listener, shared: Arc<Shared>) {
     #[expect(
         deprecated,
         reason = "its replacement is unsafe to call; this listener owns one descriptor for its whole life"
@@ -38,7 +36,7 @@ pub(super) async fn accept(listener: Listener, shared: Arc<Shared>, turn: Arc<At
             Err(_would_block) => {}
             Ok(Ok(accepted)) => {
                 failing = false;
-                deal(accepted, &shared, &turn);
+                begin(accepted, &shared);
                 // One that comes after this look makes the socket ready again.
                 if !listener.get_ref().has_more() {
                     ready.clear_ready();
@@ -65,18 +63,11 @@ fn is_peers(error: &io::Error) -> bool {
     )
 }
 
-fn deal(accepted: Accepted, shared: &Arc<Shared>, turn: &AtomicUsize) {
-    let worker = turn.fetch_add(1, Ordering::Relaxed) % shared.workers.len();
-    let Ok(number) = u16::try_from(worker) else { return };
-    let handle = &shared.workers[worker];
-    let registered = {
-        let _on_its_reactor = handle.enter();
-        register(accepted)
-    };
-    match registered {
+fn begin(accepted: Accepted, shared: &Arc<Shared>) {
+    match register(accepted) {
         Ok((stream, address)) => {
-            let arrival = Arrival { stream, address, shared: Arc::clone(shared), worker: number };
-            handle.spawn(Connection::new(arrival));
+            let arrival = Arrival { stream, address, shared: Arc::clone(shared) };
+            tokio::spawn(Connection::new(arrival));
         }
         Err(error) => tracing::warn!("a client was lost on arrival: {error}"),
     }
@@ -84,7 +75,7 @@ fn deal(accepted: Accepted, shared: &Arc<Shared>, turn: &AtomicUsize) {
 
 fn register(accepted: Accepted) -> io::Result<(Stream, ClientAddress)> {
     Ok(match accepted {
-        Accepted::Tcp(socket, peer) => (Stream::local(socket)?, ClientAddress::Tcp(peer)),
-        Accepted::Unix(socket) => (Stream::local(socket)?, ClientAddress::Unix),
+        Accepted::Tcp(socket, peer) => (Stream::new(socket)?, ClientAddress::Tcp(peer)),
+        Accepted::Unix(socket) => (Stream::new(socket)?, ClientAddress::Unix),
     })
 }

@@ -5,7 +5,7 @@ use crate::client::context::Shared;
 use crate::clock::Instant;
 use crate::http::Health;
 use crate::lifecycle::Phase;
-use crate::pool::{CloseReason, Lease, Pool, PoolSet, Pooled as _};
+use crate::pool::{CloseReason, Lease, Pool, PoolSet};
 use crate::roster::Roster;
 use crate::server::Server;
 use crate::tasks::janitor::House;
@@ -36,9 +36,9 @@ impl House for Shared {
 
     fn reset(&self, pool: &Arc<Pool<Server>>, lease: Lease<Server>) {
         let context = self.contexts.lock().get(pool.key()).cloned();
-        match (context, self.workers.get(lease.home())) {
-            (Some(context), Some(worker)) => drop(worker.spawn(cleanup::reset(lease, context))),
-            _ => lease.close(CloseReason::ResetFailed),
+        match context {
+            Some(context) => drop(self.runtime.spawn(cleanup::reset(lease, context))),
+            None => lease.close(CloseReason::ResetFailed),
         }
     }
 }

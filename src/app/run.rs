@@ -79,7 +79,7 @@ fn share(config: Config, store: crate::credentials::store::Store, workers: &Work
         roster: Arc::default(),
         pools: PoolSet::new(),
         contexts: Default::default(),
-        metrics: Arc::new(Metrics::new(workers.handles.len())),
+        metrics: Arc::new(Metrics::new(workers.count)),
         login,
         config: ArcSwap::from_pointee(config),
         store: ArcSwap::from_pointee(store),
@@ -87,7 +87,7 @@ fn share(config: Config, store: crate::credentials::store::Store, workers: &Work
         logins: Default::default(),
         opening: AtomicUsize::new(0),
         server_ids: ServerIds::default(),
-        workers: workers.handles.clone(),
+        runtime: workers.runtime.clone(),
     }
 }
 
@@ -110,13 +110,10 @@ async fn serve(
             }
         });
     }
-    let turn = Arc::new(AtomicUsize::new(0));
     keep_minimums(&shared);
     shared.lifecycle.advance(Phase::Running);
-    let acceptors: Vec<_> = listeners
-        .into_iter()
-        .map(|l| shared.workers[0].spawn(accept::accept(l, Arc::clone(&shared), Arc::clone(&turn))))
-        .collect();
+    let acceptors: Vec<_> =
+        listeners.into_iter().map(|l| shared.runtime.spawn(accept::accept(l, Arc::clone(&shared)))).collect();
     let request = loop {
         match signals.next().await {
             Request::Reload => reload(&shared),

@@ -1,49 +1,39 @@
-//! The worker threads: each a current-thread runtime that serves its clients until the process stops.
+//! The worker threads: one runtime, which serves all clients until the process stops.
 
 use std::io;
-use std::sync::mpsc;
 use std::thread;
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
-/// The workers' runtimes and the means to stop them.
+/// The workers' runtime and the means to stop it.
 #[derive(Debug)]
 pub(super) struct Workers {
-    pub(super) handles: Box<[Handle]>,
-    stop: watch::Sender<bool>,
-    threads: Vec<thread::JoinHandle<()>>,
+    pub(super) runtime: Handle,
+    pub(super) count: usize,
+    stop: oneshot::Sender<()>,
+    keeper: thread::JoinHandle<()>,
 }
 
 impl Workers {
-    /// Starts `count` workers.
+    /// Starts `count` workers. A single one has a current-thread runtime, in which no task ever moves.
     pub(super) fn start(count: usize) -> io::Result<Self> {
-        let (stop, stopped) = watch::channel(false);
-        let (mut handles, mut threads) = (Vec::new(), Vec::new());
-        for index in 0..count.max(1) {
-            let (ready, receive) = mpsc::channel();
-            let mut stopped = stopped.clone();
-            let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-                let runtime = Builder::new_current_thread().enable_all().build();
-                match runtime {
-                    Ok(runtime) => {
-                        let _ = ready.send(Ok(runtime.handle().clone()));
-                        let _ = runtime.block_on(stopped.wait_for(|stop| *stop));
-                        runtime.shutdown_background();
-                    }
-                    Err(e) => drop(ready.send(Err(e))),
-                }
-            })?;
-            handles.push(receive.recv().map_err(io::Error::other)??);
-            threads.push(thread);
-        }
-        Ok(Self { handles: handles.into(), stop, threads })
+        let several = count > 1;
+        let mut builder = if several { Builder::new_multi_thread() } else { Builder::new_current_thread() };
+        let runtime = builder.worker_threads(count.max(1)).thread_name("worker").enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel();
+        // The single worker itself; of several, a thread that only waits.
+        let name = if several { "keeper" } else { "worker" };
+        let keeper = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let _ = runtime.block_on(stopped);
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { runtime: handle, count, stop, keeper })
     }
 
-    /// Ends all of them. Sockets of one may be used by another, so all go together.
+    /// Ends all of them.
     pub(super) fn stop(self) {
-        let _ = self.stop.send(true);
-        for thread in self.threads {
-            let _ = thread.join();
-        }
+        let _ = self.stop.send(());
+        let _ = self.keeper.join();
     }
 }

@@ -29,14 +29,12 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// A connection that has just been accepted.
 #[derive(Debug)]
 pub struct Arrival {
-    /// Its socket, registered with the reactor of this worker.
+    /// Its socket, registered with the workers' reactor.
     pub stream: Stream,
     /// Where it comes from.
     pub address: ClientAddress,
     /// The process.
     pub shared: Arc<Shared>,
-    /// The worker it lives on.
-    pub worker: u16,
 }
 
 /// Logs a connection in, or refuses it.
@@ -50,13 +48,12 @@ pub(super) async fn open(mut arrival: Box<Arrival>) -> Option<Session> {
         refuse(&mut arrival.stream, arrival.address, &shared, &refused).await;
         return None;
     }
-    let Arrival { stream, address, shared, worker } = &mut *arrival;
-    let outcome = negotiate(stream, *address, shared, *worker).await;
+    let Arrival { stream, address, shared } = &mut *arrival;
+    let outcome = negotiate(stream, *address, shared).await;
     match outcome {
         Ok(None) => None,
         Ok(Some(Opened { state, context, member, early })) => {
-            let Arrival { stream, worker, .. } = *arrival;
-            Some(Session::new(stream, state, context, member, worker).having_sent(early))
+            Some(Session::new(arrival.stream, state, context, member).having_sent(early))
         }
         Err(refused) => {
             refuse(stream, *address, shared, &refused).await;
@@ -122,7 +119,6 @@ async fn negotiate(
     stream: &mut Stream,
     address: ClientAddress,
     shared: &Arc<Shared>,
-    worker: u16,
 ) -> Result<Option<Opened>, Refused> {
     let limit = shared.config.load().general.client_login_timeout;
     let mut patience = shared.logins.begin(limit).await;
@@ -136,7 +132,7 @@ async fn negotiate(
             return Ok(None);
         }
     };
-    let newcomer = Newcomer { stream, address, shared, wish: &wish, worker, since: Instant::now() };
+    let newcomer = Newcomer { stream, address, shared, wish: &wish, since: Instant::now() };
     let opened = patience.bound(newcomer.log_in()).await;
     opened.map(Some).map_err(|refused| refused.of(shared, &wish))
 }
@@ -165,7 +161,6 @@ struct Newcomer<'a> {
     address: ClientAddress,
     shared: &'a Arc<Shared>,
     wish: &'a Wish,
-    worker: u16,
     since: Instant,
 }
 
@@ -224,7 +219,7 @@ impl Newcomer<'_> {
         let (id, wanted) = (self.shared.roster.next_id(), login::wanted(self.shared, self.wish));
         let greeting = tokio::select! {
             biased;
-            greeting = greeting(&context, id, usize::from(self.worker), &wanted) => greeting,
+            greeting = greeting(&context, id, &wanted) => greeting,
             () = self.stream.hung_up() => return Err(Refused::lost()),
         };
         let greeting = greeting.map_err(|trouble| {

@@ -10,8 +10,9 @@ use crate::clock::Instant;
 use crate::config::{self, Config, Database, PoolMode, SessionState};
 use crate::credentials::store::Store;
 use crate::lifecycle::Lifecycle;
-use crate::metrics::{Gauges, Metrics, PoolGauges, PoolMetrics};
+use crate::metrics::{Cells, Gauges, Metrics, PoolGauges, PoolMetrics};
 use crate::net::options::TcpOptions;
+use crate::net::worker;
 use crate::params::custom::Customs;
 use crate::params::set::{Set, Sets};
 use crate::params::statement::Scanner;
@@ -61,8 +62,8 @@ pub struct Shared {
     pub opening: AtomicUsize,
     /// Counts servers.
     pub server_ids: ServerIds,
-    /// The workers' runtimes.
-    pub workers: Box<[Handle]>,
+    /// The workers' runtime.
+    pub runtime: Handle,
 }
 
 impl std::fmt::Debug for Shared {
@@ -138,13 +139,12 @@ impl Shared {
             welcome: Arc::clone(&welcome),
             metrics: Arc::clone(&metrics),
             shared: Arc::downgrade(self),
-            workers: self.workers.clone(),
+            runtime: self.runtime.clone(),
         });
         let caps = self.caps(key, &settings);
         let parts = Parts {
             key: key.clone(),
             settings: pool_settings(&config, database, &key.user),
-            workers: self.workers.len(),
             caps,
             connector: Arc::new(OpenerHandle(Arc::clone(&opener))),
             observer: Arc::clone(&opener) as Arc<dyn crate::pool::Observer>,
@@ -277,6 +277,12 @@ pub struct PoolContext {
 }
 
 impl PoolContext {
+    /// The counters of the worker that this is called on.
+    #[inline]
+    pub fn cells(&self) -> &Cells {
+        self.metrics.worker(worker::index())
+    }
+
     /// A client has logged in, or left: min_pool_size holds while one is connected.
     pub fn count_client(&self, came: bool) {
         let before = if came {

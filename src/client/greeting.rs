@@ -75,7 +75,6 @@ impl Greeting {
 pub async fn greeting(
     context: &Arc<PoolContext>,
     client: u64,
-    worker: usize,
     wanted: &Arc<Set>,
 ) -> Result<Arc<Greeting>, Trouble> {
     let checked = match given_name(wanted) {
@@ -85,13 +84,10 @@ pub async fn greeting(
     if let Some(greeting) = known(context, &checked) {
         return Ok(greeting);
     }
-    let changed = if checked.is_empty() {
-        Reported::default()
-    } else {
-        canonical(context, client, worker, &checked).await?
-    };
+    let changed =
+        if checked.is_empty() { Reported::default() } else { canonical(context, client, &checked).await? };
     if context.welcome.load().is_none()
-        && let Some(lease) = lease(context, client, worker).await?
+        && let Some(lease) = lease(context, client).await?
     {
         lease.release(Instant::now());
     }
@@ -146,17 +142,12 @@ fn set(all: &mut Vec<(String, String)>, name: &str, value: &str) {
     }
 }
 
-async fn canonical(
-    context: &Arc<PoolContext>,
-    client: u64,
-    worker: usize,
-    wanted: &Arc<Set>,
-) -> Result<Reported, Trouble> {
+async fn canonical(context: &Arc<PoolContext>, client: u64, wanted: &Arc<Set>) -> Result<Reported, Trouble> {
     let key = Arc::as_ptr(wanted) as usize;
     if let Some(known) = context.canonical.lock().get(&key) {
         return Ok(Arc::clone(&known.reported));
     }
-    let Some(mut lease) = lease(context, client, worker).await? else { return Ok(Reported::default()) };
+    let Some(mut lease) = lease(context, client).await? else { return Ok(Reported::default()) };
     let applied = timeout(APPLY_LIMIT, apply(&mut lease, context, wanted)).await;
     match applied {
         Ok(Ok(reported)) => {
@@ -209,9 +200,8 @@ async fn apply(
 async fn lease(
     context: &Arc<PoolContext>,
     client: u64,
-    worker: usize,
 ) -> Result<Option<crate::pool::Lease<crate::server::Server>>, Trouble> {
-    let request = PoolRequest { client: ClientId(client), worker, hint: None, now: Instant::now() };
+    let request = PoolRequest { client: ClientId(client), hint: None, now: Instant::now() };
     match context.pool.acquire(request).await {
         Ok(lease) => Ok(Some(lease)),
         Err(error) => {

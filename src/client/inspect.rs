@@ -99,7 +99,7 @@ impl Session {
         let Link::Active(active) = &mut self.link else { return };
         let talk = &mut active.lease.talk;
         let new = REASONS.iter().filter(|(kind, _)| held.has(*kind) && !talk.held.has(*kind));
-        let cells = self.context.metrics.worker(usize::from(self.worker));
+        let cells = self.context.cells();
         for (_, reason) in new {
             cells.pinned(*reason);
             tracing::debug!(client = self.member.entry().id, reason = reason.label(), "tied to its server");

@@ -61,8 +61,8 @@ pub struct Opener {
     pub metrics: Arc<PoolMetrics>,
     /// The process.
     pub shared: Weak<Shared>,
-    /// The workers' runtimes.
-    pub workers: Box<[Handle]>,
+    /// The workers' runtime.
+    pub runtime: Handle,
 }
 
 impl std::fmt::Debug for Opener {
@@ -99,7 +99,7 @@ impl Opener {
             != (&database.host, database.port, database.dbname(), &database.connect_query)
     }
 
-    fn target(&self, worker: usize, tcp: TcpOptions) -> Target {
+    fn target(&self, tcp: TcpOptions) -> Target {
         let database = self.database.load();
         let address = match &database.host {
             Host::Tcp(name) => Address::Tcp(name.as_str().into(), database.port),
@@ -114,17 +114,16 @@ impl Opener {
             connect_query: database.connect_query.clone(),
             max_prepared_statements: self.max_prepared_statements,
             defaults: Arc::clone(&self.defaults),
-            worker,
         }
     }
 
-    async fn open(self: Arc<Self>, worker: usize) -> Result<Server, OpenError> {
+    async fn open(self: Arc<Self>) -> Result<Server, OpenError> {
         let Some(shared) = self.shared.upgrade() else {
             return Err(OpenError::Transient("pgweir is stopping".into()));
         };
         let begun = Instant::now();
         let config = shared.config.load_full();
-        let connecting = connect(self.target(worker, tcp_options(&config)), &shared.server_ids);
+        let connecting = connect(self.target(tcp_options(&config)), &shared.server_ids);
         let opened = match config.general.server_connect_timeout {
             Some(limit) => timeout(limit, connecting).await.unwrap_or(Err(ConnectError::Timeout)),
             None => connecting.await,
@@ -169,14 +168,12 @@ fn open_error(error: ConnectError) -> OpenError {
 pub struct OpenerHandle(pub Arc<Opener>);
 
 impl Connector<Server> for OpenerHandle {
-    fn connect(&self, _: &Arc<Pool<Server>>, worker: usize) -> BoxFuture<Result<Server, OpenError>> {
-        Box::pin(Arc::clone(&self.0).open(worker))
+    fn connect(&self, _: &Arc<Pool<Server>>) -> BoxFuture<Result<Server, OpenError>> {
+        Box::pin(Arc::clone(&self.0).open())
     }
 
-    fn spawn(&self, worker: usize, task: BoxFuture<()>) {
-        if let Some(worker) = self.0.workers.get(worker) {
-            worker.spawn(task);
-        }
+    fn spawn(&self, task: BoxFuture<()>) {
+        self.0.runtime.spawn(task);
     }
 }
 

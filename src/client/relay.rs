@@ -171,7 +171,7 @@ impl Session {
         };
         server.traffic.from_server += n as u64;
         if n == read.len() {
-            count_traffic(self.context.metrics.worker(usize::from(self.worker)), server);
+            count_traffic(self.context.cells(), server);
         }
         if server.inbound.is_empty() {
             let (used, turn) = self.receive(cx, &read[..n], scratch);
@@ -275,7 +275,7 @@ impl Session {
         }
         active.lease.traffic.from_client += n as u64;
         if n == read.len() {
-            count_traffic(self.context.metrics.worker(usize::from(self.worker)), &mut active.lease);
+            count_traffic(self.context.cells(), &mut active.lease);
         }
         if self.inbound.is_empty() {
             let (used, turn) = self.feed(cx, &read[..n], &[], scratch);

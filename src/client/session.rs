@@ -49,7 +49,6 @@ pub struct Session {
     pub(super) outbound: Kept,
     pub(super) triage: Triage,
     pub(super) hint: Option<SlotIndex>,
-    pub(super) worker: u16,
     /// Servers that failed to be made fit in a row.
     pub(super) unfit: u8,
 }
@@ -112,13 +111,7 @@ impl From<WireError> for Turn {
 
 impl Session {
     /// A session that has been told that it is ready.
-    pub fn new(
-        stream: Stream,
-        state: State,
-        context: Arc<PoolContext>,
-        member: Membership,
-        worker: u16,
-    ) -> Self {
+    pub fn new(stream: Stream, state: State, context: Arc<PoolContext>, member: Membership) -> Self {
         Self {
             stream,
             state,
@@ -129,7 +122,6 @@ impl Session {
             outbound: Kept::default(),
             triage: Triage::default(),
             hint: None,
-            worker,
             unfit: 0,
         }
     }
@@ -237,8 +229,7 @@ impl Session {
     #[inline(always)]
     fn want_server(&mut self, cx: &mut Context<'_>, input: &[u8], scratch: &mut Vec<u8>) -> Turn {
         let now = Instant::now();
-        let request =
-            Request { client: ClientId(self.id()), worker: usize::from(self.worker), hint: self.hint, now };
+        let request = Request { client: ClientId(self.id()), hint: self.hint, now };
         match self.context.pool.take(&request, cx.waker()) {
             Take::Leased(lease) => {
                 self.cells().assigned();
@@ -408,7 +399,7 @@ impl Session {
 
     #[inline]
     pub(super) fn cells(&self) -> &crate::metrics::Cells {
-        self.context.metrics.worker(usize::from(self.worker))
+        self.context.cells()
     }
 
     #[inline]

@@ -230,10 +230,10 @@ impl Session {
             let took = now.nanos_since(active.lease.query_began);
             if status == Status::Idle {
                 let whole = now.nanos_since(active.lease.began);
-                self.context.metrics.worker(usize::from(self.worker)).transaction(whole);
+                self.context.cells().transaction(whole);
             }
             active.step = if active.step == Step::Relay { Step::Between } else { active.step };
-            let cells = self.context.metrics.worker(usize::from(self.worker));
+            let cells = self.context.cells();
             cells.query(took);
             count_traffic(cells, &mut active.lease);
             self.set_phase(if status == Status::Idle { Phase::Idle } else { Phase::IdleInTransaction }, now);
@@ -263,7 +263,7 @@ impl Session {
     pub(super) fn count_transaction(&mut self) -> Instant {
         let now = Instant::now();
         let Link::Active(active) = &mut self.link else { return now };
-        let cells = self.context.metrics.worker(usize::from(self.worker));
+        let cells = self.context.cells();
         count_traffic(cells, &mut active.lease);
         let tally = std::mem::take(&mut active.lease.talk.tally);
         if tally != Tally::default() {
@@ -356,7 +356,7 @@ impl Session {
     pub(super) fn listen(&mut self) {
         let Link::Active(active) = &mut self.link else { return };
         let heard = &mut active.lease.talk.heard;
-        let cells = self.context.metrics.worker(usize::from(self.worker));
+        let cells = self.context.cells();
         for code in heard.errors.drain(..) {
             cells.server_error([code[0], code[1]]);
         }

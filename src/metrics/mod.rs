@@ -1,7 +1,7 @@
 //! The numbers: counted in per-worker cells where it is hot, summed and put into Prometheus' text format when somebody
 //! asks. Knows nothing of connections and never waits.
 //!
-//! A worker counts with `pool_metrics.worker(own_index)`: plain loads and stores into a block no other thread writes.
+//! A worker counts with `pool_metrics.worker(index of its thread)`: plain loads and stores into a block no other thread writes.
 //! What is rare ([`PoolMetrics`], [`Metrics`]) may be counted from any thread. States are not counted but asked for
 //! through [`Gauges`]. [`FAMILIES`] says what comes out.
 mod cell;

@@ -59,8 +59,7 @@ impl PoolMetrics {
         &self.user
     }
 
-    /// The cells of worker `index`, for that worker's thread alone. An index that is no worker's gets the main
-    /// thread's.
+    /// The cells of worker `index`, for that worker's thread alone; an index that is no worker's gets the main thread's.
     #[inline]
     pub fn worker(&self, index: usize) -> &Cells {
         let last = self.blocks.len() - 1;

@@ -1,4 +1,4 @@
-//! Listening sockets. Accepting is left to the raw socket, so that a client is registered only with its own worker's reactor.
+//! Listening sockets. Accepting is left to the raw socket, so that accept4 sets the flags.
 
 use super::options::TcpOptions;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

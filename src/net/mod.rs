@@ -4,3 +4,4 @@ pub mod kept;
 pub mod listen;
 pub mod options;
 pub mod stream;
+pub mod worker;

@@ -1,6 +1,7 @@
 //! A connected socket of either kind, read and written by polling.
 
 use super::kept::Kept;
+use super::worker;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
@@ -11,7 +12,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::{self, coop};
 
-/// A TCP or Unix-domain connection, registered with the reactor of the worker that made it and usable from any.
+/// A TCP or Unix-domain connection, registered with the reactor of the runtime that it was made in.
 ///
 /// A read or write first tries the socket and registers a waker only if it isn't ready. Nothing here consumes the
 /// runtime's cooperative budget but an empty-handed read: who loops over a busy socket has to bound its rounds.
@@ -22,23 +23,14 @@ pub struct Stream {
     /// Whose waker the reactor was given for the next bytes: the waker's data pointer, 0 for nobody's. The reactor's clone of
     /// the waker keeps the pointer from being reused.
     awaited_by: usize,
-    /// Whether only the reactor's own thread polls it. There the reactor makes a socket readable and takes its waker with
-    /// nothing in between, so the waker is still in place as long as the socket isn't readable. On another thread a read
-    /// may come in between, and then it has to be registered anew.
-    is_local: bool,
 }
 
 impl Stream {
-    /// Registers a connected, non-blocking socket with the reactor of the runtime this is called in. It is to be polled
-    /// only on the thread of that current-thread runtime.
-    pub fn local(socket: impl Into<OwnedFd>) -> io::Result<Self> {
+    /// Registers a connected, non-blocking socket with the reactor of the runtime this is called in. It is to be polled in
+    /// that runtime only.
+    pub fn new(socket: impl Into<OwnedFd>) -> io::Result<Self> {
         let socket = std::net::TcpStream::from(socket.into());
-        Ok(Self { socket: TcpStream::from_std(socket)?, awaited_by: 0, is_local: true })
-    }
-
-    /// As [`Self::local`], for a socket that may be polled on any thread.
-    pub fn shared(socket: impl Into<OwnedFd>) -> io::Result<Self> {
-        Ok(Self { is_local: false, ..Self::local(socket)? })
+        Ok(Self { socket: TcpStream::from_std(socket)?, awaited_by: 0 })
     }
 
     /// Reads at most `into.len()` bytes; 0 is the end of the stream.
@@ -47,8 +39,10 @@ impl Stream {
         if self.awaited_by == cx.waker().data() as usize {
             match self.probe(into) {
                 Some(read) => return Poll::Ready(read),
-                // A probe that found the socket empty against the reactor's word has cleared it: then nobody is awaited.
-                None if self.is_local && self.awaited_by != 0 => return Poll::Pending,
+                // The only worker makes a socket readable and takes its waker with nothing in between, so while the socket
+                // isn't readable the waker is in place; of several, another may just have taken it. A probe that found the
+                // socket empty against the reactor's word has cleared it: then nobody is awaited.
+                None if worker::is_alone() && self.awaited_by != 0 => return Poll::Pending,
                 None => {}
             }
         }
@@ -244,7 +238,7 @@ mod tests {
     async fn a_busy_task_does_not_keep_the_reactor_from_looking() {
         let (mut far, near) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
         near.set_nonblocking(true).expect("a non-blocking socket");
-        let mut near = Stream::local(near).expect("a registered socket");
+        let mut near = Stream::new(near).expect("a registered socket");
         let heard = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&heard);
         let listener = tokio::spawn(async move {

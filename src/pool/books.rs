@@ -2,7 +2,6 @@
 //! opened. Decides which opens to begin; never spawns, wakes or closes anything.
 use crate::clock::Instant;
 use std::{
-    num::NonZeroU32,
     sync::{Arc, Weak},
     task::Waker,
     time::Duration,
@@ -43,7 +42,7 @@ pub(super) enum Push<'a> {
 /// Opens to begin once the lock is released.
 #[derive(Default)]
 pub(super) struct Plan {
-    pub(super) opens: Vec<(SlotIndex, usize, Permit)>,
+    pub(super) opens: Vec<(SlotIndex, Permit)>,
     /// How many of them are from the reserve.
     pub(super) reserve: usize,
     /// The cap on which the pool has just begun to starve.
@@ -55,7 +54,6 @@ pub(super) struct Bounds {
     /// Sorted by name.
     pub(super) caps: Arc<[Arc<SharedCap>]>,
     pub(super) pool: Weak<dyn Member>,
-    pub(super) workers: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,9 +85,9 @@ fn rules(settings: &PoolSettings) -> Rules {
 }
 
 impl<S: Pooled> Books<S> {
-    pub(super) fn new(settings: PoolSettings, workers: usize, now: Instant) -> Self {
+    pub(super) fn new(settings: PoolSettings, now: Instant) -> Self {
         Self {
-            ledger: Ledger::new(workers, rules(&settings)),
+            ledger: Ledger::new(rules(&settings)),
             normal: Slots::new(settings.size.map(u32::from)),
             reserve: Slots::new(Some(settings.reserve_size)),
             settings,
@@ -183,7 +181,7 @@ impl<S: Pooled> Books<S> {
             match self.permit(bounds, &claim, overdue) {
                 Ok((permit, reserve)) => {
                     plan.reserve += usize::from(reserve);
-                    self.begin_open(&mut plan, bounds, waiter.worker, permit);
+                    plan.opens.push((self.ledger.begin_open(self.clock), permit));
                 }
                 Err(None) => {
                     obstacle = Obstacle::Full;
@@ -206,15 +204,9 @@ impl<S: Pooled> Books<S> {
         while self.may_open() && self.ledger.live() < self.minimum() {
             let claim = Claim { pool: &bounds.pool, first_on: None, urgent: false };
             let Ok((permit, _)) = self.permit(bounds, &claim, false) else { break };
-            self.begin_open(&mut plan, bounds, 0, permit);
+            plan.opens.push((self.ledger.begin_open(self.clock), permit));
         }
         plan
-    }
-
-    fn begin_open(&mut self, plan: &mut Plan, bounds: &Bounds, preferred: usize, permit: Permit) {
-        let share = |size: NonZeroU32| (size.get() as usize).div_ceil(bounds.workers.max(1));
-        let home = self.ledger.home_for(preferred, self.settings.size.map_or(usize::MAX, share));
-        plan.opens.push((self.ledger.begin_open(home, self.clock), home, permit));
     }
 
     /// Servers to keep however idle.

@@ -20,7 +20,7 @@ use super::{
 pub(super) enum State {
     /// A connect is under way; there is no server yet.
     Opening,
-    /// In the list of its home worker, or in the dirty list, since then.
+    /// In the list of the clean or of the dirty, since then.
     Idle(Instant),
     /// With that client, or granted to it and not fetched yet.
     Leased(ClientId),
@@ -37,9 +37,6 @@ pub(super) struct Entry<S, K> {
     /// Never reused, unlike the slot.
     pub(super) serial: u64,
     pub(super) last_client: Option<ClientId>,
-    pub(super) home: usize,
-    /// The worker of the client that has it or had it last.
-    pub(super) user: usize,
     pub(super) dirty: bool,
     pub(super) cancels: u32,
     /// A cancel may still come that was meant for an earlier query.
@@ -107,7 +104,6 @@ pub(super) enum Settled<S, W> {
 #[derive(Debug)]
 pub(super) struct Arrival<S, K> {
     pub(super) server: S,
-    pub(super) home: usize,
     pub(super) dirty: bool,
     pub(super) cancel_key: K,
     /// 16 random bits: how much earlier than server_lifetime it goes.
@@ -147,15 +143,13 @@ pub(super) struct Counts {
 
 impl<S, K> Entry<S, K> {
     /// An open that has just begun.
-    pub(super) fn opening(serial: u64, home: usize, now: Instant) -> Self {
+    pub(super) fn opening(serial: u64, now: Instant) -> Self {
         Self {
             state: State::Opening,
             server: None,
             links: Links::default(),
             serial,
             last_client: None,
-            home,
-            user: home,
             dirty: false,
             cancels: 0,
             doubtful: false,

@@ -9,7 +9,6 @@ use super::{
     ClientId, SlotIndex,
     entry::{Arrival, Circumstances, Counts, Entry, Found, IdleServer, Rules, Settled, State},
     error::{CloseReason, WaitError},
-    homes::{self, Wish},
     links::List,
     queue::{InLine, Queue, WaiterId},
 };
@@ -20,8 +19,7 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Ledger<S, K, W> {
     entries: Slab<Entry<S, K>>,
-    /// By home worker.
-    clean: Box<[List]>,
+    clean: List,
     dirty: List,
     queue: Queue<S, W>,
     rules: Rules,
@@ -34,11 +32,10 @@ pub(super) struct Ledger<S, K, W> {
 }
 
 impl<S, K: Clone, W> Ledger<S, K, W> {
-    /// `workers` is at least one; servers at home elsewhere count as the last worker's.
-    pub(super) fn new(workers: usize, rules: Rules) -> Self {
+    pub(super) fn new(rules: Rules) -> Self {
         Self {
             entries: Slab::new(),
-            clean: vec![List::default(); workers.max(1)].into(),
+            clean: List::default(),
             dirty: List::default(),
             queue: Queue::new(),
             rules,
@@ -69,18 +66,11 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
         self.queue.in_line(self.opening)
     }
 
-    /// The worker at which the next server should be at home, see [`homes::choose`]. Costs a walk over all servers.
-    pub(super) fn home_for(&self, preferred: usize, share: usize) -> usize {
-        let user = |e: &Entry<S, K>| matches!(e.state, State::Leased(_)).then_some(e.user);
-        let servers = self.entries.iter().map(|(_, e)| (e.home, user(e)));
-        homes::choose(Wish { preferred, share }, self.clean.len(), servers, self.queue.workers())
-    }
-
-    /// An open begins that will bring a server at home on that worker.
-    pub(super) fn begin_open(&mut self, home: usize, now: Instant) -> SlotIndex {
+    /// An open begins.
+    pub(super) fn begin_open(&mut self, now: Instant) -> SlotIndex {
         self.opening += 1;
         self.next_serial += 1;
-        let entry = Entry::opening(self.next_serial, home.min(self.clean.len() - 1), now);
+        let entry = Entry::opening(self.next_serial, now);
         SlotIndex(
             u32::try_from(self.entries.insert(entry)).expect("fewer servers than four thousand million"),
         )
@@ -100,10 +90,8 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
         arrival: Arrival<S, K>,
         c: &Circumstances,
     ) -> Settled<S, W> {
-        let last = self.clean.len() - 1;
         let entry = &mut self.entries[slot.at()];
         debug_assert_eq!(entry.state, State::Opening);
-        entry.home = arrival.home.min(last);
         entry.dirty = arrival.dirty;
         entry.cancel_key = Some(arrival.cancel_key);
         entry.opened = c.now;
@@ -116,25 +104,18 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
 
     // Leasing
 
-    /// An idle server for this client: its own last one (a clean one at home elsewhere only if none of its worker is
-    /// idle), else a clean one of its worker, else any clean one, else a dirty one. With round robin a clean server is not
-    /// preferred for having been the client's own.
+    /// An idle server for this client: its own last one, else a clean one, else a dirty one. With round robin a clean server
+    /// is not preferred for having been the client's own.
     #[inline(always)]
-    pub(super) fn take(
-        &mut self,
-        client: ClientId,
-        worker: usize,
-        hint: Option<SlotIndex>,
-    ) -> Option<(SlotIndex, S)> {
+    pub(super) fn take(&mut self, client: ClientId, hint: Option<SlotIndex>) -> Option<(SlotIndex, S)> {
         let switched = if self.rules.switch { self.other_than(hint) } else { None };
         let slot = switched
-            .or_else(|| self.own_last(client, worker, hint))
-            .or_else(|| self.pick(self.clean.get(worker)?))
-            .or_else(|| self.clean_anywhere())
+            .or_else(|| self.own_last(client, hint))
+            .or_else(|| self.next_clean())
             .or_else(|| self.dirty.oldest().map(SlotIndex))?;
         debug_assert!(self.queue.is_empty(), "a server was idle while clients waited");
         let server = self.unlist(slot);
-        self.lease(slot, client, worker);
+        self.lease(slot, client);
         Some((slot, server))
     }
 
@@ -145,7 +126,7 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
             return None;
         }
         let server = self.unlist(seen.slot);
-        self.lease(seen.slot, client, self.entries[seen.slot.at()].home);
+        self.lease(seen.slot, client);
         Some(server)
     }
 
@@ -317,7 +298,7 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
 
     /// Since when the longest-idle server has been idle.
     pub(super) fn longest_idle(&self) -> Option<IdleServer> {
-        let oldest = self.clean.iter().chain([&self.dirty]).filter_map(List::oldest);
+        let oldest = [&self.clean, &self.dirty].into_iter().filter_map(List::oldest);
         oldest
             .filter_map(|at| self.entries[at as usize].idle(SlotIndex(at)))
             .min_by_key(|i| (i.since, i.serial))
@@ -348,12 +329,11 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
     // Within
 
     #[inline(always)]
-    fn own_last(&self, client: ClientId, worker: usize, hint: Option<SlotIndex>) -> Option<SlotIndex> {
+    fn own_last(&self, client: ClientId, hint: Option<SlotIndex>) -> Option<SlotIndex> {
         let slot = hint?;
         let entry = self.entries.get(slot.at())?;
         let own = matches!(entry.state, State::Idle(_)) && entry.last_client == Some(client);
-        let near = entry.home == worker || self.clean.get(worker).is_none_or(List::is_empty);
-        (own && (entry.dirty || (!self.rules.round_robin && near))).then_some(slot)
+        (own && (entry.dirty || !self.rules.round_robin)).then_some(slot)
     }
 
     /// The longest idle server that isn't this one.
@@ -366,36 +346,25 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
         idle.filter(|(_, slot)| Some(*slot) != hint).min_by_key(|(since, _)| *since).map(|(_, slot)| slot)
     }
 
-    fn pick(&self, list: &List) -> Option<SlotIndex> {
-        if self.rules.round_robin { list.oldest() } else { list.newest() }.map(SlotIndex)
-    }
-
-    fn clean_anywhere(&self) -> Option<SlotIndex> {
-        let since = |slot: &SlotIndex| match self.entries[slot.at()].state {
-            State::Idle(since) => since,
-            _ => unreachable!("only idle servers are listed"),
-        };
-        let picks = self.clean.iter().filter_map(|list| self.pick(list));
-        if self.rules.round_robin { picks.min_by_key(since) } else { picks.max_by_key(since) }
+    fn next_clean(&self) -> Option<SlotIndex> {
+        if self.rules.round_robin { self.clean.oldest() } else { self.clean.newest() }.map(SlotIndex)
     }
 
     fn idle_len(&self) -> usize {
-        self.clean.iter().map(List::len).sum::<usize>() + self.dirty.len()
+        self.clean.len() + self.dirty.len()
     }
 
     #[inline(always)]
-    fn lease(&mut self, slot: SlotIndex, client: ClientId, worker: usize) {
+    fn lease(&mut self, slot: SlotIndex, client: ClientId) {
         let entry = &mut self.entries[slot.at()];
         entry.state = State::Leased(client);
-        entry.user = worker;
         self.leased += 1;
     }
 
     /// Takes an idle server out of its list; its entry is left for the caller to change or remove.
     #[inline(always)]
     fn unlist(&mut self, slot: SlotIndex) -> S {
-        let (dirty, home) = (self.entries[slot.at()].dirty, self.entries[slot.at()].home);
-        let list = if dirty { &mut self.dirty } else { &mut self.clean[home] };
+        let list = if self.entries[slot.at()].dirty { &mut self.dirty } else { &mut self.clean };
         list.remove(&mut self.entries, slot.0);
         self.entries[slot.at()].server.take().expect("an idle entry holds its server")
     }
@@ -408,8 +377,7 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
             return Settled::Close(server, reason);
         }
         if let Some(next) = self.queue.next() {
-            let (client, worker) = self.queue.who(next);
-            self.lease(slot, client, worker);
+            self.lease(slot, self.queue.client(next));
             return Settled::Granted(self.queue.grant(next, slot, server));
         }
         if let Some(reason) = c.pressure {
@@ -419,7 +387,7 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
         let entry = &mut self.entries[slot.at()];
         entry.state = State::Idle(c.now);
         entry.server = Some(server);
-        let list = if entry.dirty { &mut self.dirty } else { &mut self.clean[entry.home] };
+        let list = if entry.dirty { &mut self.dirty } else { &mut self.clean };
         list.push(&mut self.entries, slot.0);
         Settled::Kept
     }

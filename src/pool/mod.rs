@@ -2,7 +2,7 @@
 //! Knows nothing of PostgreSQL's protocol; a server is whatever is [`Pooled`].
 //!
 //! * `ledger` with `entry`, `queue` and `links`: the books, pure; one mutex per pool guards them (`books` adds when to open)
-//! * `permit`, `limits`, `evict`: bounds, caps that pools share, and who makes room; `homes`: which worker gets a server
+//! * `permit`, `limits`, `evict`: bounds, caps that pools share, and who makes room
 //! * `lease`, `ticket`: what a client holds; `open`, `upkeep`: how servers come and go
 //! * `set`: the pools and caps of the process
 //!
@@ -12,7 +12,6 @@ mod books;
 mod entry;
 mod error;
 mod evict;
-mod homes;
 mod lease;
 mod ledger;
 mod limits;
@@ -53,8 +52,6 @@ pub trait Pooled: Send + 'static {
         0
     }
 
-    /// The worker whose reactor its socket is registered with.
-    fn home(&self) -> usize;
     /// True if it carries session state of its last client.
     fn is_dirty(&self) -> bool;
     /// False if the peer has closed, or said something unexpected while idle. Without a system call in the common case;
@@ -77,12 +74,12 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Opens server connections and runs the tasks that do it. Permits and retries are not its business.
 pub trait Connector<S: Pooled>: Send + Sync + 'static {
-    /// Connects and logs in, on the thread of `worker`. Its own timeout is its own business. Must be cancel safe: dropped
+    /// Connects and logs in. Its own timeout is its own business. Must be cancel safe: dropped
     /// at any point, it leaves no connection behind.
-    fn connect(&self, pool: &Arc<Pool<S>>, worker: usize) -> BoxFuture<Result<S, OpenError>>;
+    fn connect(&self, pool: &Arc<Pool<S>>) -> BoxFuture<Result<S, OpenError>>;
 
-    /// Runs `task` on the thread of `worker`. A task that can't be run is dropped.
-    fn spawn(&self, worker: usize, task: BoxFuture<()>);
+    /// Runs `task`. A task that can't be run is dropped.
+    fn spawn(&self, task: BoxFuture<()>);
 }
 
 /// Something worth a line in the log or a count.
@@ -167,8 +164,6 @@ impl SlotIndex {
 pub struct Request {
     /// The client.
     pub client: ClientId,
-    /// The worker it lives on; servers at home there are preferred.
-    pub worker: usize,
     /// Where its last server was ([`Lease::slot`]): it gets it back if nobody has used it since.
     pub hint: Option<SlotIndex>,
     /// The time.

@@ -20,14 +20,14 @@ impl<S: Pooled> Opening<S> {
         Self { pool, slot, permit: Some(permit) }
     }
 
-    /// Hands the open to the worker's thread.
-    pub(super) fn start(self, worker: usize) {
+    /// Hands the open to a task of its own.
+    pub(super) fn start(self) {
         let pool = Arc::clone(&self.pool);
-        pool.connector().spawn(worker, Box::pin(self.run(worker)));
+        pool.connector().spawn(Box::pin(self.run()));
     }
 
-    async fn run(mut self, worker: usize) {
-        let connected = self.pool.connector().connect(&self.pool, worker).await;
+    async fn run(mut self) {
+        let connected = self.pool.connector().connect(&self.pool).await;
         match connected {
             Ok(server) => self.arrived(server),
             Err(error) => self.failed(&error),
@@ -36,9 +36,9 @@ impl<S: Pooled> Opening<S> {
 
     fn arrived(&mut self, server: S) {
         let Some(permit) = self.permit.take() else { return };
-        let (home, dirty, cancel_key) = (server.home(), server.is_dirty(), server.cancel_key());
+        let (dirty, cancel_key) = (server.is_dirty(), server.cancel_key());
         let seat = Seat::new(server, self.slot, &self.pool, permit);
-        let arrival = Arrival { server: seat, home, dirty, cancel_key, random: rand::random() };
+        let arrival = Arrival { server: seat, dirty, cancel_key, random: rand::random() };
         let now = Instant::now();
         self.pool.tell(Event::Opened);
         let mut books = self.pool.books.lock();

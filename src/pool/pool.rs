@@ -32,8 +32,6 @@ pub struct Parts<S: Pooled> {
     pub key: PoolKey,
     /// May be changed later by [`Pool::reconfigure`].
     pub settings: PoolSettings,
-    /// How many workers there are; clients and servers name theirs by index.
-    pub workers: usize,
     /// The shared caps it is under, each name at most once.
     pub caps: Vec<Arc<SharedCap>>,
     /// Opens its servers.
@@ -88,15 +86,15 @@ pub struct Pool<S: Pooled> {
 impl<S: Pooled> Pool<S> {
     /// A pool without servers; it opens one when a client waits, or at the first [`Pool::tick`] with a minimum.
     pub fn new(parts: Parts<S>, now: Instant) -> Arc<Self> {
-        let Parts { key, settings, workers, mut caps, connector, observer } = parts;
+        let Parts { key, settings, mut caps, connector, observer } = parts;
         caps.sort_by(|a, b| a.name().cmp(b.name()));
         caps.dedup_by(|a, b| a.name() == b.name());
         let pool = Arc::new_cyclic(|this: &Weak<Self>| {
             let pool: Weak<dyn Member> = this.clone();
             Self {
                 key,
-                books: Mutex::new(Books::new(settings, workers, now)),
-                bounds: Bounds { caps: caps.into(), pool, workers },
+                books: Mutex::new(Books::new(settings, now)),
+                bounds: Bounds { caps: caps.into(), pool },
                 connector,
                 observer,
                 this: Weak::clone(this),
@@ -114,15 +112,14 @@ impl<S: Pooled> Pool<S> {
     }
 
     /// An idle server at once, or a place in the line; then `waker` is woken when its ticket has news. In this order: the
-    /// client's own last server (a clean one at home elsewhere only if none is idle at home on its worker), a clean one at
-    /// home on its worker, any clean one, a dirty one.
+    /// client's own last server, a clean one, a dirty one.
     #[inline(always)]
     pub fn take(self: &Arc<Self>, request: &Request, waker: &Waker) -> Take<S> {
-        let Request { client, worker, hint, now } = *request;
+        let Request { client, hint, now } = *request;
         loop {
             let mut books = self.books.lock();
-            let Some((_, mut seat)) = books.ledger.take(client, worker, hint) else {
-                return Take::Queued(self.enqueue(books, InLine { client, worker, since: now }, waker));
+            let Some((_, mut seat)) = books.ledger.take(client, hint) else {
+                return Take::Queued(self.enqueue(books, InLine { client, since: now }, waker));
             };
             drop(books);
             if seat.server.is_alive() {
@@ -272,7 +269,7 @@ impl<S: Pooled> Pool<S> {
     pub(super) fn close(&self, seat: Box<Seat<S>>, reason: CloseReason) {
         self.tell(Event::Closed { server: seat.server.id(), reason });
         if S::HANGS_UP {
-            self.connector.spawn(seat.server.home(), Box::pin(seat.hang_up()));
+            self.connector.spawn(Box::pin(seat.hang_up()));
         }
     }
 
@@ -287,8 +284,8 @@ impl<S: Pooled> Pool<S> {
     /// Starts the planned opens, and makes room where the pool has begun to starve.
     pub(super) fn carry_out(&self, plan: Plan) {
         if let Some(pool) = self.this.upgrade() {
-            for (slot, worker, permit) in plan.opens {
-                Opening::new(Arc::clone(&pool), slot, permit).start(worker);
+            for (slot, permit) in plan.opens {
+                Opening::new(Arc::clone(&pool), slot, permit).start();
             }
         }
         for _ in 0..plan.reserve {

@@ -12,10 +12,6 @@ impl Pooled for Server {
         self.id
     }
 
-    fn home(&self) -> usize {
-        self.home
-    }
-
     fn is_dirty(&self) -> bool {
         self.talk.dirty
     }

@@ -27,7 +27,6 @@ enum Place<S> {
 #[derive(Debug)]
 struct Waiter<S, W> {
     client: ClientId,
-    worker: usize,
     since: Instant,
     waker: Option<W>,
     place: Place<S>,
@@ -47,7 +46,6 @@ impl<S, W> Linked for Waiter<S, W> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct InLine {
     pub(super) client: ClientId,
-    pub(super) worker: usize,
     pub(super) since: Instant,
 }
 
@@ -74,23 +72,16 @@ impl<S, W> Queue<S, W> {
 
     /// The waiter `position` places behind the front one. Costs `position` steps.
     pub(super) fn in_line(&self, position: usize) -> Option<InLine> {
-        self.line().nth(position).map(|id| &self.waiters[id as usize]).map(|w| InLine {
-            client: w.client,
-            worker: w.worker,
-            since: w.since,
-        })
+        self.line()
+            .nth(position)
+            .map(|id| &self.waiters[id as usize])
+            .map(|w| InLine { client: w.client, since: w.since })
     }
 
     pub(super) fn join(&mut self, who: InLine, waker: W) -> WaiterId {
-        let InLine { client, worker, since } = who;
-        let waiter = Waiter {
-            client,
-            worker,
-            since,
-            waker: Some(waker),
-            place: Place::Queued,
-            links: Links::default(),
-        };
+        let InLine { client, since } = who;
+        let waiter =
+            Waiter { client, since, waker: Some(waker), place: Place::Queued, links: Links::default() };
         let id = index(self.waiters.insert(waiter));
         self.line.push(&mut self.waiters, id);
         id
@@ -101,15 +92,9 @@ impl<S, W> Queue<S, W> {
         self.line.oldest()
     }
 
-    /// Whose waiters those in line are, in their order.
-    pub(super) fn workers(&self) -> impl Iterator<Item = usize> {
-        self.line().map(|id| self.waiters[id as usize].worker)
-    }
-
-    /// Client and worker of a waiter.
-    pub(super) fn who(&self, id: WaiterId) -> (ClientId, usize) {
-        let waiter = &self.waiters[id as usize];
-        (waiter.client, waiter.worker)
+    /// Who a waiter is.
+    pub(super) fn client(&self, id: WaiterId) -> ClientId {
+        self.waiters[id as usize].client
     }
 
     /// Gives a waiter in line a server; returns its wake handle.

@@ -62,8 +62,6 @@ pub struct Target {
     pub max_prepared_statements: NonZeroUsize,
     /// The parameters of a session at the server's defaults.
     pub defaults: Arc<Set>,
-    /// The worker this runs on.
-    pub worker: usize,
 }
 
 /// Counts the servers of the process.
@@ -82,7 +80,7 @@ pub async fn dial(address: &Address) -> Result<Stream, ConnectError> {
     match address {
         Address::Unix(path) => {
             let socket = UnixStream::connect(path).await.and_then(UnixStream::into_std);
-            socket.and_then(Stream::shared).map_err(failed)
+            socket.and_then(Stream::new).map_err(failed)
         }
         Address::Tcp(host, port) => {
             let lookup = lookup_host((&**host, *port)).await;
@@ -91,7 +89,7 @@ pub async fn dial(address: &Address) -> Result<Stream, ConnectError> {
                 match TcpStream::connect(candidate).await {
                     Ok(stream) => {
                         stream.set_nodelay(true).map_err(failed)?;
-                        return stream.into_std().and_then(Stream::shared).map_err(failed);
+                        return stream.into_std().and_then(Stream::new).map_err(failed);
                     }
                     Err(e) => last = Some(e),
                 }
@@ -136,7 +134,6 @@ pub async fn connect(target: Target, ids: &ServerIds) -> Result<Server, ConnectE
         outbound: Default::default(),
         key: CancelKey { address: target.address, pid, secret, aim: Arc::default() },
         id: ids.next(),
-        home: target.worker,
         owner: 0,
         since: now,
         welcome: login.parameters,

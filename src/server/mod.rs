@@ -32,8 +32,6 @@ pub struct Server {
     pub key: cancel::CancelKey,
     /// Counts connections of the process, for logs.
     pub id: u64,
-    /// Worker whose reactor the socket is registered with.
-    pub home: usize,
     /// The client it served last.
     pub owner: u64,
     /// When it logged in.

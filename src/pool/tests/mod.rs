@@ -53,7 +53,6 @@ impl Drop for Counted {
 /// A server that is nothing but its number and what the test makes of it.
 struct Fake {
     id: usize,
-    home: usize,
     dirty: bool,
     alive: Arc<AtomicBool>,
     /// Present while leased, to see that nobody else has it.
@@ -64,9 +63,6 @@ struct Fake {
 impl Pooled for Fake {
     type CancelKey = usize;
 
-    fn home(&self) -> usize {
-        self.home
-    }
     fn is_dirty(&self) -> bool {
         self.dirty
     }
@@ -89,7 +85,7 @@ struct Scripted {
 }
 
 impl Connector<Fake> for Scripted {
-    fn connect(&self, _: &Arc<Pool<Fake>>, worker: usize) -> BoxFuture<Result<Fake, OpenError>> {
+    fn connect(&self, _: &Arc<Pool<Fake>>) -> BoxFuture<Result<Fake, OpenError>> {
         if let Some(error) = self.results.lock().pop_front() {
             return Box::pin(std::future::ready(Err(error)));
         }
@@ -97,11 +93,11 @@ impl Connector<Fake> for Scripted {
         self.alive.lock().push(Arc::clone(&alive));
         let id = self.made.fetch_add(1, SeqCst);
         let counted = vec![self.gauge.up()];
-        let fake = Fake { id, home: worker, dirty: false, alive, holder: None, _counted: counted };
+        let fake = Fake { id, dirty: false, alive, holder: None, _counted: counted };
         Box::pin(std::future::ready(Ok(fake)))
     }
 
-    fn spawn(&self, _: usize, task: BoxFuture<()>) {
+    fn spawn(&self, task: BoxFuture<()>) {
         self.tasks.lock().push_back(task);
     }
 }
@@ -164,7 +160,7 @@ fn secs(n: u64) -> Duration {
 }
 
 fn request(client: u64, now: Instant) -> Request {
-    Request { client: ClientId(client), worker: 0, hint: None, now }
+    Request { client: ClientId(client), hint: None, now }
 }
 
 fn refusal(sqlstate: &str) -> OpenError {

@@ -14,9 +14,9 @@ use crate::pool::{
 
 #[derive(Clone, Debug)]
 enum Step {
-    Take { client: u64, worker: usize, hint: usize },
+    Take { client: u64, hint: usize },
     BeginOpen,
-    Opened { nth: usize, home: usize },
+    Opened { nth: usize },
     AbortOpen { nth: usize },
     Give { nth: usize, dirty: bool },
     Close { nth: usize },
@@ -34,9 +34,9 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let nth = || 0usize..6;
     prop_oneof![
-        8 => (0u64..5, 0usize..3, 0usize..6).prop_map(|(client, worker, hint)| Step::Take { client, worker, hint }),
+        8 => (0u64..5, 0usize..6).prop_map(|(client, hint)| Step::Take { client, hint }),
         5 => Just(Step::BeginOpen),
-        5 => (nth(), 0usize..4).prop_map(|(nth, home)| Step::Opened { nth, home }),
+        5 => nth().prop_map(|nth| Step::Opened { nth }),
         1 => nth().prop_map(|nth| Step::AbortOpen { nth }),
         8 => (nth(), any::<bool>()).prop_map(|(nth, dirty)| Step::Give { nth, dirty }),
         1 => nth().prop_map(|nth| Step::Close { nth }),
@@ -56,7 +56,6 @@ fn step() -> impl Strategy<Value = Step> {
 struct Server {
     id: u32,
     slot: SlotIndex,
-    home: usize,
     dirty: bool,
     last: Option<u64>,
     obsolete: bool,
@@ -67,7 +66,6 @@ struct Server {
 struct Waiter {
     id: WaiterId,
     client: u64,
-    worker: usize,
     token: u32,
 }
 
@@ -96,12 +94,10 @@ struct World {
     guards: Vec<(SlotIndex, u64, u32)>,
 }
 
-const HOMES: usize = 3;
-
 impl World {
     fn new(round_robin: bool) -> Self {
         Self {
-            ledger: Ledger::new(HOMES, Rules { lifetime: None, round_robin, switch: false }),
+            ledger: Ledger::new(Rules { lifetime: None, round_robin, switch: false }),
             round_robin,
             now: Instant::now(),
             pressure: false,
@@ -145,23 +141,18 @@ impl World {
         }
     }
 
-    fn expected_choice(&self, client: u64, worker: usize, hint: Option<SlotIndex>) -> Option<u32> {
-        let none_near = self.idle.iter().all(|s| s.dirty || s.home != worker);
-        let own = |s: &&Server| {
-            let near = s.home == worker || none_near;
-            Some(s.slot) == hint && s.last == Some(client) && (s.dirty || (!self.round_robin && near))
-        };
-        let pick = |home: Option<usize>| {
-            let mut clean = self.idle.iter().filter(|s| !s.dirty && home.is_none_or(|home| s.home == home));
-            if self.round_robin { clean.next() } else { clean.next_back() }
-        };
-        let chosen = self.idle.iter().find(own).or_else(|| pick(Some(worker))).or_else(|| pick(None));
+    fn expected_choice(&self, client: u64, hint: Option<SlotIndex>) -> Option<u32> {
+        let own =
+            |s: &&Server| Some(s.slot) == hint && s.last == Some(client) && (s.dirty || !self.round_robin);
+        let mut clean = self.idle.iter().filter(|s| !s.dirty);
+        let next = if self.round_robin { clean.next() } else { clean.next_back() };
+        let chosen = self.idle.iter().find(own).or(next);
         chosen.or_else(|| self.idle.iter().find(|s| s.dirty)).map(|s| s.id)
     }
 
-    fn take(&mut self, client: u64, worker: usize, hint: SlotIndex) {
-        let expected = self.expected_choice(client, worker, Some(hint));
-        let taken = self.ledger.take(ClientId(client), worker, Some(hint));
+    fn take(&mut self, client: u64, hint: SlotIndex) {
+        let expected = self.expected_choice(client, Some(hint));
+        let taken = self.ledger.take(ClientId(client), Some(hint));
         assert_eq!(taken.map(|(_, id)| id), expected);
         match taken {
             Some((slot, id)) => {
@@ -174,8 +165,8 @@ impl World {
                 self.next += 1;
                 let token = self.next;
                 let since = self.now;
-                let id = self.ledger.enqueue(InLine { client: ClientId(client), worker, since }, token);
-                self.line.push_back(Waiter { id, client, worker, token });
+                let id = self.ledger.enqueue(InLine { client: ClientId(client), since }, token);
+                self.line.push_back(Waiter { id, client, token });
             }
         }
     }
@@ -183,16 +174,15 @@ impl World {
     fn step(&mut self, step: Step) {
         self.now += Duration::from_secs(1);
         match step {
-            Step::Take { client, worker, hint } => self.take(client, worker, SlotIndex(hint as u32)),
+            Step::Take { client, hint } => self.take(client, SlotIndex(hint as u32)),
             Step::BeginOpen if self.ledger.wanted() > 0 => {
                 assert_eq!(
                     self.ledger.next_in_need().unwrap().client.0,
                     self.line[self.opening.len()].client
                 );
-                let home = self.ledger.home_for(self.line[self.opening.len()].worker, 2);
-                self.opening.push((self.ledger.begin_open(home, self.now), false));
+                self.opening.push((self.ledger.begin_open(self.now), false));
             }
-            Step::Opened { nth, home } if !self.opening.is_empty() => self.opened(nth, home),
+            Step::Opened { nth } if !self.opening.is_empty() => self.opened(nth),
             Step::AbortOpen { nth } if !self.opening.is_empty() => {
                 let (slot, _) = self.opening.remove(nth % self.opening.len());
                 self.ledger.abort_open(slot);
@@ -243,14 +233,13 @@ impl World {
         }
     }
 
-    fn opened(&mut self, nth: usize, home: usize) {
+    fn opened(&mut self, nth: usize) {
         let (slot, obsolete) = self.opening.remove(nth % self.opening.len());
         self.next += 1;
         let id = self.next;
-        let arrival = Arrival { server: id, home, dirty: false, cancel_key: id, random: 0 };
+        let arrival = Arrival { server: id, dirty: false, cancel_key: id, random: 0 };
         let outcome = self.ledger.opened(slot, arrival, &self.circumstances());
-        let home = home.min(HOMES - 1);
-        self.settle(Server { id, slot, home, dirty: false, last: None, obsolete, guards: 0 }, outcome);
+        self.settle(Server { id, slot, dirty: false, last: None, obsolete, guards: 0 }, outcome);
     }
 
     fn give(&mut self, nth: usize, dirty: bool) {

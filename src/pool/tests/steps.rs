@@ -20,7 +20,6 @@ impl Bench {
         let parts = Parts {
             key: PoolKey::new("db", user),
             settings,
-            workers: 2,
             caps: caps.iter().map(|cap| Arc::clone(cap)).collect(),
             connector: Arc::clone(&self.connector) as _,
             observer: Arc::clone(&self.log) as _,
@@ -183,58 +182,6 @@ fn dead_servers_are_not_handed_out() {
     assert_eq!(lease.id, 1);
     assert_eq!(bench.heard(), ["u opened", "u closed: server closed while idle", "u opened"]);
     assert_eq!(bench.connector.gauge.most(), 1, "the dead one was closed before the new one was opened");
-}
-
-#[test]
-fn servers_are_at_home_where_clients_need_them_but_spread() {
-    let bench = Bench::new();
-    let homes = |size: Option<u32>, workers: &[usize]| {
-        let pool = bench.pool("u", PoolSettings { size: size.and_then(NonZeroU32::new), ..small(1) }, &[]);
-        let ask = |(client, &worker): (usize, &usize)| {
-            let request = Request { worker, ..request(client as u64, bench.now) };
-            match pool.take(&request, Waker::noop()) {
-                Take::Queued(mut ticket) => {
-                    bench.connector.finish_opens();
-                    fetch(&mut ticket)
-                }
-                Take::Leased(_) => panic!("nothing is idle"),
-            }
-        };
-        let leases: Vec<_> = workers.iter().enumerate().map(ask).collect();
-        leases.iter().map(|lease| lease.home).collect::<Vec<_>>()
-    };
-    assert_eq!(homes(None, &[1, 1, 0, 1]), [1, 1, 0, 1], "as its clients ask");
-    assert_eq!(homes(Some(4), &[1, 1, 1, 0]), [1, 1, 0, 0], "no worker has more than its share");
-    assert_eq!(homes(Some(4), &[1, 1, 1, 1]), [1, 1, 0, 0]);
-}
-
-#[test]
-fn a_minimum_is_spread_over_the_workers() {
-    let bench = Bench::new();
-    let pool = bench.pool("u", PoolSettings { min_size: 4, ..small(9) }, &[]);
-    pool.keep_minimum(true);
-    pool.tick(bench.now);
-    bench.connector.finish_opens();
-    let mut homes: Vec<_> = (0..4).map(|client| bench.lease(&pool, client)).map(|lease| lease.home).collect();
-    homes.sort_unstable();
-    assert_eq!(homes, [0, 0, 1, 1]);
-}
-
-#[test]
-fn a_local_server_before_the_own_last_one_of_another_worker() {
-    let bench = Bench::new();
-    let pool = bench.pool("u", small(2), &[]);
-    let (near, far) = (bench.lease(&pool, 1), bench.lease(&pool, 2));
-    assert_eq!((near.home, far.home), (0, 1));
-    let hint = Some(far.slot());
-    far.release(bench.now);
-    let asks = Request { hint, ..request(2, bench.now) };
-    let Take::Leased(own) = pool.take(&asks, Waker::noop()) else { panic!("idle") };
-    assert_eq!(own.home, 1, "nothing local is idle");
-    near.release(bench.now);
-    own.release(bench.now + secs(1));
-    let Take::Leased(local) = pool.take(&asks, Waker::noop()) else { panic!("idle") };
-    assert_eq!(local.home, 0);
 }
 
 #[test]

@@ -3,43 +3,13 @@
 use crate::clock::Instant;
 use std::{num::NonZeroU32, thread};
 
-use tokio::{runtime, sync::oneshot, task};
+use tokio::{runtime, task};
 
 use super::*;
 
-/// Worker threads, each with a runtime, as the program has them; ended when dropped.
-struct Workers {
-    handles: Vec<runtime::Handle>,
-    stop: Vec<oneshot::Sender<()>>,
-    threads: Vec<thread::JoinHandle<()>>,
-}
-
-impl Workers {
-    fn start(count: usize) -> Self {
-        let mut workers = Self { handles: Vec::new(), stop: Vec::new(), threads: Vec::new() };
-        for _ in 0..count {
-            let runtime = runtime::Builder::new_current_thread().enable_time().build().unwrap();
-            let (stop, stopped) = oneshot::channel();
-            workers.handles.push(runtime.handle().clone());
-            workers.stop.push(stop);
-            workers.threads.push(thread::spawn(move || drop(runtime.block_on(stopped))));
-        }
-        workers
-    }
-}
-
-impl Drop for Workers {
-    fn drop(&mut self) {
-        self.stop.clear();
-        for thread in self.threads.drain(..) {
-            thread.join().expect("a worker only runs tasks");
-        }
-    }
-}
-
 /// Opens after a few turns of the runtime, sometimes fails, and counts every connection from its first moment.
 struct Shaky {
-    handles: Vec<runtime::Handle>,
+    runtime: runtime::Handle,
     /// Each with the most that may live.
     gauges: Vec<(Arc<Gauge>, usize)>,
     made: AtomicUsize,
@@ -48,7 +18,7 @@ struct Shaky {
 }
 
 impl Connector<Fake> for Shaky {
-    fn connect(&self, _: &Arc<Pool<Fake>>, worker: usize) -> BoxFuture<Result<Fake, OpenError>> {
+    fn connect(&self, _: &Arc<Pool<Fake>>) -> BoxFuture<Result<Fake, OpenError>> {
         let id = self.made.fetch_add(1, SeqCst);
         let counted: Vec<Counted> = self.gauges.iter().map(|(gauge, _)| gauge.up()).collect();
         for (gauge, bound) in &self.gauges {
@@ -64,17 +34,17 @@ impl Connector<Fake> for Shaky {
                 return Err(OpenError::Transient("now and then".into()));
             }
             let alive = Arc::new(AtomicBool::new(true));
-            Ok(Fake { id, home: worker, dirty: false, alive, holder: None, _counted: counted })
+            Ok(Fake { id, dirty: false, alive, holder: None, _counted: counted })
         })
     }
 
-    fn spawn(&self, worker: usize, task: BoxFuture<()>) {
-        self.handles[worker].spawn(task);
+    fn spawn(&self, task: BoxFuture<()>) {
+        self.runtime.spawn(task);
     }
 }
 
 struct Scene {
-    workers: Workers,
+    workers: runtime::Runtime,
     pools: Vec<Arc<Pool<Fake>>>,
     gauges: Vec<(Arc<Gauge>, usize)>,
 }
@@ -82,7 +52,7 @@ struct Scene {
 impl Scene {
     /// Pools of these sizes, all under a cap of `together`.
     fn new(sizes: &[u32], together: u32, fail_one_in: usize) -> Self {
-        let workers = Workers::start(2);
+        let workers = runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
         let name = |kind| CapName { kind, of: "x".into() };
         let cap = SharedCap::new(name(CapKind::All), NonZeroU32::new(together));
         let all = (Arc::new(Gauge::default()), together as usize);
@@ -90,7 +60,7 @@ impl Scene {
         for &size in sizes {
             let own = (Arc::new(Gauge::default()), size as usize);
             let connector = Shaky {
-                handles: scene.workers.handles.clone(),
+                runtime: scene.workers.handle().clone(),
                 gauges: vec![own.clone(), all.clone()],
                 made: AtomicUsize::new(1),
                 fail_one_in,
@@ -104,7 +74,6 @@ impl Scene {
             let parts = Parts {
                 key: PoolKey::new("db", &scene.pools.len().to_string()),
                 settings,
-                workers: 2,
                 caps: vec![Arc::clone(&cap), user_cap],
                 connector: Arc::new(connector),
                 observer: Arc::new(()),
@@ -120,12 +89,10 @@ impl Scene {
         let tasks: Vec<_> = (0..clients)
             .map(|client| {
                 let pools = self.pools.clone();
-                let worker = client as usize % self.workers.handles.len();
-                self.workers.handles[worker].spawn(run_client(pools, client, worker, turns))
+                self.workers.spawn(run_client(pools, client, turns))
             })
             .collect();
-        let waiter = runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        waiter.block_on(async {
+        self.workers.block_on(async {
             for (client, task) in tasks.into_iter().enumerate() {
                 let ended = tokio::time::timeout(secs(120), task).await;
                 let numbers: Vec<_> = self.pools.iter().map(|pool| pool.numbers()).collect();
@@ -156,13 +123,13 @@ impl Dice {
     }
 }
 
-async fn run_client(pools: Vec<Arc<Pool<Fake>>>, client: u64, worker: usize, turns: u64) {
+async fn run_client(pools: Vec<Arc<Pool<Fake>>>, client: u64, turns: u64) {
     let mut dice = Dice(client + 1);
     let (mut hint, mut turn) = (None, 0);
     while turn < turns {
         let pool = &pools[dice.roll(pools.len() as u64) as usize];
         let now = Instant::now();
-        let request = Request { client: ClientId(client), worker, hint, now };
+        let request = Request { client: ClientId(client), hint, now };
         if dice.roll(10) == 0 {
             give_up_waiting(pool, &request, dice.roll(3)).await;
             continue;
