@@ -390,3 +390,67 @@ fn pins_are_bounded() {
     first.terminate();
     eventually("there is room", || second.query("CREATE TEMP TABLE t (a int)").iter().all(|m| m.tag != b'E'));
 }
+
+/// What is asked behind a DISCARD ALL, before its end is known, fails by the name the client gave.
+#[test]
+fn a_statement_discarded_on_the_way_is_called_by_its_name() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = two_servers(&cluster);
+    let mut client = pgweir.client();
+    let again = [bind("", "mine", &[]), execute("", 0), sync()].concat();
+    for drops in ["DISCARD ALL", "SELECT 1; DEALLOCATE ALL", "/* all */ deallocate all"] {
+        client.send(&[parse("mine", "SELECT 1"), sync()].concat());
+        client.read_until_ready();
+        client.send(&[query(drops), again.clone(), again.clone()].concat());
+        client.read_until_ready();
+        for _ in 0..2 {
+            let error = client.read_until_ready().remove(0);
+            assert!(error.to_string().contains("prepared statement \"mine\" does not exist"), "{error}");
+        }
+    }
+}
+
+/// psycopg 3, Rails and PDO drop by SQL what they have prepared by the protocol: for PostgreSQL it is one name space.
+#[test]
+fn sql_drops_and_runs_statements_of_the_protocol() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = two_servers(&cluster);
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    let prepare = [parse("Mine", "SELECT 5 + $1::int"), sync()].concat();
+    let run = [bind("", "Mine", &[Some("1")]), execute("", 0), sync()].concat();
+    let said = |client: &mut Client, bytes: &[u8]| -> Vec<String> {
+        client.send(bytes);
+        client.read_until_ready().iter().map(ToString::to_string).collect()
+    };
+    let lacks = |lines: &[String]| lines[0].contains("C26000|Mprepared statement \"Mine\" does not exist");
+    for by_protocol in [false, true] {
+        let command = |sql: &str| {
+            if by_protocol {
+                [parse("", sql), bind("", "", &[]), execute("", 0), sync()].concat()
+            } else {
+                query(sql)
+            }
+        };
+        said(&mut client, &prepare);
+        said(&mut other, &prepare);
+        for _ in 0..2 {
+            let ran = said(&mut client, &command("EXECUTE \"Mine\"(2)"));
+            assert!(ran.iter().any(|l| l.contains("Some(\"7\")")), "{ran:?}");
+        }
+        client.query("BEGIN; SELECT 1/0");
+        assert!(said(&mut client, &command("DEALLOCATE \"Mine\"")).iter().any(|l| l.contains("C25P02")));
+        client.query("ROLLBACK");
+        assert!(said(&mut client, &run).iter().any(|l| l.contains("Some(\"6\")")), "it is still there");
+        let dropped = said(&mut client, &command("DEALLOCATE PREPARE \"Mine\";"));
+        assert!(dropped.iter().any(|l| l == "C DEALLOCATE"), "{dropped:?}");
+        assert!(lacks(&said(&mut client, &run)));
+        let twice = said(&mut client, &command("DEALLOCATE \"Mine\""));
+        assert!(twice.iter().any(|l| l.contains("C26000")), "{twice:?}");
+        assert!(said(&mut other, &run).iter().any(|l| l.contains("Some(\"6\")")), "others keep theirs");
+        said(&mut client, &prepare);
+        client.send(&[command("DEALLOCATE \"Mine\""), run.clone()].concat());
+        client.read_until_ready();
+        assert!(lacks(&client.read_until_ready().iter().map(ToString::to_string).collect::<Vec<_>>()));
+        said(&mut other, &command("DEALLOCATE \"Mine\""));
+    }
+}

@@ -106,7 +106,8 @@ impl Scanner {
     }
 }
 
-/// Whether a text begins as those statements do that change parameters, as far as three letters tell.
+/// Whether a text begins as those statements do that change parameters or name prepared statements, as far as three letters
+/// tell.
 #[inline]
 fn may_set(text: &[u8]) -> bool {
     let text =
@@ -114,7 +115,13 @@ fn may_set(text: &[u8]) -> bool {
     let Some(&[a, b, c]) = text.first_chunk::<3>() else { return false };
     matches!(
         [a | FOLD, b | FOLD, c | FOLD],
-        [b's', b'e', b't'] | [b'r', b'e', b's'] | [b'd', b'o', _] | [b'c', b'a', b'l']
+        [b's', b'e', b't']
+            | [b'r', b'e', b's']
+            | [b'd', b'o', _]
+            | [b'c', b'a', b'l']
+            | [b'd', b'e', b'a']
+            | [b'd', b'i', b's']
+            | [b'e', b'x', b'e']
     )
 }
 

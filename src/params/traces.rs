@@ -31,6 +31,8 @@ impl Traces {
     pub const NAMED_SET: Self = Self(256);
     /// The words of the text were looked at.
     pub const LOOKED_AT: Self = Self(512);
+    /// No kind of state: the statement is DEALLOCATE, DISCARD or EXECUTE, or one of several statements may be.
+    pub const NAMES: Self = Self(1024);
 
     /// Both.
     #[must_use]
@@ -96,6 +98,7 @@ pub fn of_statements(text: &[u8]) -> Traces {
 
 fn of_word(word: &[u8], before: &[u8], behind: &[u8]) -> Traces {
     match word {
+        b"deallocate" | b"discard" | b"execute" => Traces::NAMES,
         // Whatever they run stays if it isn't transactional and they fail; then there is no command tag.
         b"do" if runs_text(behind) => Traces::ALL,
         b"call" => Traces::ALL,
@@ -308,7 +311,8 @@ mod tests {
             ("INSERT INTO t VALUES (1) ON CONFLICT (a) DO NOTHING; SELECT 1", Traces::NONE),
             ("CREATE -- x\n TEMPORARY TABLE t ()", Traces::TEMPORARY),
             ("SELECT 1 INTO TEMP t", Traces::TEMPORARY),
-            ("EXECUTE 'create temp table t ()'", Traces::TEMPORARY),
+            ("EXECUTE 'create temp table t ()'", Traces::TEMPORARY.and(Traces::NAMES)),
+            ("SELECT 1; DEALLOCATE a", Traces::NAMES),
             ("SELECT pg_advisory_xact_lock(1)", Traces::NONE),
             ("SELECT \"pg_try_advisory_lock\"(1)", Traces::LOCKS),
             ("SELECT advisory FROM fish", Traces::NONE),

@@ -5,7 +5,7 @@ use super::registry::Statement;
 use std::sync::Arc;
 
 /// Names to statements: one pointer, to a set that clients with the same names and statements share.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct ClientNames(Option<Arc<Names>>);
 
 impl ClientNames {

@@ -5,8 +5,8 @@ use super::registry::PREFIX;
 use memchr::memmem;
 
 /// The body of an ErrorResponse with every `"pgweir_<id>"` replaced by the name the client `called` the statement, else
-/// by the one it has for it; `None` when there is nothing to replace, the usual case.
-pub fn restore_names(body: &[u8], called: Option<&[u8]>, names: &ClientNames) -> Option<Vec<u8>> {
+/// by the one it has or had for it; `None` when there is nothing to replace, the usual case.
+pub fn restore_names(body: &[u8], called: Option<&[u8]>, names: [&ClientNames; 2]) -> Option<Vec<u8>> {
     let mut restored = Vec::new();
     let mut rest = body;
     while let Some(at) = memmem::find(rest, PREFIX.as_bytes()) {
@@ -14,7 +14,9 @@ pub fn restore_names(body: &[u8], called: Option<&[u8]>, names: &ClientNames) ->
         let end = at + PREFIX.len() + digits;
         let name = &rest[at..end];
         restored.extend_from_slice(&rest[..at]);
-        restored.extend_from_slice(called.or_else(|| names.by_server_name(name)).unwrap_or(name));
+        restored.extend_from_slice(
+            called.or_else(|| names.iter().find_map(|n| n.by_server_name(name))).unwrap_or(name),
+        );
         rest = &rest[end..];
     }
     if rest.len() == body.len() {
@@ -32,14 +34,14 @@ mod tests {
     #[test]
     fn only_known_names_change() {
         let registry = Registry::default();
-        let mut names = ClientNames::default();
+        let (mut names, none) = (ClientNames::default(), ClientNames::default());
         let s = registry.intern(b"", b"x", || crate::params::traces::Traces::NONE);
         let server = String::from_utf8(s.server_name().to_vec()).unwrap();
         names.insert(b"mine", s);
         let body = format!("M\"{server}\" and pgweir_99 and pgweir_\0");
         let want = b"M\"mine\" and pgweir_99 and pgweir_\0".to_vec();
-        assert_eq!(restore_names(body.as_bytes(), None, &names), Some(want));
-        assert_eq!(restore_names(b"M\"pgweir_7\"", Some(b"so"), &names), Some(b"M\"so\"".to_vec()));
-        assert_eq!(restore_names(b"nothing here", None, &names), None);
+        assert_eq!(restore_names(body.as_bytes(), None, [&names, &none]), Some(want));
+        assert_eq!(restore_names(b"M\"pgweir_7\"", Some(b"so"), [&none, &none]), Some(b"M\"so\"".to_vec()));
+        assert_eq!(restore_names(b"nothing here", None, [&names, &none]), None);
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! `PGWEIR_ISOLATION=all`, `none`, or some of startup, parameters, roles, statements, temp, locks, cursors, listen,
 //! sequences, mixed, functions, hidden with commas in between: the kinds of state used. `PGWEIR_SEED=n` plays (and shrinks) one case again,
-//! `PGWEIR_CASES=n` so many, `PGWEIR_SOAK_MINUTES=n` for so long and tells how it goes.
+//! `PGWEIR_CASES=n` so many new ones, `PGWEIR_SOAK_MINUTES=n` for so long and tells how it goes; without any of these, the same
+//! few cases every time.
 
 mod case;
 mod compare;
@@ -63,8 +64,10 @@ fn run(variant: &Variant) {
     }
     let seeds = std::iter::repeat_with(rand::random::<u64>);
     let Some(minutes) = number("PGWEIR_SOAK_MINUTES") else {
-        let cases = number("PGWEIR_CASES").unwrap_or(u64::from(variant.cases));
-        return seeds.take(usize::try_from(cases).expect("fits")).for_each(|seed| one(&bench, variant, seed));
+        return match number("PGWEIR_CASES") {
+            None => (0..u64::from(variant.cases)).for_each(|seed| one(&bench, variant, seed)),
+            Some(cases) => seeds.take(cases as usize).for_each(|seed| one(&bench, variant, seed)),
+        };
     };
     let start = Instant::now();
     let mut told = Duration::ZERO;

@@ -1,6 +1,7 @@
 //! What becomes of a client's messages on their way to a server: passed as they are, renamed, preceded by a Parse, or
 //! answered here. Pure: bytes of the client in, bytes for the server out, expectations into the exchange.
 
+mod by_name;
 #[cfg(test)]
 mod model;
 mod refuse;
@@ -148,6 +149,9 @@ pub fn feed_lone_query(
         && server.is_between_batches();
     if lone {
         let traces = traces(scanner, customs, &input[HEADER..]);
+        if traces.has(Traces::NAMES) {
+            return false;
+        }
         server.note(traces);
         client.drop_unnamed();
         server.unnamed = None;
@@ -279,8 +283,15 @@ impl<'b> Feed<'_, 'b> {
     /// An Execute of the unnamed portal runs what was bound last.
     fn execute(&mut self, body: &[u8]) {
         self.server.exchange.expect(Reply::Execute, Action::Forward);
-        if !self.server.bound_set.is_empty() && body.first() == Some(&0) {
-            self.server.exchange.promise(Promise::Set(self.server.bound_set));
+        let bound = self.server.bound_set;
+        if bound.is_empty() || body.first() != Some(&0) {
+            return;
+        }
+        if bound.has(ANY_SET) {
+            self.server.exchange.promise(Promise::Set(bound));
+        }
+        if bound.has(Traces::NAMES) {
+            self.execute_by_name();
         }
     }
 
@@ -295,8 +306,17 @@ impl<'b> Feed<'_, 'b> {
             return Step::Replaced;
         }
         let traces = if message.is_whole() { self.traces(message.body) } else { Traces::ALL };
+        if traces.has(Traces::NAMES)
+            && message.is_whole()
+            && let Some(step) = self.query_by_name(message.body)
+        {
+            return step;
+        }
         self.server.note(traces);
         self.query_drops_unnamed();
+        if traces.has(Traces::NAMES) {
+            self.server.exchange.promise(Promise::Drops);
+        }
         if traces.has(ANY_SET) {
             self.server.exchange.promise(Promise::Set(traces));
         }

@@ -5,6 +5,7 @@
 
 use super::{ANY_SET, Feed, Message, Names, Pause, Step};
 use crate::params::traces::Traces;
+use crate::prepared::client_names::ClientNames;
 use crate::prepared::client_statements::{KEPT, Unnamed, is_cut, significant};
 use crate::prepared::registry::{NOBODYS, PREFIX, Statement};
 use crate::server::conversation::Promise;
@@ -40,6 +41,9 @@ impl<'b> Feed<'_, 'b> {
         }
         if parse.name.is_empty() {
             let traces = self.traces(parse.query);
+            if traces.has(Traces::NAMES) {
+                return Ok(self.parse_by_name(parse, traces));
+            }
             self.parse_unnamed(parse.definition, traces);
             return Ok(Step::Forward);
         }
@@ -89,7 +93,7 @@ impl<'b> Feed<'_, 'b> {
         Step::Forward
     }
 
-    fn parse_unnamed(&mut self, definition: &[u8], traces: Traces) {
+    pub(super) fn parse_unnamed(&mut self, definition: &[u8], traces: Traces) {
         let previous = self.replaced_unnamed();
         let exchange = &mut self.server.exchange;
         let generation = self.client.set_unnamed(definition, traces);
@@ -187,7 +191,7 @@ impl<'b> Feed<'_, 'b> {
             Err(pause) => return Step::Pause(pause),
         };
         if names.portal.is_empty() {
-            self.server.bound_set = traces.within(ANY_SET);
+            self.server.bound_set = traces.within(ANY_SET.and(Traces::NAMES));
         }
         if traces.has(Traces::HIDDEN) && traces.has(Traces::SETTINGS) {
             self.rules.customs.learn_bound(message.body);
@@ -276,6 +280,7 @@ impl<'b> Feed<'_, 'b> {
                 }
                 if self.server.exchange.is_drained() {
                     self.server.bound.clear();
+                    self.server.gone = ClientNames::default();
                 }
                 if self.server.bound.len() < BOUND_KEPT {
                     self.server.bound.push(statement.id());
@@ -319,9 +324,15 @@ impl<'b> Feed<'_, 'b> {
         };
         let owner = Some((self.rules.client, generation));
         if self.server.unnamed != owner {
-            self.out.inject(|v| Parse::encode(v, b"", definition));
-            exchange.expect(Reply::Parse, Action::Swallow);
-            exchange.promise(Promise::ServerUnnamed);
+            if traces.has(Traces::NAMES) {
+                let definition = definition.to_vec();
+                let sent = self.renamed(&definition)?.unwrap_or(definition);
+                self.out.inject(|v| Parse::encode(v, b"", &sent));
+            } else {
+                self.out.inject(|v| Parse::encode(v, b"", definition));
+            }
+            self.server.exchange.expect(Reply::Parse, Action::Swallow);
+            self.server.exchange.promise(Promise::ServerUnnamed);
             self.server.unnamed = owner;
         }
         self.server.note(traces);
@@ -329,7 +340,7 @@ impl<'b> Feed<'_, 'b> {
     }
 
     /// Parses a statement on the server unless it has it; `false` when that can't be known yet.
-    fn provide(&mut self, statement: &Arc<Statement>) -> bool {
+    pub(super) fn provide(&mut self, statement: &Arc<Statement>) -> bool {
         if self.is_unsettled_statement(statement) {
             return false;
         }
@@ -365,9 +376,10 @@ impl<'b> Feed<'_, 'b> {
         }
     }
 
-    fn is_unsettled_name(&self, name: &[u8]) -> bool {
+    pub(super) fn is_unsettled_name(&self, name: &[u8]) -> bool {
         self.server.exchange.unsettled().any(|p| match p {
-            Promise::ClientNamed(n) | Promise::ClientClosed(n, _) => **n == *name,
+            Promise::ClientNamed(n) | Promise::ClientClosed(n, _) | Promise::Deallocates(n) => **n == *name,
+            Promise::Drops => true,
             _ => false,
         })
     }

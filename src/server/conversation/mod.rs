@@ -7,6 +7,8 @@ use super::exchange::{Action, Exchange, Fate, Reply};
 use crate::params::set::Set;
 use crate::params::statement::{self, Effect};
 use crate::params::traces::Traces;
+use crate::prepared::by_name;
+use crate::prepared::client_names::ClientNames;
 use crate::prepared::client_statements::ClientStatements;
 use crate::prepared::registry::{NOBODYS, PREFIX, StatementId};
 use crate::prepared::rewrite;
@@ -97,6 +99,8 @@ pub struct Conversation {
     pub heard: Heard,
     /// Statements bound or described since nothing was owed last.
     pub bound: Vec<StatementId>,
+    /// The names the client had when it dropped all its statements: what it had asked before may still fail by them.
+    pub gone: ClientNames,
     /// Counts since the server was taken.
     pub tally: Tally,
     receiving: usize,
@@ -120,6 +124,7 @@ impl Conversation {
             sending: 0,
             heard: Heard::default(),
             bound: Vec::new(),
+            gone: ClientNames::default(),
             tally: Tally::default(),
             receiving: 0,
             receiving_fate: Fate::Forward,
@@ -243,8 +248,8 @@ impl Conversation {
                 out.forward(from..at);
                 from = at + here;
             }
-            if let Decided::Error(body) = decided {
-                out.inject(|v| encode::message(v, b::ERROR, |v| v.extend_from_slice(&body)));
+            if let Decided::Instead(tag, body) = decided {
+                out.inject(|v| encode::message(v, tag, |v| v.extend_from_slice(&body)));
             }
             at += here;
             self.receiving = header.size - here;
@@ -302,8 +307,11 @@ impl Conversation {
         let fate = match header.tag {
             b::READY => self.exchange.on_ready(body.first().copied().unwrap_or(0)),
             b::COMMAND_COMPLETE => {
-                let passing = self.exchange.passing();
-                if passing == Fate::Forward {
+                if self.exchange.passing() == Fate::Forward {
+                    if body == by_name::IN_PLACE_TAG && self.deallocated(client) {
+                        self.exchange.on_message(header.tag);
+                        return Decided::Instead(b::COMMAND_COMPLETE, b"DEALLOCATE\0".to_vec());
+                    }
                     self.note_effect(body, client);
                 }
                 self.exchange.on_message(header.tag)
@@ -340,12 +348,22 @@ impl Conversation {
         }
     }
 
+    /// Whether the reply that comes next is one to a DEALLOCATE by name: it is done.
+    fn deallocated(&mut self, client: &mut ClientStatements) -> bool {
+        let name = self.exchange.front_promises().find_map(|p| match p {
+            Promise::Deallocates(name) => Some(name),
+            _ => None,
+        });
+        name.map(|name| client.names.remove(name)).is_some()
+    }
+
     /// A SET was done, or a RESET. One of a custom parameter whose name nobody knows could be neither asked for nor taken back.
     fn note_set(&mut self) {
-        let told = match self.exchange.front_promise() {
-            Some(Promise::Set(told)) => *told,
-            _ => Traces::NONE,
-        };
+        let told = self.exchange.front_promises().find_map(|p| match p {
+            Promise::Set(told) => Some(*told),
+            _ => None,
+        });
+        let told = told.unwrap_or_default();
         if !told.has(Traces::LOCAL_SET) {
             self.note(Traces::SETTINGS);
         }
@@ -392,8 +410,8 @@ impl Conversation {
             self.names.clear();
             self.exchange.set_doubt("the server had lost a prepared statement");
         }
-        rewrite::restore_names(body, called.as_deref(), &client.names)
-            .map_or(Decided::Pass(fate), Decided::Error)
+        rewrite::restore_names(body, called.as_deref(), [&client.names, &self.gone])
+            .map_or(Decided::Pass(fate), |body| Decided::Instead(b::ERROR, body))
     }
 
     /// Expects a reply to something pgweir sends to make the server fit for its next client.
@@ -404,8 +422,8 @@ impl Conversation {
 
 enum Decided {
     Pass(Fate),
-    /// An error with the client's own statement names.
-    Error(Vec<u8>),
+    /// The client gets a message of this tag and body instead.
+    Instead(u8, Vec<u8>),
 }
 
 #[cfg(test)]

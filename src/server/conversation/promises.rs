@@ -25,6 +25,10 @@ pub enum Promise {
     ServerUnnamed,
     /// Parameters, by SETs of which the text tells this.
     Set(Traces),
+    /// The client has dropped a name by DEALLOCATE, in place of which the server was sent [`by_name::IN_PLACE`].
+    Deallocates(Box<[u8]>),
+    /// The client may have dropped names, or all.
+    Drops,
     /// Nothing; should the request fail, this is what the client called the statement.
     Called(Box<[u8]>),
 }
@@ -33,6 +37,7 @@ impl Conversation {
     /// All statements are gone but those that were asked for behind the command that did it.
     #[cold]
     pub(super) fn deallocate_all(&mut self, client: &mut ClientStatements) {
+        self.gone = client.names.clone();
         let promises: Vec<_> = self.exchange.promises().collect();
         self.names.retain(|id| promises.iter().any(|p| matches!(p, Promise::ServerHas(i) if *i == id)));
         client.deallocate_all(|name| {
@@ -67,7 +72,7 @@ impl Conversation {
             Promise::ClientClosed(name, statement) => drop(client.names.insert(&name, statement)),
             Promise::ServerUnnamed if self.replaces_unnamed().is_some() => {}
             Promise::ServerUnnamed => self.unnamed = unnamed,
-            Promise::Called(_) | Promise::Set(_) => {}
+            Promise::Called(_) | Promise::Set(_) | Promise::Deallocates(_) | Promise::Drops => {}
             Promise::ClientUnnamed(previous) => {
                 let left = previous.filter(|_| !broken.ran);
                 match (self.replaces_unnamed(), left) {

@@ -152,11 +152,11 @@ impl<P> Exchange<P> {
         self.promises.push_back((self.front + self.owed.len() as u64 - 1, promise));
     }
 
-    /// Promises of requests in front of the last Sync: whether they are kept isn't known yet, and what follows may
+    /// Promises of requests up to the last Sync or Query: whether they are kept isn't known yet, and what follows may
     /// depend on it.
     #[inline]
     pub fn unsettled(&self) -> impl Iterator<Item = &P> {
-        self.promises.iter().take_while(|(number, _)| *number < self.batch).map(|(_, p)| p)
+        self.promises.iter().take_while(|(number, _)| *number <= self.batch).map(|(_, p)| p)
     }
 
     /// Whether the newest of these promises is one of a request in front of the last Sync.
@@ -165,9 +165,9 @@ impl<P> Exchange<P> {
         self.promises.iter().rev().find(|(_, p)| which(p)).is_some_and(|(number, _)| *number < self.batch)
     }
 
-    /// The promise of the request whose reply comes next, if it has one.
-    pub fn front_promise(&self) -> Option<&P> {
-        self.promises.front().filter(|(number, _)| *number == self.front).map(|(_, p)| p)
+    /// The promises of the request whose reply comes next.
+    pub fn front_promises(&self) -> impl Iterator<Item = &P> {
+        self.promises.iter().take_while(|(number, _)| *number == self.front).map(|(_, p)| p)
     }
 
     /// Promises neither kept nor broken yet, oldest first.

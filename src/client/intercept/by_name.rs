@@ -1,0 +1,100 @@
+//! DEALLOCATE and EXECUTE of statements that the client has by the protocol: for PostgreSQL both are one name space, and
+//! servers know such a statement under another name, or not at all.
+
+use super::{Feed, Names, Pause, Step};
+use crate::params::traces::Traces;
+use crate::prepared::by_name::{self, ByName, Verb};
+use crate::prepared::client_statements::significant;
+use crate::prepared::registry::Statement;
+use crate::server::conversation::Promise;
+use crate::server::exchange::{Action, Reply, Status};
+use crate::wire::frontend::{self, Parse, SYNC};
+use std::sync::Arc;
+
+impl Feed<'_, '_> {
+    /// A Query that is nothing but one of these commands; `None` when PostgreSQL is to have it as it is.
+    #[cold]
+    pub(super) fn query_by_name(&mut self, text: &[u8]) -> Option<Step> {
+        let command = self.command(text)?;
+        if self.is_unsettled_name(significant(&command.name)) {
+            return Some(Step::Pause(Pause::Stall));
+        }
+        let statement = self.client.names.find(significant(&command.name)).map(Arc::clone)?;
+        if command.verb == Verb::Execute && !self.server.names.touch(statement.id()) {
+            let exchange = &self.server.exchange;
+            if !exchange.is_drained() {
+                return Some(Step::Pause(Pause::Stall));
+            }
+            if exchange.needs_sync() || exchange.status() == Status::Failed || !self.provide(&statement) {
+                return None;
+            }
+            self.out.inject(|v| v.extend_from_slice(SYNC));
+            self.server.exchange.expect(Reply::Sync, Action::Swallow);
+        }
+        let instead = self.in_place(text, &command, &statement);
+        self.query_drops_unnamed();
+        if command.verb == Verb::Deallocate {
+            self.server.exchange.promise(Promise::Deallocates(significant(&command.name).into()));
+        }
+        self.out.inject(|v| frontend::query(v, &instead));
+        Some(Step::Replaced)
+    }
+
+    /// A Parse of the unnamed statement with such a text.
+    #[cold]
+    pub(super) fn parse_by_name(&mut self, parse: Parse<'_>, traces: Traces) -> Step {
+        let renamed = match self.renamed(parse.definition) {
+            Ok(renamed) => renamed,
+            Err(pause) => return Step::Pause(pause),
+        };
+        self.parse_unnamed(parse.definition, traces);
+        let Some(definition) = renamed else { return Step::Forward };
+        self.out.inject(|v| Parse::encode(v, b"", &definition));
+        Step::Replaced
+    }
+
+    /// What a server is sent for the unnamed statement `definition`, if not that. Its names have to be known.
+    pub(super) fn renamed(&mut self, definition: &[u8]) -> Result<Option<Vec<u8>>, Pause> {
+        let end = memchr::memchr(0, definition).unwrap_or(definition.len());
+        let (text, types) = definition.split_at(end);
+        let Some(command) = self.command(text) else { return Ok(None) };
+        let name = significant(&command.name);
+        if self.is_unsettled_name(name) {
+            return Err(Pause::Stall);
+        }
+        let Some(statement) = self.client.names.find(name).map(Arc::clone) else { return Ok(None) };
+        if command.verb == Verb::Execute && !self.provide(&statement) {
+            return Err(Pause::Stall);
+        }
+        Ok(Some([&*self.in_place(text, &command, &statement), types].concat()))
+    }
+
+    /// What was bound last is being executed.
+    #[cold]
+    pub(super) fn execute_by_name(&mut self) {
+        let definition =
+            self.client.unnamed().map(|(definition, ..)| definition.to_vec()).unwrap_or_default();
+        let text = definition.split(|b| *b == 0).next().unwrap_or_default();
+        match self.command(text) {
+            Some(ByName { verb: Verb::Deallocate, name, .. }) => {
+                self.server.exchange.promise(Promise::Deallocates(significant(&name).into()));
+            }
+            _ => self.server.exchange.promise(Promise::Drops),
+        }
+    }
+
+    fn command(&self, text: &[u8]) -> Option<ByName> {
+        let may = self.rules.names == Names::Kept && !self.client.names.is_empty();
+        if may { by_name::read(text) } else { None }
+    }
+
+    /// What the server gets for the command.
+    fn in_place(&mut self, text: &[u8], command: &ByName, statement: &Statement) -> Vec<u8> {
+        if command.verb == Verb::Deallocate {
+            return by_name::IN_PLACE.to_vec();
+        }
+        self.server.note(statement.traces());
+        let text = text.strip_suffix(&[0]).unwrap_or(text);
+        [&text[..command.place.start], statement.server_name(), &text[command.place.end..]].concat()
+    }
+}
