@@ -1,5 +1,6 @@
 //! Random pipelines of several clients at once, straight to PostgreSQL and through pgweir: every client must get the
-//! same replies, and no server may be left in doubt, leased, or over the limit. `PGWEIR_CASES` sets the number of cases.
+//! same replies, and no server may be left in doubt, leased, or over the limit. `PGWEIR_CASES=n` plays so many new cases; without it, the
+//! same ones every time.
 
 mod play;
 mod script;
@@ -10,7 +11,7 @@ use std::sync::Barrier;
 
 use play::{END_REPLIES, Played, Session};
 use proptest::prelude::*;
-use proptest::test_runner::{Config as Settings, TestCaseError, TestRunner};
+use proptest::test_runner::{Config as Settings, RngSeed, TestCaseError, TestRunner};
 use script::{Blocks, Cut, Op, Script};
 use support::cluster::{Cluster, Version};
 use support::oracle::difference;
@@ -37,9 +38,10 @@ fn run(variant: &Variant) {
     let blocks = if variant.mode == "statement" { Blocks::None } else { Blocks::Any };
     let scripts: Vec<_> =
         TABLES[..variant.clients].iter().map(|t| script::script(*t, blocks).boxed()).collect();
-    let cases = std::env::var("PGWEIR_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(variant.cases);
+    let more = std::env::var("PGWEIR_CASES").ok().and_then(|n| n.parse().ok());
     let settings = Settings {
-        cases,
+        cases: more.unwrap_or(variant.cases),
+        rng_seed: if more.is_some() { RngSeed::Random } else { RngSeed::Fixed(7) },
         failure_persistence: None,
         max_shrink_iters: 400,
         max_shrink_time: 100_000,
