@@ -2,9 +2,10 @@
 //! request and its replies.
 
 use criterion::{Criterion, Throughput};
-use pgweir::client::intercept::{self, Names, Pause, Refuses, Rules};
+use pgweir::client::intercept::{self, Looks, Names, Pause, Refuses, Rules};
 use pgweir::net::buffers::READ_SIZE;
 use pgweir::params::custom::Customs;
+use pgweir::params::routines::Routines;
 use pgweir::params::set::Sets;
 use pgweir::params::statement::Scanner;
 use pgweir::prepared::client_statements::ClientStatements;
@@ -97,6 +98,7 @@ struct Scene {
     registry: Registry,
     scanner: Scanner,
     customs: Customs,
+    routines: Routines,
     client: ClientStatements,
     server: Conversation,
     scratch: Vec<u8>,
@@ -109,6 +111,7 @@ impl Scene {
             registry: Registry::default(),
             scanner: Scanner::default(),
             customs: Customs::default(),
+            routines: Routines::nothing(),
             client: ClientStatements::default(),
             server: Conversation::new(limit, Sets::default().empty()),
             scratch: Vec::new(),
@@ -129,8 +132,7 @@ impl Scene {
     fn exchange(&mut self, request: &[u8], reply: &[u8]) -> usize {
         let rules = Rules {
             registry: &self.registry,
-            scanner: &self.scanner,
-            customs: &self.customs,
+            looks: Looks { scanner: &self.scanner, routines: &self.routines, customs: &self.customs },
             refuses: Refuses::Nothing,
             names: Names::Kept,
             client: 1,

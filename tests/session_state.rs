@@ -193,8 +193,7 @@ fn what_cannot_be_moved_holds_the_server() {
         assert_eq!(pid(&mut client), home, "{make}");
         assert_eq!(pid(&mut client), home, "{make}");
         client.query(end);
-        let pids = [pid(&mut client), pid(&mut client)];
-        assert_ne!(pids[0], pids[1], "{end}");
+        eventually(end, || pid(&mut client) != pid(&mut client));
     }
     client.query("BEGIN; CREATE TEMP TABLE t ON COMMIT DROP AS SELECT 1; COMMIT");
     let pids = [pid(&mut client), pid(&mut client)];
@@ -452,5 +451,74 @@ fn sql_drops_and_runs_statements_of_the_protocol() {
         client.read_until_ready();
         assert!(lacks(&client.read_until_ready().iter().map(ToString::to_string).collect::<Vec<_>>()));
         said(&mut other, &command("DEALLOCATE \"Mine\""));
+    }
+}
+
+/// A tenant set by a function, as many applications do: it follows its client, and nobody else meets it.
+#[test]
+fn what_functions_set_follows_too() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql(
+        "app",
+        "CREATE FUNCTION set_tenant(t text) RETURNS void LANGUAGE plpgsql AS
+           $$BEGIN PERFORM set_config('app.tenant', t, false); END$$;
+         CREATE FUNCTION \"Enter\"(t text) RETURNS void LANGUAGE sql AS 'SELECT set_tenant(t)';
+         CREATE FUNCTION run(q text) RETURNS void LANGUAGE plpgsql AS $$BEGIN EXECUTE q; END$$;
+         CREATE TABLE visits (id int); GRANT ALL ON visits TO PUBLIC;
+         CREATE FUNCTION visited() RETURNS trigger LANGUAGE plpgsql AS
+           $$BEGIN PERFORM set_tenant('visitor'); RETURN NEW; END$$;
+         CREATE TRIGGER t AFTER INSERT ON visits FOR EACH ROW EXECUTE FUNCTION visited();
+         CREATE VIEW entered AS SELECT set_tenant('viewer')::text;
+         GRANT ALL ON entered TO PUBLIC",
+    );
+    let pgweir = two_servers(&cluster);
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    let show = "SELECT coalesce(current_setting('app.tenant', true), '')";
+    let mut follows = |sql: &str, tenant: &str| {
+        client.query(sql);
+        for _ in 0..3 {
+            assert_eq!(client.value(show), tenant, "{sql}");
+            assert_eq!(other.value(show), "", "{sql}");
+        }
+    };
+    for (sql, tenant) in [
+        ("SELECT set_tenant('one')", "one"),
+        ("SELECT \"Enter\"('two')", "two"),
+        ("SELECT run('SET app.tenant = three')", "three"),
+        ("INSERT INTO visits VALUES (1)", "visitor"),
+        ("SELECT * FROM entered", "viewer"),
+        ("CREATE FUNCTION enter_late() RETURNS void LANGUAGE sql AS 'SELECT set_tenant(''late'')'", "viewer"),
+        ("SELECT enter_late()", "late"),
+        (
+            "DO $$BEGIN CREATE FUNCTION later() RETURNS void LANGUAGE sql AS 'SELECT set_tenant(''later'')'; END$$",
+            "late",
+        ),
+        ("SELECT later()", "later"),
+    ] {
+        follows(sql, tenant);
+    }
+    client.send(&[parse("s", "SELECT set_tenant($1)"), sync()].concat());
+    client.read_until_ready();
+    for tenant in ["five", "six", "seven"] {
+        client.send(&[bind("", "s", &[Some(tenant)]), execute("", 0), sync()].concat());
+        client.read_until_ready();
+        assert_eq!(client.value(show), tenant);
+        assert_eq!(other.value(show), "");
+    }
+}
+
+/// What an EXECUTE leaves is found though its text says nothing.
+#[test]
+fn a_statement_prepared_by_sql_leaves_what_it_runs() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = two_servers(&cluster);
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    client.query("PREPARE p AS SELECT set_config('app.tenant', $1, false)");
+    client.query("EXECUTE p('mine')");
+    client.query("DEALLOCATE p");
+    let show = "SELECT coalesce(current_setting('app.tenant', true), '')";
+    for _ in 0..3 {
+        assert_eq!(client.value(show), "mine");
+        assert_eq!(other.value(show), "");
     }
 }

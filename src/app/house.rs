@@ -34,6 +34,10 @@ impl House for Shared {
         self.config.load().general.server_reset_query.is_some()
     }
 
+    fn remind(&self) {
+        self.remind_routines();
+    }
+
     fn reset(&self, pool: &Arc<Pool<Server>>, lease: Lease<Server>) {
         let context = self.contexts.lock().get(pool.key()).cloned();
         match context {

@@ -86,6 +86,7 @@ fn share(config: Config, store: crate::credentials::store::Store, workers: &Work
         lifecycle: Lifecycle::default(),
         logins: Default::default(),
         opening: AtomicUsize::new(0),
+        routines: Default::default(),
         server_ids: ServerIds::default(),
         runtime: workers.runtime.clone(),
     }

@@ -3,6 +3,7 @@
 
 use super::context::PoolContext;
 use super::fit::{self, FitError};
+use super::routines;
 use crate::clock::Instant;
 use crate::config::PoolMode;
 use crate::pool::{CancelOutcome, ClientId, CloseReason, Lease};
@@ -42,6 +43,16 @@ pub async fn reset(mut lease: Lease<Server>, context: Arc<PoolContext>) {
     match timeout(LIMIT, scrub(&mut lease, &context)).await {
         Ok(Ok(())) => give_back(lease),
         _ => lease.close(CloseReason::ResetFailed),
+    }
+}
+
+/// Learns by a server nobody has which functions leave session state.
+pub async fn learn(mut lease: Lease<Server>, context: Arc<PoolContext>) {
+    let learned = routines::learn(&mut lease, &context.routines, &context.place.database).await;
+    if learned.is_ok() && lease.talk.is_free() && lease.talk.is_sound() {
+        give_back(lease);
+    } else {
+        lease.close(CloseReason::Lost);
     }
 }
 

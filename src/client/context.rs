@@ -1,7 +1,7 @@
 //! What sessions share: per process, and per pool.
 
 use super::greeting::Canonical;
-use super::intercept::{Names, Refuses};
+use super::intercept::{Looks, Names, Refuses};
 use super::logins::Logins;
 use super::opener::{Opener, OpenerHandle, Secrets};
 use crate::auth;
@@ -14,6 +14,7 @@ use crate::metrics::{Cells, Gauges, Metrics, PoolGauges, PoolMetrics};
 use crate::net::options::TcpOptions;
 use crate::net::worker;
 use crate::params::custom::Customs;
+use crate::params::routines::Routines;
 use crate::params::set::{Set, Sets};
 use crate::params::statement::Scanner;
 use crate::params::traces::Traces;
@@ -60,6 +61,8 @@ pub struct Shared {
     pub logins: Logins,
     /// Connections that have not logged in yet.
     pub opening: AtomicUsize,
+    /// What is known of functions, by the database they are in.
+    pub routines: Mutex<HashMap<String, Arc<Routines>>>,
     /// Counts servers.
     pub server_ids: ServerIds,
     /// The workers' runtime.
@@ -125,6 +128,7 @@ impl Shared {
         let settings = config.pool_settings(database, &key.user);
         let statements = general.max_prepared_statements;
         let metrics = self.metrics.pool(&key.database, &key.user);
+        let routines = self.routines(database, settings.pool_mode);
         let (defaults, welcome) = (self.sets.empty(), Arc::<ArcSwapOption<_>>::default());
         let opener = Arc::new(Opener {
             database: ArcSwap::new(Arc::clone(database)),
@@ -134,9 +138,11 @@ impl Shared {
                 learned: None,
             }),
             max_prepared_statements: statements
-                .map_or(NonZeroUsize::MIN, |n| NonZeroUsize::MIN.saturating_add(n.get() as usize - 1)),
+                .and_then(|n| NonZeroUsize::new(n.get() as usize))
+                .unwrap_or(NonZeroUsize::MIN),
             defaults: Arc::clone(&defaults),
             welcome: Arc::clone(&welcome),
+            routines: Arc::clone(&routines),
             metrics: Arc::clone(&metrics),
             shared: Arc::downgrade(self),
             runtime: self.runtime.clone(),
@@ -154,11 +160,7 @@ impl Shared {
         let context = Arc::new(PoolContext {
             shared: Arc::clone(self),
             pool,
-            place: Arc::new(Place {
-                database: Arc::clone(&key.database),
-                user: Arc::clone(&key.user),
-                roster: Arc::clone(&self.roster),
-            }),
+            place: self.place(key),
             opener,
             mode: settings.pool_mode,
             names: if kept { Names::Kept } else { Names::Passed },
@@ -171,6 +173,7 @@ impl Shared {
             may_refuse: general.max_pins.max().is_some() || general.session_state == SessionState::Strict,
             pins: AtomicUsize::default(),
             customs: Customs::default(),
+            routines,
             welcome,
             canonical: Mutex::default(),
             clients: AtomicUsize::new(0),
@@ -178,6 +181,27 @@ impl Shared {
         });
         metrics.observe(Arc::downgrade(&context) as Weak<PoolContext>);
         context
+    }
+
+    fn place(&self, key: &PoolKey) -> Arc<Place> {
+        let (database, user) = (Arc::clone(&key.database), Arc::clone(&key.user));
+        Arc::new(Place { database, user, roster: Arc::clone(&self.roster) })
+    }
+
+    /// What is known of the functions of a database, whatever it is called here.
+    fn routines(&self, database: &Database, mode: PoolMode) -> Arc<Routines> {
+        if mode == PoolMode::Session {
+            return Arc::new(Routines::nothing());
+        }
+        let place = format!("{}:{}/{}", database.host, database.port, database.dbname());
+        Arc::clone(self.routines.lock().entry(place).or_default())
+    }
+
+    /// It is time to look at the catalogs again: some were changed by others, for all that is known.
+    pub fn remind_routines(&self) {
+        let mut known = self.routines.lock();
+        known.retain(|_, routines| Arc::strong_count(routines) > 1);
+        known.values().for_each(|routines| routines.remind());
     }
 
     fn caps(&self, key: &PoolKey, settings: &config::PoolSettings) -> Vec<Arc<SharedCap>> {
@@ -268,6 +292,8 @@ pub struct PoolContext {
     pub pins: AtomicUsize,
     /// Custom parameters its clients have mentioned.
     pub customs: Customs,
+    /// Functions that leave session state.
+    pub routines: Arc<Routines>,
     /// Parameters of the last server that logged in.
     pub welcome: Arc<ArcSwapOption<Vec<(String, String)>>>,
     /// Parameter sets as servers see them, by the sets' addresses.
@@ -315,8 +341,15 @@ impl PoolContext {
         self.pool.reconfigure(pool_settings(config, &database, &key.user));
         if self.opener.follow(&database, self.shared.server_secret(&database, &key.user)) {
             self.canonical.lock().clear();
+            self.routines.outdate();
             self.pool.retire(CloseReason::ConfigChanged);
         }
+    }
+
+    /// What tells from a text which session state it leaves.
+    #[inline]
+    pub fn looks(&self) -> Looks<'_> {
+        Looks { scanner: &self.shared.scanner, customs: &self.customs, routines: &self.routines }
     }
 
     /// Whether a client finds its session state on every server.

@@ -24,6 +24,18 @@ const REASONS: [(Traces, PinReason); 5] = [
 ];
 
 impl Session {
+    /// Whether there may be something to ask for, and an answer would be of use.
+    #[cold]
+    pub(super) fn needs_inspection(&mut self) -> bool {
+        let Link::Active(active) = &mut self.link else { return false };
+        let talk = &mut active.lease.talk;
+        if talk.traces.has(Traces::REMADE) {
+            talk.traces = talk.traces.without(Traces::REMADE);
+            self.context.routines.outdate();
+        }
+        talk.traces.has(Traces::SHOWN) && self.context.is_transparent() && talk.is_sound()
+    }
+
     /// Asks. The client has its ReadyForQuery; what it sends meanwhile is kept.
     #[cold]
     pub(super) fn inspect(&mut self, cx: &mut Context<'_>) -> Turn {
@@ -32,6 +44,7 @@ impl Session {
             self.count_transaction();
         }
         let mut custom = self.context.customs.names();
+        custom.extend(self.context.routines.customs());
         let set_before: Vec<_> = self
             .state
             .wanted

@@ -11,6 +11,7 @@ pub mod logins;
 pub mod opener;
 pub mod relay;
 pub mod report;
+pub mod routines;
 pub mod session;
 pub mod startup;
 pub mod task;

@@ -2,12 +2,14 @@
 
 use super::context::{Shared, tcp_options};
 use super::report::printable;
+use super::routines;
 use crate::auth::login::Proof;
 use crate::auth::secret::Secret;
 use crate::config::Database;
 use crate::config::Host;
 use crate::metrics::{self, PoolMetrics};
 use crate::net::options::TcpOptions;
+use crate::params::routines::Routines;
 use crate::params::set::Set;
 use crate::pool::{
     BoxFuture, CloseReason, Connector, Event, Observer, OpenError, Pool, PoolKey, ServerError,
@@ -57,6 +59,8 @@ pub struct Opener {
     pub defaults: Arc<Set>,
     /// Parameters of the last server that logged in.
     pub welcome: Arc<ArcSwapOption<Vec<(String, String)>>>,
+    /// What is known of the database's functions.
+    pub routines: Arc<Routines>,
     /// Its numbers.
     pub metrics: Arc<PoolMetrics>,
     /// The process.
@@ -129,7 +133,10 @@ impl Opener {
             None => connecting.await,
         };
         match opened {
-            Ok(server) => {
+            Ok(mut server) => {
+                let learning =
+                    routines::learn(&mut server, &self.routines, &self.database.load().name.clone()).await;
+                learning.map_err(|error| OpenError::Transient(error.to_string().into()))?;
                 self.metrics.server_connected(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
                 self.welcome.store(Some(Arc::new(server.welcome.clone())));
                 let database = self.database.load();

@@ -38,12 +38,11 @@ impl Session {
         let Link::Active(active) = &mut self.link else { return (0, Turn::Again) };
         let context = &self.context;
         let server = &mut *active.lease;
-        let scanner = &context.shared.scanner;
         let refuses = context.refuses(server.talk.held);
         if front.is_empty()
             && refuses == Refuses::Nothing
             && intercept::feed_lone_query(
-                (scanner, &context.customs),
+                context.looks(),
                 &mut self.state.statements,
                 &mut server.talk,
                 input,
@@ -56,8 +55,7 @@ impl Session {
         }
         let rules = Rules {
             registry: &context.shared.registry,
-            scanner,
-            customs: &context.customs,
+            looks: context.looks(),
             refuses,
             names: context.names,
             client: self.member.entry().id,

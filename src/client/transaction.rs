@@ -1,5 +1,6 @@
 //! The life of one lease: made fit by its prelude, query by query, and given back. What moves the bytes is the relay.
 
+use super::cleanup;
 use super::report::Trouble;
 use super::session::{End, Link, Session, Turn};
 use crate::clock::Instant;
@@ -248,9 +249,11 @@ impl Session {
         if self.context.mode == PoolMode::Session {
             return Turn::Again;
         }
-        if !talk.traces.within(Traces::SHOWN).is_empty() && self.context.is_transparent() && talk.is_sound() {
+        if !talk.traces.within(Traces::SHOWN.and(Traces::REMADE)).is_empty() && self.needs_inspection() {
             return self.inspect(cx);
         }
+        let Link::Active(active) = &self.link else { return Turn::Again };
+        let talk = &active.lease.talk;
         if !talk.held.is_empty() && talk.is_sound() {
             return Turn::Again;
         }
@@ -288,6 +291,9 @@ impl Session {
         let unfit = active.lease.talk.heard.prelude_error.is_some();
         if unfit || active.lease.talk.exchange.doubt().is_some() {
             active.lease.close(if unfit { CloseReason::ResetFailed } else { CloseReason::Doubt });
+        } else if self.context.routines.is_due() {
+            active.lease.key.aim.at_nobody();
+            tokio::spawn(cleanup::learn(active.lease, Arc::clone(&self.context)));
         } else {
             active.lease.key.aim.at_nobody();
             active.lease.release_to(&self.context.pool, now);

@@ -147,7 +147,7 @@ fn read_row(body: &[u8], found: &mut Found) -> Result<(), WireError> {
     Ok(())
 }
 
-fn from_hex(digits: &[u8]) -> Result<Vec<u8>, WireError> {
+pub(super) fn from_hex(digits: &[u8]) -> Result<Vec<u8>, WireError> {
     let digit = |b: u8| char::from(b).to_digit(16).ok_or(WireError::Trailing);
     let pairs = digits.as_chunks::<2>().0.iter();
     pairs.map(|[high, low]| Ok((digit(*high)? << 4 | digit(*low)?) as u8)).collect()

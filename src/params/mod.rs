@@ -1,8 +1,10 @@
 //! Session parameters as pure rules: what a client wants, what a server has, the SQL between them, and which
 //! statements leave session state behind. Never talks to a server.
+pub mod catalog;
 pub mod custom;
 pub mod difference;
 pub mod inspection;
+pub mod routines;
 pub mod set;
 pub mod statement;
 pub mod traces;

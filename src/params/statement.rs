@@ -183,6 +183,29 @@ fn rare_effect(tag: &[u8]) -> Effect {
     }
 }
 
+/// Whether a command with this tag may have made a function, or another way to one.
+#[inline]
+pub fn remakes(tag: &[u8]) -> bool {
+    let Some(behind) = tag.strip_prefix(b"CREATE ").or_else(|| tag.strip_prefix(b"ALTER ")) else {
+        return false;
+    };
+    let makes: [&[u8]; 12] = [
+        b"FUNCTION",
+        b"PROCEDURE",
+        b"ROUTINE",
+        b"AGGREGATE",
+        b"TRIGGER",
+        b"VIEW",
+        b"MATERIALIZED VIEW",
+        b"RULE",
+        b"POLICY",
+        b"EXTENSION",
+        b"SCHEMA",
+        b"DOMAIN",
+    ];
+    makes.contains(&behind) || tag == b"ALTER TABLE"
+}
+
 /// What a command with this tag may have ended of the kinds that hold a client on its server.
 pub fn ends(tag: &[u8]) -> Traces {
     match memchr::memchr(b' ', tag).map_or(tag, |end| &tag[..end]) {

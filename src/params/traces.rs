@@ -1,5 +1,7 @@
 //! Which kinds of session state a statement may leave behind, told from its text. Errs towards "something".
 
+use memchr::memmem;
+
 /// Kinds of session state, as a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Traces(u16);
@@ -33,6 +35,8 @@ impl Traces {
     pub const LOOKED_AT: Self = Self(512);
     /// No kind of state: the statement is DEALLOCATE, DISCARD or EXECUTE, or one of several statements may be.
     pub const NAMES: Self = Self(1024);
+    /// No kind of state: functions, triggers or views may have been made.
+    pub const REMADE: Self = Self(2048);
 
     /// Both.
     #[must_use]
@@ -44,6 +48,12 @@ impl Traces {
     #[must_use]
     pub const fn within(self, other: Self) -> Self {
         Self(self.0 & other.0)
+    }
+
+    /// Those of `self` that aren't in `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// Whether there is no kind.
@@ -96,10 +106,15 @@ pub fn of_statements(text: &[u8]) -> Traces {
     text.split(|b| *b == b';').map(begins).fold(of_text(text), Traces::and)
 }
 
-fn of_word(word: &[u8], before: &[u8], behind: &[u8]) -> Traces {
+pub(super) fn of_word(word: &[u8], before: &[u8], behind: &[u8]) -> Traces {
     match word {
-        b"deallocate" | b"discard" | b"execute" => Traces::NAMES,
+        b"deallocate" | b"discard" => Traces::NAMES,
+        // What is run may be anything that was prepared.
+        b"execute" => Traces::SHOWN.and(Traces::NAMES),
         // Whatever they run stays if it isn't transactional and they fail; then there is no command tag.
+        b"do" if runs_text(behind) && memmem::find(behind, b"create").is_some() => {
+            Traces::ALL.and(Traces::REMADE)
+        }
         b"do" if runs_text(behind) => Traces::ALL,
         b"call" => Traces::ALL,
         b"set_config" if is_local(behind) => Traces::NONE,
@@ -231,13 +246,23 @@ fn contains_word(text: &[u8], wanted: &[u8]) -> bool {
 }
 
 /// The words of a lower-case text outside comments; quotes separate words and hide nothing, since what is quoted may be run.
-struct Words<'a> {
+pub(super) struct Words<'a> {
     text: &'a [u8],
     /// Where the last word ended.
     at: usize,
 }
 
 impl<'a> Words<'a> {
+    pub(super) fn new(text: &'a [u8]) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// The next word, and the text behind it.
+    pub(super) fn next_with_rest(&mut self) -> Option<(&'a [u8], &'a [u8])> {
+        let word = self.next()?;
+        Some((word, &self.text[self.at..]))
+    }
+
     fn next(&mut self) -> Option<&'a [u8]> {
         loop {
             let rest = &self.text[self.at..];
@@ -284,7 +309,7 @@ fn comment(text: &[u8]) -> usize {
     at
 }
 
-fn is_in_word(byte: u8) -> bool {
+pub(super) fn is_in_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || byte >= 0x80
 }
 
@@ -311,7 +336,7 @@ mod tests {
             ("INSERT INTO t VALUES (1) ON CONFLICT (a) DO NOTHING; SELECT 1", Traces::NONE),
             ("CREATE -- x\n TEMPORARY TABLE t ()", Traces::TEMPORARY),
             ("SELECT 1 INTO TEMP t", Traces::TEMPORARY),
-            ("EXECUTE 'create temp table t ()'", Traces::TEMPORARY.and(Traces::NAMES)),
+            ("EXECUTE 'create temp table t ()'", Traces::SHOWN.and(Traces::NAMES)),
             ("SELECT 1; DEALLOCATE a", Traces::NAMES),
             ("SELECT pg_advisory_xact_lock(1)", Traces::NONE),
             ("SELECT \"pg_try_advisory_lock\"(1)", Traces::LOCKS),

@@ -13,6 +13,8 @@ use tokio::time::sleep;
 const BUSY: Duration = Duration::from_millis(100);
 /// Between turns otherwise.
 const QUIET: Duration = Duration::from_millis(1000);
+/// Between reminders.
+const REMIND: Duration = Duration::from_secs(60);
 
 /// What the janitor looks after.
 pub trait House: Send + Sync {
@@ -26,6 +28,8 @@ pub trait House: Send + Sync {
     fn limits(&self) -> (Option<Duration>, Option<Duration>);
     /// Whether there is a reset query at all.
     fn resets(&self) -> bool;
+    /// It is time to look again at what others may have changed.
+    fn remind(&self);
     /// Resets a dirty server whose client has left, on a thread that serves clients.
     fn reset(&self, pool: &Arc<Pool<Server>>, lease: Lease<Server>);
 }
@@ -41,8 +45,14 @@ struct Looked {
 /// Works until dropped.
 pub async fn run(house: Arc<dyn House>) {
     let mut looked = Looked { at: Instant::now(), departed: 0 };
+    let mut reminded = Instant::now();
     loop {
-        let waiting = turn(&*house, Instant::now(), &mut looked);
+        let now = Instant::now();
+        let waiting = turn(&*house, now, &mut looked);
+        if now.saturating_duration_since(reminded) >= REMIND {
+            reminded = now;
+            house.remind();
+        }
         sleep(if waiting { BUSY } else { QUIET }).await;
     }
 }

@@ -14,7 +14,7 @@ struct Deviation {
     excuse: Option<fn(&Step, &str, &str) -> bool>,
 }
 
-const DEVIATIONS: [Deviation; 9] = [
+const DEVIATIONS: [Deviation; 10] = [
     Deviation {
         what: "a custom parameter is '' instead of NULL for a client that never set it",
         reason: "PostgreSQL never forgets a placeholder: on a server where somebody once set it, a reset makes it ''",
@@ -65,6 +65,11 @@ const DEVIATIONS: [Deviation; 9] = [
         excuse: None,
     },
     Deviation {
+        what: "whether a function's name in an error's context has its schema",
+        reason: "PL/pgSQL compiles a function once a server, and names it as its first caller's search_path would",
+        excuse: None,
+    },
+    Deviation {
         what: "the OID of a table in RowDescription, the number in pg_temp_3",
         reason: "both sides have a database of their own; a temporary schema's number is the server's",
         excuse: None,
@@ -83,6 +88,7 @@ pub(crate) fn comparable(message: &Message) -> String {
             let fields = message.body.split(|b| *b == 0).filter(|f| !f.is_empty() && !b"FLR".contains(&f[0]));
             let fields: Vec<_> = fields.map(String::from_utf8_lossy).collect();
             format!("{} {}", char::from(message.tag), fields.join("|"))
+                .replace("function public.", "function ")
         }
         b'T' => row_description(&message.body[2..]),
         _ => message.to_string(),

@@ -27,10 +27,10 @@ use script::{Family, Script};
 use support::cluster::{Cluster, Version};
 
 /// The kinds of state that are right in session mode, and in transaction mode. Not yet: what a client is told of parameters
-/// when RESET ALL goes back to its startup values; sequences, names shared with the protocol, and what text doesn't tell.
+/// when RESET ALL goes back to its startup values; sequences, and some of what one name space with the protocol means.
 const SESSION_MODE: &str =
     "parameters,roles,statements,temp,locks,cursors,listen,sequences,mixed,functions,hidden";
-const TRANSACTION_MODE: &str = "parameters,roles,statements,temp,locks,cursors,listen";
+const TRANSACTION_MODE: &str = "parameters,roles,statements,temp,locks,cursors,listen,functions,hidden";
 
 /// Also the name of the test.
 struct Variant {

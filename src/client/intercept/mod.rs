@@ -12,6 +12,7 @@ mod tests;
 pub use refuse::Refuses;
 
 use crate::params::custom::Customs;
+use crate::params::routines::Routines;
 use crate::params::statement::{LONGEST_SCAN, Scanner};
 use crate::params::traces::Traces;
 use crate::prepared::client_statements::ClientStatements;
@@ -36,10 +37,8 @@ const LOCAL_BACKLOG: usize = 1024;
 pub struct Rules<'a> {
     /// All statements of the process.
     pub registry: &'a Registry,
-    /// Finds statements that leave session state.
-    pub scanner: &'a Scanner,
-    /// Learns the names of custom parameters.
-    pub customs: &'a Customs,
+    /// Tells what statements leave.
+    pub looks: Looks<'a>,
     /// Statements that are refused.
     pub refuses: Refuses,
     /// Whether statement names are the client's own (transaction and statement mode) or PostgreSQL's (session mode).
@@ -48,6 +47,35 @@ pub struct Rules<'a> {
     pub client: u64,
     /// The values parsing depends on.
     pub parse_context: &'a [u8],
+}
+
+/// What tells from a text which session state it leaves.
+#[derive(Debug, Clone, Copy)]
+pub struct Looks<'a> {
+    /// By its words.
+    pub scanner: &'a Scanner,
+    /// By the functions it runs.
+    pub routines: &'a Routines,
+    /// Learns the names of custom parameters.
+    pub customs: &'a Customs,
+}
+
+impl Looks<'_> {
+    /// What running a text leaves behind, functions included.
+    #[inline]
+    fn traces(self, text: &[u8]) -> Traces {
+        self.of_words(text).and(self.routines.traces(text))
+    }
+
+    /// What a text leaves behind by its words alone; what it tells about custom parameters is learned.
+    #[inline]
+    fn of_words(self, text: &[u8]) -> Traces {
+        let traces = self.scanner.traces(text);
+        if !traces.is_empty() {
+            self.customs.learn(text);
+        }
+        traces
+    }
 }
 
 /// Who keeps a client's statement names.
@@ -139,7 +167,7 @@ pub fn feed<'b>(
 /// and what [`feed`] would forward as it is. `false`: it is something else, and nothing was done.
 #[inline]
 pub fn feed_lone_query(
-    (scanner, customs): (&Scanner, &Customs),
+    looks: Looks<'_>,
     client: &mut ClientStatements,
     server: &mut Conversation,
     input: &[u8],
@@ -148,7 +176,7 @@ pub fn feed_lone_query(
         && matches!(frame::header(input), Ok(Some(header)) if header.size == input.len())
         && server.is_between_batches();
     if lone {
-        let traces = traces(scanner, customs, &input[HEADER..]);
+        let traces = looks.traces(&input[HEADER..]);
         if traces.has(Traces::NAMES) {
             return false;
         }
@@ -161,16 +189,6 @@ pub fn feed_lone_query(
         }
     }
     lone
-}
-
-/// What a text leaves behind; what it tells about custom parameters is learned.
-#[inline]
-fn traces(scanner: &Scanner, customs: &Customs, text: &[u8]) -> Traces {
-    let traces = scanner.traces(text);
-    if !traces.is_empty() {
-        customs.learn(text);
-    }
-    traces
 }
 
 impl<'b> Feed<'_, 'b> {
@@ -277,7 +295,7 @@ impl<'b> Feed<'_, 'b> {
 
     #[inline]
     fn traces(&self, text: &[u8]) -> Traces {
-        traces(self.rules.scanner, self.rules.customs, text)
+        self.rules.looks.traces(text)
     }
 
     /// An Execute of the unnamed portal runs what was bound last.

@@ -183,8 +183,7 @@ impl Relay {
         let (registry, scanner) = (&self.registry, &self.scanner);
         let rules = Rules {
             registry,
-            scanner,
-            customs: &Customs::default(),
+            looks: Looks { scanner, routines: &Routines::nothing(), customs: &Customs::default() },
             refuses: Refuses::Nothing,
             names: Names::Kept,
             client: 1,

@@ -140,7 +140,8 @@ impl<'b> Feed<'_, 'b> {
             return Step::Replaced;
         }
         let context = self.rules.parse_context;
-        let statement = self.rules.registry.intern(context, parse.definition, || self.traces(parse.query));
+        let statement =
+            self.rules.registry.intern(context, parse.definition, || self.rules.looks.of_words(parse.query));
         let known = self.server.names.touch(statement.id());
         if self.is_unsettled_statement(&statement) || known && !self.server.exchange.is_status_known() {
             return Step::Pause(Pause::Stall);
@@ -194,7 +195,7 @@ impl<'b> Feed<'_, 'b> {
             self.server.bound_set = traces.within(ANY_SET.and(Traces::NAMES));
         }
         if traces.has(Traces::HIDDEN) && traces.has(Traces::SETTINGS) {
-            self.rules.customs.learn_bound(message.body);
+            self.rules.looks.customs.learn_bound(message.body);
         }
         self.server.exchange.expect(Reply::Bind, Action::Forward);
         self.server.tally.binds += 1;
@@ -285,9 +286,10 @@ impl<'b> Feed<'_, 'b> {
                 if self.server.bound.len() < BOUND_KEPT {
                     self.server.bound.push(statement.id());
                 }
-                self.server.note(statement.traces());
+                let by_functions = self.rules.looks.routines.traces(statement.definition());
+                let traces = statement.traces().and(by_functions);
+                self.server.note(traces);
                 self.evict();
-                let traces = statement.traces();
                 Ok((Some(SentName::Server(statement)), traces))
             }
             None if self.is_unsettled_name(name) => Err(Pause::Stall),

@@ -30,8 +30,11 @@ impl Scene {
         let mut out = Outgoing::new(&input, &mut scratch);
         let rules = Rules {
             registry: &self.registry,
-            scanner: &self.scanner,
-            customs: &Customs::default(),
+            looks: Looks {
+                scanner: &self.scanner,
+                routines: &Routines::nothing(),
+                customs: &Customs::default(),
+            },
             refuses: Refuses::Nothing,
             names: Names::Kept,
             client: 1,
@@ -323,8 +326,11 @@ fn bytes_in_any_portions_come_out_the_same() {
             let mut out = Outgoing::new(&carry, &mut scratch);
             let rules = Rules {
                 registry: &s.registry,
-                scanner: &s.scanner,
-                customs: &Customs::default(),
+                looks: Looks {
+                    scanner: &s.scanner,
+                    routines: &Routines::nothing(),
+                    customs: &Customs::default(),
+                },
                 refuses: Refuses::Nothing,
                 names: Names::Kept,
                 client: 1,
@@ -350,8 +356,7 @@ fn a_huge_named_statement_is_streamed() {
     let mut out = Outgoing::new(part, &mut scratch);
     let rules = Rules {
         registry: &s.registry,
-        scanner: &s.scanner,
-        customs: &Customs::default(),
+        looks: Looks { scanner: &s.scanner, routines: &Routines::nothing(), customs: &Customs::default() },
         refuses: Refuses::Nothing,
         names: Names::Kept,
         client: 1,

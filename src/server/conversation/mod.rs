@@ -134,7 +134,7 @@ impl Conversation {
     /// State of these kinds may have changed.
     #[inline]
     pub fn note(&mut self, traces: Traces) {
-        let left = traces.within(Traces::ALL);
+        let left = traces.within(Traces::ALL.and(Traces::REMADE));
         if !left.is_empty() {
             self.traces = self.traces.and(left);
             self.dirty = true;
@@ -333,6 +333,10 @@ impl Conversation {
     #[inline]
     fn note_effect(&mut self, body: &[u8], client: &mut ClientStatements) {
         let tag = body.strip_suffix(&[0]).unwrap_or(body);
+        if statement::remakes(tag) {
+            // What was made may have been used at once.
+            self.note(Traces::ALL.and(Traces::REMADE));
+        }
         match statement::effect(tag) {
             Effect::None => self.note(statement::ends(tag).within(self.held)),
             Effect::Left(Traces::SETTINGS) => self.note_set(),

@@ -1,0 +1,92 @@
+//! Reading the catalogs for functions that leave session state: when a pool's first server opens, when some were made, and
+//! once a minute while there is work.
+
+use super::fit::drain;
+use crate::params::catalog::{self, Found, ROUNDS};
+use crate::params::routines::{Reading, Routines};
+use crate::server::Server;
+use crate::server::exchange::{Action, Reply};
+use crate::wire::backend;
+use crate::wire::error::WireError;
+use crate::wire::frontend;
+use std::io;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long it may take.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// Why nothing was learned.
+enum Unread {
+    /// The server is of no more use.
+    Lost(io::Error),
+    /// PostgreSQL refused, or said something else.
+    Refused(String),
+}
+
+impl From<io::Error> for Unread {
+    fn from(error: io::Error) -> Self {
+        Self::Lost(error)
+    }
+}
+
+impl From<WireError> for Unread {
+    fn from(error: WireError) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+/// Reads them by an idle server, if they are to be read and nobody does. What can't be read is told, and counts as empty
+/// until it is tried again.
+///
+/// # Errors
+/// When the server was lost. Not cancel safe: dropped half way, the server must be closed.
+pub async fn learn(server: &mut Server, routines: &Routines, database: &str) -> io::Result<()> {
+    let Some(reading) = routines.begin() else { return Ok(()) };
+    let read = timeout(LIMIT, read(server, &reading)).await;
+    reading.done();
+    let (lost, why) = match read {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(Unread::Refused(why))) => (None, why),
+        Ok(Err(Unread::Lost(error))) => (Some(error), "the server was lost".to_owned()),
+        Err(_) => (Some(io::ErrorKind::TimedOut.into()), format!("no answer in {} s", LIMIT.as_secs())),
+    };
+    tracing::warn!(database, "functions that change session state can't be told from others: {why}");
+    lost.map_or(Ok(()), Err)
+}
+
+async fn read(server: &mut Server, reading: &Reading<'_>) -> Result<(), Unread> {
+    let fingerprint = catalog::read_fingerprint(&ask(server, &catalog::fingerprint()).await?)?;
+    if reading.is_known(&fingerprint) {
+        return Ok(());
+    }
+    let mut found = Found::default();
+    found.take_sources(&ask(server, &catalog::sources()).await?)?;
+    for _ in 0..ROUNDS {
+        let Some(query) = found.next_query() else { break };
+        found.take_users(&ask(server, &query).await?)?;
+    }
+    reading.learned(fingerprint, found.into_names());
+    Ok(())
+}
+
+async fn ask(server: &mut Server, query: &str) -> Result<Vec<u8>, Unread> {
+    let mut bytes = Vec::new();
+    frontend::query(&mut bytes, query.as_bytes());
+    let talk = &mut server.talk;
+    talk.exchange.expect(Reply::Query, Action::Prelude);
+    talk.unnamed = None;
+    talk.inspection = Some(Vec::new());
+    server.stream.write_all(&bytes).await?;
+    drain(server).await?;
+    let talk = &mut server.talk;
+    let reply = talk.inspection.take().unwrap_or_default();
+    talk.heard.parameters.clear();
+    match talk.heard.prelude_error.take() {
+        Some(error) => {
+            let why = backend::field(&error, b'M').unwrap_or(b"?");
+            Err(Unread::Refused(String::from_utf8_lossy(why).into_owned()))
+        }
+        None => Ok(reply),
+    }
+}

@@ -1,0 +1,207 @@
+//! What PostgreSQL's catalogs are asked about functions that leave session state, and how its rows are read.
+
+use super::inspection::from_hex;
+use super::routines::{Names, Touch, of_source};
+use super::traces::{self, Traces};
+use crate::wire::cursor::Cursor;
+use crate::wire::error::WireError;
+use crate::wire::frame::{self, HEADER};
+use crate::wire::tag::backend as b;
+use std::collections::HashSet;
+
+/// What every query begins with: no function of somebody's search_path is called, and none takes long.
+const FRONT: &str = "/* pgweir routines */ SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL statement_timeout = '10s'; ";
+
+/// Most rounds of looking for what uses what was found.
+pub const ROUNDS: usize = 8;
+
+/// A row: what it is, its OID, a name and more.
+type Row = [Vec<u8>; 4];
+
+/// Changes whenever a function, trigger, view, rule, policy or default of the database does.
+pub fn fingerprint() -> String {
+    let all = ["pg_proc", "pg_trigger", "pg_rewrite", "pg_attrdef", "pg_policy", "pg_inherits"].map(|catalog| {
+        let own = match catalog {
+            "pg_trigger" => "NOT tgisinternal",
+            "pg_inherits" => "true",
+            _ => "oid >= 16384",
+        };
+        let key = if catalog == "pg_inherits" { "inhrelid" } else { "oid" };
+        format!("(SELECT count(*) || ':' || coalesce(sum(hashtext({key} || '.' || xmin)), 0) FROM {catalog} WHERE {own})")
+    });
+    format!(
+        "{FRONT}SELECT 'h', '0', '', encode(convert_to(concat_ws(' ', {}), 'UTF8'), 'hex')",
+        all.join(", ")
+    )
+}
+
+/// Functions of users whose source may change session state; which of them do is for [`of_source`] to say.
+pub fn sources() -> String {
+    format!(
+        "{FRONT}SELECT lanname, oid::text, encode(convert_to(proname, 'UTF8'), 'hex'), encode(convert_to(src, 'UTF8'), 'hex') \
+         FROM (SELECT p.oid, p.proname, l.lanname, CASE WHEN p.prosqlbody IS NULL THEN p.prosrc ELSE pg_get_function_sqlbody(p.oid) END AS src \
+         FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.oid >= 16384 AND l.lanname <> 'internal' \
+         AND NOT (l.lanname = 'c' AND EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'))) f \
+         WHERE lanname = 'c' OR src ~* E'set_config|advisory|temp|dblink|setseed|replication_origin|hold|spi_|\\\\m(execute|call|do|listen|unlisten|prepare|deallocate|load|reset)\\\\M|(^|;|\\\\*/|\\\\n|\\\\m(begin|then|else|loop)\\\\M)\\\\s*set\\\\s' LIMIT 20000"
+    )
+}
+
+/// What uses these functions and relations: other functions, tables by triggers, defaults, policies and checks, views.
+fn users(found: &Found) -> String {
+    let list = |set: &HashSet<u32>| set.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let (functions, relations) = (list(&found.functions), list(&found.relations));
+    let words = found.fresh.iter().map(|name| pattern(name)).collect::<Vec<_>>().join("|");
+    let uses = |catalog: &str| {
+        format!(
+            "d.classid = '{catalog}'::regclass AND (d.refclassid = 'pg_proc'::regclass AND d.refobjid = ANY (f) OR d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY (r))"
+        )
+    };
+    let of = |catalog: &str, column: &str| {
+        format!(
+            " UNION SELECT 'r', x.{column} FROM {catalog} x, pg_depend d, k WHERE d.objid = x.oid AND {}",
+            uses(catalog)
+        )
+    };
+    format!(
+        "{FRONT}WITH k AS (SELECT '{{{functions}}}'::oid[] f, '{{{relations}}}'::oid[] r), u(kind, id) AS (\
+         SELECT 'w', tgrelid FROM pg_trigger, k WHERE tgfoid = ANY (f){}{}{}{} \
+         UNION SELECT 'w', confrelid FROM pg_constraint, k WHERE contype = 'f' AND conrelid = ANY (r) AND (confdeltype IN ('c', 'n', 'd') OR confupdtype IN ('c', 'n', 'd')) \
+         UNION SELECT 'r', inhparent FROM pg_inherits, k WHERE inhrelid = ANY (r) \
+         UNION SELECT 'f', d.objid FROM pg_depend d, k WHERE {} \
+         UNION SELECT 'f', p.oid FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.oid >= 16384 AND l.lanname NOT IN ('c', 'internal') AND prosrc ~* E'\\\\m({words})\\\\M') \
+         SELECT kind, id::text, encode(convert_to(coalesce(relname, proname), 'UTF8'), 'hex'), '' FROM u \
+         LEFT JOIN pg_class c ON c.oid = id AND kind <> 'f' LEFT JOIN pg_proc p ON p.oid = id AND kind = 'f' \
+         WHERE coalesce(relname, proname) IS NOT NULL AND id >= 16384 LIMIT 20000",
+        of("pg_rewrite", "ev_class"),
+        of("pg_attrdef", "adrelid"),
+        of("pg_constraint", "conrelid"),
+        of("pg_policy", "polrelid"),
+        uses("pg_proc"),
+    )
+}
+
+/// A regular expression within an E'' literal that matches a name.
+fn pattern(name: &[u8]) -> String {
+    let mut out = String::new();
+    for c in String::from_utf8_lossy(name).chars() {
+        match c {
+            '\'' => out.push_str("''"),
+            c if c.is_alphanumeric() || c == '_' => out.push(c),
+            _ => out.push('.'),
+        }
+    }
+    out
+}
+
+/// What has been found so far.
+#[derive(Debug, Default)]
+pub struct Found {
+    functions: HashSet<u32>,
+    relations: HashSet<u32>,
+    /// Names that were new in the last round.
+    fresh: Vec<Vec<u8>>,
+    /// What any of them may leave: what uses one may leave the same.
+    leaves: Traces,
+    names: Names,
+}
+
+impl Found {
+    /// Takes the reply to [`sources`].
+    ///
+    /// # Errors
+    /// When a row isn't what was asked for.
+    pub fn take_sources(&mut self, reply: &[u8]) -> Result<(), WireError> {
+        for [language, oid, name, source] in rows(reply)? {
+            let (name, source) = (from_hex(&name)?, from_hex(&source)?);
+            let leaves = of_source(&language, &source);
+            if leaves.is_empty() {
+                continue;
+            }
+            traces::custom_names(&source, |name| self.names.customs.push(name.into()));
+            self.leaves = self.leaves.and(leaves);
+            self.functions.insert(number(&oid)?);
+            self.fresh.push(name.clone());
+            self.names.names.push((name, leaves, Touch::Any));
+        }
+        self.names.customs.sort_unstable();
+        self.names.customs.dedup();
+        Ok(())
+    }
+
+    /// What to ask next; `None` when everything is found.
+    pub fn next_query(&self) -> Option<String> {
+        (!self.fresh.is_empty()).then(|| users(self))
+    }
+
+    /// Takes the reply to it.
+    ///
+    /// # Errors
+    /// When a row isn't what was asked for.
+    pub fn take_users(&mut self, reply: &[u8]) -> Result<(), WireError> {
+        self.fresh.clear();
+        for [kind, oid, name, _] in rows(reply)? {
+            let (id, name) = (number(&oid)?, from_hex(&name)?);
+            let set = if kind == b"f" { &mut self.functions } else { &mut self.relations };
+            let touch = if kind == b"w" { Touch::Write } else { Touch::Any };
+            let seen = self.names.names.iter_mut().find(|(n, _, t)| *n == name && *t == Touch::Write);
+            if let (Some((.., known)), Touch::Any) = (seen, touch) {
+                *known = Touch::Any;
+            }
+            if set.insert(id) {
+                self.fresh.push(name.clone());
+                self.names.names.push((name, self.leaves, touch));
+            }
+        }
+        Ok(())
+    }
+
+    /// All names.
+    pub fn into_names(mut self) -> Names {
+        let names = &mut self.names.names;
+        names.sort_by(|a, b| (&a.0, a.2 == Touch::Write).cmp(&(&b.0, b.2 == Touch::Write)));
+        names.dedup_by(|b, a| {
+            let same = a.0 == b.0;
+            a.1 = if same { a.1.and(b.1) } else { a.1 };
+            same
+        });
+        self.names
+    }
+}
+
+/// The one row of the reply to [`fingerprint`].
+///
+/// # Errors
+/// When it isn't that.
+pub fn read_fingerprint(reply: &[u8]) -> Result<Vec<u8>, WireError> {
+    let [.., value] = rows(reply)?.pop().ok_or(WireError::Short)?;
+    Ok(value)
+}
+
+fn number(digits: &[u8]) -> Result<u32, WireError> {
+    str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).ok_or(WireError::Trailing)
+}
+
+fn rows(mut reply: &[u8]) -> Result<Vec<Row>, WireError> {
+    let mut rows = Vec::new();
+    while let Some(header) = frame::header(reply)? {
+        let (message, rest) = reply.split_at_checked(header.size).ok_or(WireError::Short)?;
+        if header.tag == b::DATA_ROW {
+            rows.push(row(&message[HEADER..])?);
+        }
+        reply = rest;
+    }
+    Ok(rows)
+}
+
+fn row(body: &[u8]) -> Result<Row, WireError> {
+    let mut cursor = Cursor::new(body);
+    if cursor.u16()? != 4 {
+        return Err(WireError::Trailing);
+    }
+    let mut columns = Row::default();
+    for column in &mut columns {
+        let size = cursor.i32()?;
+        *column = cursor.bytes(usize::try_from(size).map_err(|_| WireError::Short)?)?.to_vec();
+    }
+    Ok(columns)
+}
