@@ -2,6 +2,7 @@
 //! Users: `app` (scram), `md5user`, `plainuser` (password), `trusty`; each password is `secret-` and the name.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -64,17 +65,31 @@ impl Cluster {
     pub fn with_settings(version: Version, settings: &[&str]) -> Self {
         let bin = version.bin().unwrap_or_else(|why| panic!("{why}"));
         let dir =
-            tempfile::Builder::new().prefix("pgweir-pg-").tempdir().expect("a temporary directory").keep();
+            tempfile::Builder::new().prefix("pgweir-pg-").tempdir_in(scratch()).expect("a directory").keep();
         process::give_to_unprivileged(&dir);
         let watchdog = Watchdog::over(&dir.join("data/postmaster.pid"), &dir);
-        initdb(&bin, &dir);
+        copy(&template(&bin), &dir.join("data"));
         let extra = settings.iter().map(|s| (*s).to_owned()).collect();
         let port = process::free_port();
         let mut cluster = Self { port, dir, bin, postmaster: None, extra, _watchdog: watchdog };
         cluster.start_again();
+        cluster
+    }
+
+    /// A cluster from nothing, to be copied.
+    fn first(bin: &Path) -> Self {
+        let dir =
+            tempfile::Builder::new().prefix("pgweir-pg-").tempdir_in(scratch()).expect("a directory").keep();
+        process::give_to_unprivileged(&dir);
+        let watchdog = Watchdog::over(&dir.join("data/postmaster.pid"), &dir);
+        initdb(bin, &dir);
+        let (port, bin) = (process::free_port(), bin.to_owned());
+        let mut cluster = Self { port, dir, bin, postmaster: None, extra: Vec::new(), _watchdog: watchdog };
+        cluster.start_again();
         cluster.sql("postgres", SCHEMA);
         cluster.create_database("app");
         cluster.create_database("other");
+        cluster.stop_fast();
         cluster
     }
 
@@ -210,6 +225,49 @@ impl Drop for Cluster {
     }
 }
 
+/// The data directory every cluster of these programs begins as; made once, whichever test process comes first.
+fn template(bin: &Path) -> PathBuf {
+    let mut hasher = DefaultHasher::new();
+    (bin, HBA, SCHEMA, SETTINGS).hash(&mut hasher);
+    let templates = test_tools().join("templates");
+    fs::create_dir_all(&templates).expect("a directory for templates");
+    let (ready, part) = (hasher.finish().to_string(), format!("{}.part", hasher.finish()));
+    let (ready, part) = (templates.join(ready), templates.join(part));
+    let lock = fs::File::create(templates.join("lock")).expect("a lock file");
+    lock.lock().expect("locked");
+    if !ready.exists() {
+        fs::remove_dir_all(&part).ok();
+        copy(&Cluster::first(bin).data(), &part);
+        fs::rename(&part, &ready).expect("renamed");
+    }
+    ready
+}
+
+/// Memory, where there is enough: a cluster is 1,600 small files.
+fn scratch() -> PathBuf {
+    const ENOUGH: u64 = 4 << 30;
+    let memory = Path::new("/dev/shm");
+    let free = rustix::fs::statvfs(memory).map_or(0, |s| s.f_bavail * s.f_frsize);
+    if free > ENOUGH { memory.to_owned() } else { std::env::temp_dir() }
+}
+
+fn copy(from: &Path, to: &Path) {
+    run(Command::new("cp").arg("-a").args([from, to]));
+}
+
+const SETTINGS: &str = "\
+listen_addresses = '127.0.0.1'
+max_connections = 300
+fsync = off
+synchronous_commit = off
+full_page_writes = off
+password_encryption = 'scram-sha-256'
+shared_buffers = '32MB'
+max_wal_size = '1GB'
+autovacuum = off
+superuser_reserved_connections = 10
+";
+
 fn initdb(bin: &Path, dir: &Path) {
     let data = dir.join("data");
     let output = process::unprivileged_command(&bin.join("initdb"))
@@ -230,21 +288,9 @@ fn initdb(bin: &Path, dir: &Path) {
         .output()
         .expect("initdb starts");
     assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
-    let settings = "\
-listen_addresses = '127.0.0.1'
-max_connections = 300
-fsync = off
-synchronous_commit = off
-full_page_writes = off
-password_encryption = 'scram-sha-256'
-shared_buffers = '32MB'
-max_wal_size = '1GB'
-autovacuum = off
-superuser_reserved_connections = 10
-";
     let conf = data.join("postgresql.conf");
     let packaged = fs::read_to_string(&conf).expect("initdb wrote it");
-    fs::write(&conf, packaged + settings).expect("writable");
+    fs::write(&conf, packaged + SETTINGS).expect("writable");
     fs::write(data.join("pg_hba.conf"), HBA).expect("writable");
 }
 
