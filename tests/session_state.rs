@@ -522,3 +522,29 @@ fn a_statement_prepared_by_sql_leaves_what_it_runs() {
         assert_eq!(other.value(show), "");
     }
 }
+
+/// What a client is told of sequences is its own, whoever had the server before.
+#[test]
+fn last_values_of_sequences_are_the_client_s_own() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql("app", "CREATE TABLE t (id serial); GRANT ALL ON t, t_id_seq TO PUBLIC");
+    let pgweir = Pgweir::start(&Config::new(&cluster).set("default_pool_size", 1));
+    let (mut first, mut second) = (pgweir.client(), pgweir.client());
+    let undefined = |client: &mut Client, sql: &str| {
+        let error = client.rows(sql).expect_err("it has none");
+        assert!(error.to_string().contains("55000"), "{sql}: {error}");
+    };
+    first.query("INSERT INTO t DEFAULT VALUES");
+    undefined(&mut second, "SELECT lastval()");
+    first.query("INSERT INTO t DEFAULT VALUES");
+    assert_eq!(first.value("SELECT lastval()"), "2");
+    assert_eq!(first.value("SELECT currval('t_id_seq')"), "2");
+    second.query("BEGIN");
+    undefined(&mut second, "SELECT currval('t_id_seq')");
+    second.query("ROLLBACK; BEGIN; INSERT INTO t DEFAULT VALUES");
+    assert_eq!(second.value("SELECT lastval()"), "3");
+    second.query("COMMIT");
+    assert_eq!(second.value("SELECT lastval()"), "3");
+    first.send(&[parse("", "SELECT lastval()"), bind("", "", &[]), execute("", 0), sync()].concat());
+    assert!(first.read_until_ready().iter().any(|m| m.to_string().contains("C55000")));
+}

@@ -96,6 +96,7 @@ impl Session {
         (server.began, server.query_began) = (now, now);
         let stranger = std::mem::replace(&mut server.owner, self.member.entry().id) != self.member.entry().id;
         let must_reset = context.reset_always || (stranger && server.talk.dirty);
+        server.talk.foreign_sequences |= stranger;
         let mut prelude = Prelude::None;
         let mut front = Vec::new();
         let differ = !Arc::ptr_eq(&server.talk.parameters, &self.state.wanted);
@@ -109,6 +110,9 @@ impl Session {
             if differ && prelude != Prelude::None {
                 self.cells().replay();
             }
+        }
+        if server.talk.foreign_sequences && context.customs.asks_sequences() {
+            server.talk.forget_sequences(&mut front);
         }
         server.key.aim.at_client();
         self.hint = Some(lease.slot());

@@ -42,7 +42,7 @@ pub fn sources() -> String {
          FROM (SELECT p.oid, p.proname, l.lanname, CASE WHEN p.prosqlbody IS NULL THEN p.prosrc ELSE pg_get_function_sqlbody(p.oid) END AS src \
          FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.oid >= 16384 AND l.lanname <> 'internal' \
          AND NOT (l.lanname = 'c' AND EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'))) f \
-         WHERE lanname = 'c' OR src ~* E'set_config|advisory|temp|dblink|setseed|replication_origin|hold|spi_|\\\\m(execute|call|do|listen|unlisten|prepare|deallocate|load|reset)\\\\M|(^|;|\\\\*/|\\\\n|\\\\m(begin|then|else|loop)\\\\M)\\\\s*set\\\\s' LIMIT 20000"
+         WHERE lanname = 'c' OR src ~* E'set_config|advisory|temp|dblink|setseed|replication_origin|currval|lastval|hold|spi_|\\\\m(execute|call|do|listen|unlisten|prepare|deallocate|load|reset)\\\\M|(^|;|\\\\*/|\\\\n|\\\\m(begin|then|else|loop)\\\\M)\\\\s*set\\\\s' LIMIT 20000"
     )
 }
 

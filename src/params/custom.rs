@@ -1,7 +1,9 @@
-//! Names of custom parameters (`prefix.name`) that texts have mentioned: PostgreSQL tells nobody which there are.
+//! What texts have mentioned that PostgreSQL tells nobody of: names of custom parameters (`prefix.name`), and that there are clients
+//! that want to know the last values they had of sequences.
 
 use super::traces;
 use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Most names remembered.
 const LIMIT: usize = 256;
@@ -9,10 +11,22 @@ const LIMIT: usize = 256;
 /// The names one pool's clients have mentioned.
 #[derive(Debug, Default)]
 pub struct Customs {
+    sequences: AtomicBool,
     names: Mutex<Vec<Box<str>>>,
 }
 
 impl Customs {
+    /// A text asks for the session's own last value of a sequence.
+    pub fn ask_sequences(&self) {
+        self.sequences.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one ever did.
+    #[inline]
+    pub fn asks_sequences(&self) -> bool {
+        self.sequences.load(Ordering::Relaxed)
+    }
+
     /// Remembers the custom parameters a text sets, resets or quotes.
     #[cold]
     pub fn learn(&self, text: &[u8]) {

@@ -208,7 +208,7 @@ pub fn of_source(language: &[u8], source: &[u8]) -> Traces {
             b"load" if begins => Traces::HIDDEN,
             b"hold" if before == b"with" => Traces::CURSORS,
             b"discard" | b"set" | b"reset" => Traces::NONE,
-            _ => traces::of_word(word, before, behind).within(Traces::ALL),
+            _ => traces::of_word(word, before, behind).within(Traces::ALL.and(Traces::SEQUENCES)),
         });
         before = word;
     }

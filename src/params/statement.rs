@@ -4,9 +4,19 @@ use super::traces::{self, Traces};
 use aho_corasick::AhoCorasick;
 use aho_corasick::packed::{Config, MatchKind, Searcher};
 
-/// Words in a text that PostgreSQL's command tag can't show: functions that change session state, temporary objects.
-const TELLTALES: [&str; 8] =
-    ["set_config", "advisory", "temp", "dblink", "setseed", "replication_origin", "pg_settings", "u&\""];
+/// Words in a text that PostgreSQL's command tag can't show: functions that change or tell session state, temporary objects.
+const TELLTALES: [&str; 10] = [
+    "set_config",
+    "advisory",
+    "temp",
+    "dblink",
+    "setseed",
+    "replication_origin",
+    "pg_settings",
+    "u&\"",
+    "currval",
+    "lastval",
+];
 
 /// Longest text that is looked at, in bytes; a longer one counts as leaving something behind.
 pub const LONGEST_SCAN: usize = 64 * 1024;

@@ -37,6 +37,8 @@ impl Traces {
     pub const NAMES: Self = Self(1024);
     /// No kind of state: functions, triggers or views may have been made.
     pub const REMADE: Self = Self(2048);
+    /// No kind of state: the statement asks for the session's own last value of a sequence.
+    pub const SEQUENCES: Self = Self(4096);
 
     /// Both.
     #[must_use]
@@ -109,6 +111,7 @@ pub fn of_statements(text: &[u8]) -> Traces {
 pub(super) fn of_word(word: &[u8], before: &[u8], behind: &[u8]) -> Traces {
     match word {
         b"deallocate" | b"discard" => Traces::NAMES,
+        b"currval" | b"lastval" => Traces::SEQUENCES,
         // What is run may be anything that was prepared.
         b"execute" => Traces::SHOWN.and(Traces::NAMES),
         // Whatever they run stays if it isn't transactional and they fail; then there is no command tag.
@@ -338,6 +341,7 @@ mod tests {
             ("SELECT 1 INTO TEMP t", Traces::TEMPORARY),
             ("EXECUTE 'create temp table t ()'", Traces::SHOWN.and(Traces::NAMES)),
             ("SELECT 1; DEALLOCATE a", Traces::NAMES),
+            ("SELECT lastval(), currval('s'), lastvalue FROM t", Traces::SEQUENCES),
             ("SELECT pg_advisory_xact_lock(1)", Traces::NONE),
             ("SELECT \"pg_try_advisory_lock\"(1)", Traces::LOCKS),
             ("SELECT advisory FROM fish", Traces::NONE),

@@ -68,12 +68,21 @@ impl Conversation {
         prelude
     }
 
+    /// Appends what makes the session forget another client's values of sequences.
+    pub fn forget_sequences(&mut self, out: &mut Vec<u8>) {
+        self.ask_prelude(out, DISCARD_SEQUENCES);
+        self.foreign_sequences = false;
+    }
+
     fn ask_prelude(&mut self, out: &mut Vec<u8>, sql: &str) {
         frontend::query(out, sql.as_bytes());
         self.expect_prelude(Reply::Query);
         self.unnamed = None;
     }
 }
+
+/// Makes the session forget which values of sequences it had.
+pub const DISCARD_SEQUENCES: &str = "DISCARD SEQUENCES";
 
 /// From here on any error ends the session. DISCARD ALL takes it back.
 const GUARD: &str = "SET exit_on_error = on";

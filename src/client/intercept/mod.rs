@@ -18,7 +18,8 @@ use crate::params::traces::Traces;
 use crate::prepared::client_statements::ClientStatements;
 use crate::prepared::registry::Registry;
 use crate::server::conversation::{Conversation, Promise};
-use crate::server::exchange::{Action, Reply};
+use crate::server::exchange::{Action, Reply, Status};
+use crate::server::prelude::DISCARD_SEQUENCES;
 use crate::wire::error::WireError;
 use crate::wire::frame::{self, HEADER, Header};
 use crate::wire::frontend;
@@ -64,7 +65,11 @@ impl Looks<'_> {
     /// What running a text leaves behind, functions included.
     #[inline]
     fn traces(self, text: &[u8]) -> Traces {
-        self.of_words(text).and(self.routines.traces(text))
+        let traces = self.of_words(text).and(self.routines.traces(text));
+        if traces.has(Traces::SEQUENCES) {
+            self.customs.ask_sequences();
+        }
+        traces
     }
 
     /// What a text leaves behind by its words alone; what it tells about custom parameters is learned.
@@ -177,7 +182,7 @@ pub fn feed_lone_query(
         && server.is_between_batches();
     if lone {
         let traces = looks.traces(&input[HEADER..]);
-        if traces.has(Traces::NAMES) {
+        if traces.has(Traces::NAMES.and(Traces::SEQUENCES)) {
             return false;
         }
         server.note(traces);
@@ -293,6 +298,22 @@ impl<'b> Feed<'_, 'b> {
         if self.rules.refuses == Refuses::Nothing { None } else { self.rules.refuses.instead_of(text) }
     }
 
+    /// Whoever asks for the last value it had of a sequence must not be told that of the server's last client. Within a
+    /// transaction it is too late, but then it is known from the next one on that there are such clients.
+    fn own_sequences(&mut self, traces: Traces) {
+        let server = &mut self.server;
+        if traces.has(Traces::SEQUENCES)
+            && server.foreign_sequences
+            && server.is_between_batches()
+            && server.exchange.status() == Status::Idle
+        {
+            self.out.inject(|v| frontend::query(v, DISCARD_SEQUENCES.as_bytes()));
+            server.exchange.expect(Reply::Query, Action::Swallow);
+            server.unnamed = None;
+            server.foreign_sequences = false;
+        }
+    }
+
     #[inline]
     fn traces(&self, text: &[u8]) -> Traces {
         self.rules.looks.traces(text)
@@ -330,6 +351,7 @@ impl<'b> Feed<'_, 'b> {
         {
             return step;
         }
+        self.own_sequences(traces);
         self.server.note(traces);
         self.query_drops_unnamed();
         if traces.has(Traces::NAMES) {

@@ -44,6 +44,7 @@ impl<'b> Feed<'_, 'b> {
             if traces.has(Traces::NAMES) {
                 return Ok(self.parse_by_name(parse, traces));
             }
+            self.own_sequences(traces);
             self.parse_unnamed(parse.definition, traces);
             return Ok(Step::Forward);
         }
@@ -288,6 +289,7 @@ impl<'b> Feed<'_, 'b> {
                 }
                 let by_functions = self.rules.looks.routines.traces(statement.definition());
                 let traces = statement.traces().and(by_functions);
+                self.own_sequences(traces);
                 self.server.note(traces);
                 self.evict();
                 Ok((Some(SentName::Server(statement)), traces))

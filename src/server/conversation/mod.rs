@@ -93,6 +93,8 @@ pub struct Conversation {
     pub guarded: Vec<u8>,
     /// The reply to an inspection under way, as it comes.
     pub inspection: Option<Vec<u8>>,
+    /// Whether the last values of sequences it remembers may be another client's.
+    pub foreign_sequences: bool,
     /// Bytes of the client's current message not yet sent.
     pub sending: usize,
     /// Told by the last chunks.
@@ -121,6 +123,7 @@ impl Conversation {
             bound_set: Traces::NONE,
             guarded: Vec::new(),
             inspection: None,
+            foreign_sequences: false,
             sending: 0,
             heard: Heard::default(),
             bound: Vec::new(),
@@ -289,6 +292,7 @@ impl Conversation {
     /// The reset was sent: everything but the unnamed statement will be gone.
     pub fn reset(&mut self, defaults: Arc<Set>) {
         (self.dirty, self.traces, self.held) = (false, Traces::NONE, Traces::NONE);
+        self.foreign_sequences = false;
         self.names.clear();
         self.parameters = defaults;
     }
