@@ -30,6 +30,26 @@ pub fn replay(server: &Set, client: &Set) -> String {
     sql
 }
 
+/// What makes a session that listens to the server's channels listen to the client's, empty when they are the same; whole
+/// statements, to go before [`replay`]'s. Plain ASCII, too.
+pub fn listens(server: &Set, client: &Set) -> String {
+    let mut sql = String::new();
+    if server.channels() == client.channels() {
+        return sql;
+    }
+    let lacks = |channel: &str| !server.listens_to(channel.as_bytes());
+    let keeps = server.channels().iter().all(|channel| client.listens_to(channel.as_bytes()));
+    if !keeps {
+        sql.push_str("UNLISTEN *; ");
+    }
+    for channel in client.channels().iter().filter(|channel| !keeps || lacks(channel)) {
+        sql.push_str("LISTEN ");
+        identifier(&mut sql, channel);
+        sql.push_str("; ");
+    }
+    sql
+}
+
 const ROLE: &str = "role";
 const AUTHORIZATION: &str = "session_authorization";
 
@@ -67,6 +87,26 @@ pub(super) fn literal(sql: &mut String, text: &str) {
     sql.push_str("pg_catalog.convert_from(pg_catalog.decode('");
     text.bytes().for_each(|b| write!(sql, "{b:02x}").expect("writing to a String succeeds"));
     sql.push_str("', 'hex'), 'UTF8')");
+}
+
+/// A quoted identifier that reads the same under every client_encoding.
+pub fn identifier(sql: &mut String, name: &str) {
+    if name.is_ascii() {
+        sql.push('"');
+        sql.push_str(&name.replace('"', "\"\""));
+        sql.push('"');
+        return;
+    }
+    sql.push_str("U&\"");
+    for c in name.chars() {
+        match c {
+            '"' => sql.push_str("\"\""),
+            '\\' => sql.push_str("\\\\"),
+            c if c.is_ascii() => sql.push(c),
+            c => write!(sql, "\\+{:06x}", u32::from(c)).expect("writing to a String succeeds"),
+        }
+    }
+    sql.push('"');
 }
 
 #[cfg(test)]
@@ -115,6 +155,18 @@ mod tests {
         ]);
         assert_eq!(replay(&client, &named), "SELECT pg_catalog.set_config('application_name', 'n', false)");
         assert_eq!(replay(&client, &client), "");
+    }
+
+    #[test]
+    fn channels_that_differ() {
+        let sets = Sets::default();
+        let set = |channels: &[&'static str]| sets.listening(&sets.empty(), channels.iter().copied());
+        let sql = |from: &[&'static str], to: &[&'static str]| listens(&set(from), &set(to));
+        assert_eq!(sql(&["a"], &["a"]), "");
+        assert_eq!(sql(&["a"], &["a", "B\"c"]), "LISTEN \"B\"\"c\"; ");
+        assert_eq!(sql(&["a", "b"], &["b"]), "UNLISTEN *; LISTEN \"b\"; ");
+        assert_eq!(sql(&["a"], &[]), "UNLISTEN *; ");
+        assert_eq!(sql(&[], &["é\\\""]), "LISTEN U&\"\\+0000e9\\\\\"\"\"; ");
     }
 
     proptest! {

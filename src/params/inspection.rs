@@ -15,6 +15,8 @@ pub struct Found {
     pub settings: Vec<(String, String)>,
     /// Kinds of state that tie the client to this server.
     pub held: Traces,
+    /// Channels it listens to.
+    pub channels: Vec<String>,
 }
 
 /// What to ask.
@@ -31,7 +33,7 @@ pub struct Question<'a> {
 }
 
 /// Held kinds by the letter their rows begin with, and when there are any.
-const HELD: [(Traces, &str, &str); 5] = [
+const HELD: [(Traces, &str, &str); 4] = [
     (
         Traces::LOCKS,
         "l",
@@ -46,7 +48,6 @@ const HELD: [(Traces, &str, &str); 5] = [
          AND refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass)",
     ),
     (Traces::CURSORS, "c", "EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)"),
-    (Traces::CHANNELS, "n", "EXISTS (SELECT FROM pg_catalog.pg_listening_channels())"),
     (Traces::STATEMENTS, "s", "EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql)"),
 ];
 
@@ -64,6 +65,10 @@ impl Question<'_> {
         for (_, letter, condition) in HELD.iter().filter(|(kind, ..)| self.kinds.has(*kind)) {
             write!(sql, " UNION ALL SELECT '{letter}', '', '' WHERE {condition}")
                 .expect("strings take everything");
+        }
+        if self.kinds.has(Traces::CHANNELS) {
+            let from = "FROM pg_catalog.pg_listening_channels() n";
+            write!(sql, " UNION ALL SELECT 'n', {HEX}n{AS_HEX}, '' {from}").expect("strings take everything");
         }
         sql
     }
@@ -141,6 +146,10 @@ fn read_row(body: &[u8], found: &mut Found) -> Result<(), WireError> {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| WireError::Trailing);
         found.settings.push((text(name)?, text(from_hex(value)?)?));
     }
+    if kind == b"n" {
+        found.channels.push(String::from_utf8(from_hex(name)?).map_err(|_| WireError::Trailing)?);
+        found.held = found.held.and(Traces::CHANNELS);
+    }
     if let Some((held, ..)) = HELD.iter().find(|(_, letter, _)| letter.as_bytes() == kind) {
         found.held = found.held.and(*held);
     }
@@ -187,10 +196,12 @@ mod tests {
             row(["g", "role", "78"]),
             row(["l", "", ""]),
             row(["t", "", ""]),
+            row(["n", "4e22", ""]),
         ]
         .concat();
         let settings = vec![("TimeZone".to_owned(), "é".to_owned()), ("role".to_owned(), "x".to_owned())];
-        assert_eq!(read(&reply), Ok(Found { settings, held: Traces::LOCKS.and(Traces::TEMPORARY) }));
+        let held = Traces::LOCKS.and(Traces::TEMPORARY).and(Traces::CHANNELS);
+        assert_eq!(read(&reply), Ok(Found { settings, held, channels: vec!["N\"".to_owned()] }));
         assert!(read(&reply[..10]).is_err() && read(&row(["g", "zz", ""])).is_err());
     }
 }

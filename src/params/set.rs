@@ -6,10 +6,14 @@ use std::sync::{Arc, Weak};
 
 type Pairs = Box<[(Box<str>, Box<str>)]>;
 
-/// Values by name (lower case), sorted; what a session has beyond the server's defaults.
+/// Names of channels, sorted.
+type Channels = Box<[Box<str>]>;
+
+/// Values by name (lower case), sorted, and the channels listened to; what a session has beyond the server's defaults.
 #[derive(Debug, PartialEq, Eq, Hash, Default)]
 pub struct Set {
     pairs: Pairs,
+    channels: Channels,
     parse_context: Box<[u8]>,
     /// The values the session began with, if it has changed since.
     first: Option<Arc<Self>>,
@@ -47,7 +51,18 @@ impl Set {
         self.first.as_ref().unwrap_or(self)
     }
 
-    /// Whether everything is at the server's defaults.
+    /// The channels it listens to, sorted.
+    #[inline]
+    pub fn channels(&self) -> &[Box<str>] {
+        &self.channels
+    }
+
+    /// Whether it listens to this channel.
+    pub fn listens_to(&self, channel: &[u8]) -> bool {
+        self.channels.binary_search_by(|name| name.as_bytes().cmp(channel)).is_ok()
+    }
+
+    /// Whether all parameters are at the server's defaults.
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }
@@ -62,8 +77,8 @@ pub struct Sets {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// By their values and the address of what they began with, 0 for themselves.
-    sets: HashMap<(Pairs, usize), Weak<Set>>,
+    /// By their values, their channels, and the address of what they began with, 0 for themselves.
+    sets: HashMap<(Pairs, Channels, usize), Weak<Set>>,
     purge_at: usize,
 }
 
@@ -82,17 +97,17 @@ impl Sets {
 
     /// The set of these values; of a name given twice (in any case) the last counts.
     pub fn intern<'a>(&self, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Arc<Set> {
-        self.share(sorted(pairs), None)
+        self.share(sorted(pairs), Channels::default(), None)
     }
 
-    /// The set of a session that began with `first` and has these values now.
+    /// The set of a session that began with `first`, has these values now and listens to nothing.
     pub fn since<'a>(
         &self,
         first: &Arc<Set>,
         pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Arc<Set> {
         let pairs = sorted(pairs);
-        if first.pairs == pairs { Arc::clone(first) } else { self.share(pairs, Some(first)) }
+        self.changed(first, pairs, Channels::default())
     }
 
     /// `set` with one value replaced, or removed (`None`: back to the server's default).
@@ -102,15 +117,33 @@ impl Sets {
             return Arc::clone(set);
         }
         let others = set.iter().filter(|(n, _)| *n != name);
-        self.since(set.first(), others.chain(value.map(|v| (&*name, v))))
+        let pairs = sorted(others.chain(value.map(|v| (&*name, v))));
+        self.changed(set.first(), pairs, set.channels.clone())
     }
 
-    fn share(&self, pairs: Pairs, first: Option<&Arc<Set>>) -> Arc<Set> {
-        if pairs.is_empty() && first.is_none_or(|first| first.is_empty()) {
+    /// `set` with exactly these channels.
+    pub fn listening<'a>(&self, set: &Arc<Set>, channels: impl IntoIterator<Item = &'a str>) -> Arc<Set> {
+        let channels: std::collections::BTreeSet<Box<str>> = channels.into_iter().map(Box::from).collect();
+        let channels: Channels = channels.into_iter().collect();
+        if set.channels == channels {
+            return Arc::clone(set);
+        }
+        self.changed(set.first(), set.pairs.clone(), channels)
+    }
+
+    fn changed(&self, first: &Arc<Set>, pairs: Pairs, channels: Channels) -> Arc<Set> {
+        if first.pairs == pairs && channels.is_empty() {
+            return Arc::clone(first);
+        }
+        self.share(pairs, channels, Some(first))
+    }
+
+    fn share(&self, pairs: Pairs, channels: Channels, first: Option<&Arc<Set>>) -> Arc<Set> {
+        if pairs.is_empty() && channels.is_empty() && first.is_none_or(|first| first.is_empty()) {
             return self.empty();
         }
         let mut known = self.known.lock();
-        let key = (pairs, first.map_or(0, |first| Arc::as_ptr(first).addr()));
+        let key = (pairs, channels, first.map_or(0, |first| Arc::as_ptr(first).addr()));
         if let Some(set) = known.sets.get(&key).and_then(Weak::upgrade) {
             return set;
         }
@@ -118,9 +151,12 @@ impl Sets {
             known.sets.retain(|_, set| set.strong_count() > 0);
             known.purge_at = (known.sets.len() * 2).max(64);
         }
-        let set =
-            Set { parse_context: parse_context(&key.0), pairs: key.0.clone(), first: first.map(Arc::clone) };
-        let set = Arc::new(set);
+        let set = Arc::new(Set {
+            parse_context: parse_context(&key.0),
+            pairs: key.0.clone(),
+            channels: key.1.clone(),
+            first: first.map(Arc::clone),
+        });
         known.sets.insert(key, Arc::downgrade(&set));
         set
     }
@@ -169,6 +205,21 @@ mod tests {
             b"timezone\0CET\0"
         );
         assert!(Arc::ptr_eq(&none, &sets.empty()) && none.is_empty());
+    }
+
+    #[test]
+    fn channels_are_part_of_a_set() {
+        let sets = Sets::default();
+        let a = sets.intern([("timezone", "UTC")]);
+        let listening = sets.listening(&a, ["b", "A", "b"]);
+        assert!(listening.listens_to(b"A") && listening.listens_to(b"b") && !listening.listens_to(b"a"));
+        assert!(Arc::ptr_eq(listening.first(), &a) && a.channels().is_empty());
+        let other = sets.with(&listening, "timezone", Some("CET"));
+        assert_eq!(other.channels(), listening.channels());
+        assert!(Arc::ptr_eq(&sets.with(&other, "timezone", Some("UTC")), &listening));
+        assert!(Arc::ptr_eq(&sets.listening(&listening, []), &a));
+        let none = sets.listening(&sets.listening(&sets.empty(), ["x"]), []);
+        assert!(Arc::ptr_eq(&none, &sets.empty()));
     }
 
     #[test]

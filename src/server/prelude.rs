@@ -52,11 +52,15 @@ impl Conversation {
         if Arc::ptr_eq(&self.parameters, wanted) {
             return prelude;
         }
-        let mut replay = difference::replay(&self.parameters, wanted);
+        let mut replay = difference::listens(&self.parameters, wanted);
+        let listens = !replay.is_empty();
+        let settings = difference::replay(&self.parameters, wanted);
+        replay.push_str(&settings);
         if !replay.is_empty() {
-            let harmless = difference::names(&self.parameters, wanted).all(tracked::is_harmless);
+            let harmless = !listens && difference::names(&self.parameters, wanted).all(tracked::is_harmless);
             if guards && !harmless {
                 self.ask_prelude(out, GUARD);
+                replay.push_str(if settings.is_empty() { "SELECT " } else { ", " });
                 replay.push_str(UNGUARD);
             }
             self.ask_prelude(out, &replay);
@@ -88,7 +92,7 @@ pub const DISCARD_SEQUENCES: &str = "DISCARD SEQUENCES";
 const GUARD: &str = "SET exit_on_error = on";
 
 /// Takes the guard back when all calls before it have succeeded.
-const UNGUARD: &str = ", pg_catalog.set_config('exit_on_error', NULL, false)";
+const UNGUARD: &str = "pg_catalog.set_config('exit_on_error', NULL, false)";
 
 /// With one of these the guard itself could be cut short.
 const TIMEOUTS: [&str; 3] = ["lock_timeout", "statement_timeout", "transaction_timeout"];

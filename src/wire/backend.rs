@@ -19,6 +19,8 @@ pub enum Severity {
     Error,
     /// The session ends.
     Fatal,
+    /// Nothing failed, but it may matter.
+    Warning,
     /// Nothing failed.
     Notice,
 }
@@ -28,6 +30,7 @@ impl Severity {
         match self {
             Self::Error => "ERROR",
             Self::Fatal => "FATAL",
+            Self::Warning => "WARNING",
             Self::Notice => "NOTICE",
         }
     }
@@ -51,7 +54,8 @@ pub struct Report<'a> {
 impl Report<'_> {
     /// Appends ErrorResponse or NoticeResponse.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let tag = if self.severity == Severity::Notice { b::NOTICE } else { b::ERROR };
+        let is_notice = matches!(self.severity, Severity::Notice | Severity::Warning);
+        let tag = if is_notice { b::NOTICE } else { b::ERROR };
         message(out, tag, |out| {
             let mut field = |kind: u8, text: &str| {
                 out.push(kind);
@@ -104,6 +108,37 @@ pub fn parameter(body: &[u8]) -> Result<(&[u8], &[u8]), WireError> {
     let pair = (c.cstr()?, c.cstr()?);
     c.end()?;
     Ok(pair)
+}
+
+/// A NotificationResponse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Notification<'a> {
+    /// The process that sent it.
+    pub pid: u32,
+    /// Its channel.
+    pub channel: &'a [u8],
+    /// What it says; may be empty.
+    pub payload: &'a [u8],
+}
+
+impl<'a> Notification<'a> {
+    /// Reads a body.
+    pub fn parse(body: &'a [u8]) -> Result<Self, WireError> {
+        let mut c = Cursor::new(body);
+        let pid = u32::from_be_bytes(c.i32()?.to_be_bytes());
+        let notification = Self { pid, channel: c.cstr()?, payload: c.cstr()? };
+        c.end()?;
+        Ok(notification)
+    }
+
+    /// Appends the message.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        message(out, b::NOTIFICATION, |out| {
+            out.extend_from_slice(&self.pid.to_be_bytes());
+            cstr(out, self.channel);
+            cstr(out, self.payload);
+        });
+    }
 }
 
 /// Appends ParameterStatus.
@@ -220,6 +255,15 @@ mod tests {
             assert_eq!(sqlstate(body), *b"XX000", "{body:?}");
             assert!(!is_fatal(body));
         }
+    }
+
+    #[test]
+    fn notifications_come_back() {
+        let notification = Notification { pid: 0x8000_0001, channel: b"news", payload: b"" };
+        let mut out = Vec::new();
+        notification.encode(&mut out);
+        assert_eq!(Notification::parse(&out[5..]), Ok(notification));
+        assert!(Notification::parse(&out[5..out.len() - 1]).is_err());
     }
 
     proptest! {

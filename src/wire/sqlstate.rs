@@ -5,6 +5,8 @@ pub type SqlState = &'static str;
 
 /// successful_completion: notices
 pub const SUCCESSFUL_COMPLETION: SqlState = "00000";
+/// warning
+pub const WARNING: SqlState = "01000";
 /// connection_failure
 pub const CONNECTION_FAILURE: SqlState = "08006";
 /// sqlclient_unable_to_establish_sqlconnection
