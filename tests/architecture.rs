@@ -27,6 +27,7 @@ const PURE: &[&str] = &[
     "pool/limits",
     "server/exchange",
     "client/intercept",
+    "client/listening/books",
     "admin/command",
     "takeover/handshake",
 ];

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgweir::metrics::{
-    CancelOutcome, CloseReason, Exposition, FAMILIES, Gauges, Kind, LoginFailure, Metrics, PinReason,
-    PoolGauges, Refusal,
+    CancelOutcome, CloseReason, Exposition, FAMILIES, Gauges, Kind, LoginFailure, Metrics, Notifications,
+    PinReason, PoolGauges, Refusal,
 };
 
 type Labels = Vec<(String, String)>;
@@ -139,6 +139,9 @@ impl Gauges for Busy {
             max_wait: Duration::from_millis(1500),
             size_limit: Some(20),
             reserve_limit: 5,
+            listening_servers: 1,
+            subscriptions: 9,
+            notifications: Notifications { delivered: 10, dropped: 11, gaps: 12 },
         }
     }
 }

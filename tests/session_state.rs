@@ -184,7 +184,6 @@ fn what_cannot_be_moved_holds_the_server() {
         ("SELECT pg_advisory_lock(7)", "SELECT pg_advisory_unlock(7)"),
         ("BEGIN; SELECT pg_try_advisory_lock(7); COMMIT", "SELECT pg_advisory_unlock_all()"),
         ("BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT 1; COMMIT", "CLOSE c"),
-        ("LISTEN news", "UNLISTEN *"),
         ("PREPARE p AS SELECT 1", "DEALLOCATE p"),
         ("CREATE TEMP TABLE t (a int); SELECT pg_advisory_lock(7)", "DISCARD ALL"),
     ] {

@@ -64,6 +64,7 @@ fn give_back(lease: Lease<Server>) {
 async fn quiet(lease: &mut Lease<Server>, context: &PoolContext, client: ClientId) -> Result<(), FitError> {
     lease.key.aim.at_client();
     lease.talk.guarded = Vec::new();
+    lease.talk.cut = Default::default();
     let pending = std::mem::take(&mut lease.outbound);
     lease.stream.write_all(&pending).await?;
     let exchange = &lease.talk.exchange;
@@ -102,7 +103,8 @@ async fn scrub(lease: &mut Lease<Server>, context: &PoolContext) -> Result<(), F
         .as_deref()
         .filter(|_| lease.talk.dirty || context.reset_always || context.mode == PoolMode::Session);
     let parameters = Arc::clone(&lease.talk.parameters);
-    let wanted = if reset.is_some() { &context.defaults } else { &parameters };
+    let listens = !parameters.channels().is_empty();
+    let wanted = if reset.is_some() || listens { &context.defaults } else { &parameters };
     fit::fit(lease, reset, wanted, &context.defaults).await
 }
 

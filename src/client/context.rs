@@ -2,6 +2,7 @@
 
 use super::greeting::Canonical;
 use super::intercept::{Looks, Names, Refuses};
+use super::listening::Hub;
 use super::logins::Logins;
 use super::opener::{Opener, OpenerHandle, Secrets};
 use crate::auth;
@@ -172,6 +173,7 @@ impl Shared {
             max_pins: general.max_pins.max(),
             may_refuse: general.max_pins.max().is_some() || general.session_state == SessionState::Strict,
             pins: AtomicUsize::default(),
+            hub: Hub::default(),
             customs: Customs::default(),
             routines,
             welcome,
@@ -290,6 +292,8 @@ pub struct PoolContext {
     pub may_refuse: bool,
     /// Clients tied to their servers.
     pub pins: AtomicUsize,
+    /// Listens for them.
+    pub hub: Hub,
     /// Custom parameters its clients have mentioned.
     pub customs: Customs,
     /// Functions that leave session state.
@@ -343,6 +347,7 @@ impl PoolContext {
             self.canonical.lock().clear();
             self.routines.outdate();
             self.pool.retire(CloseReason::ConfigChanged);
+            self.hub.retire();
         }
     }
 
@@ -366,7 +371,7 @@ impl PoolContext {
 
     fn refuses_now(&self, held: Traces) -> Refuses {
         let pins = self.pins.load(Ordering::Relaxed);
-        let crowded = held.is_empty() && self.max_pins.is_some_and(|max| pins >= max.get() as usize);
+        let crowded = !held.has(Traces::PINS) && self.max_pins.is_some_and(|max| pins >= max.get() as usize);
         match self.session_state {
             _ if self.mode == PoolMode::Session => Refuses::Nothing,
             SessionState::Strict => Refuses::All,
@@ -377,11 +382,22 @@ impl PoolContext {
 
     /// A client was tied to its server by this, and is by that now.
     pub fn count_pin(&self, before: Traces, now: Traces) {
-        match (before.is_empty(), now.is_empty()) {
-            (true, false) => drop(self.pins.fetch_add(1, Ordering::Relaxed)),
-            (false, true) => drop(self.pins.fetch_sub(1, Ordering::Relaxed)),
+        match (before.has(Traces::PINS), now.has(Traces::PINS)) {
+            (false, true) => drop(self.pins.fetch_add(1, Ordering::Relaxed)),
+            (true, false) => drop(self.pins.fetch_sub(1, Ordering::Relaxed)),
             _ => {}
         }
+    }
+
+    /// Whether the listening server can listen for a client that wants these parameters: what it hears is in the database's
+    /// encoding, which has to be the client's.
+    pub fn may_listen_for(&self, wanted: &Set) -> bool {
+        let is_utf8 = |encoding: &str| {
+            let letters: String = encoding.chars().filter(char::is_ascii_alphanumeric).collect();
+            letters.eq_ignore_ascii_case("utf8") || letters.eq_ignore_ascii_case("unicode")
+        };
+        wanted.value("client_encoding").is_none_or(is_utf8)
+            && self.default_of("client_encoding").is_some_and(|encoding| is_utf8(&encoding))
     }
 
     /// Whether a prelude that has to succeed may be sent with the client's bytes behind it.
@@ -407,6 +423,7 @@ impl Gauges for PoolContext {
     fn gauges(&self) -> PoolGauges {
         let numbers = self.pool.numbers();
         let settings = self.pool.settings();
+        let (listens, subscriptions) = self.hub.numbers();
         let clients = self.clients.load(Ordering::Relaxed);
         PoolGauges {
             clients_active: numbers.active,
@@ -420,6 +437,9 @@ impl Gauges for PoolContext {
             max_wait: numbers.oldest_wait_since.map(|since| since.elapsed()).unwrap_or_default(),
             size_limit: settings.size.map(|n| n.get() as usize),
             reserve_limit: settings.reserve_size as usize,
+            listening_servers: usize::from(listens),
+            subscriptions,
+            notifications: self.hub.totals(),
         }
     }
 }

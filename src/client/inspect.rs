@@ -6,6 +6,7 @@ use super::transaction::Step;
 use crate::clock::Instant;
 use crate::metrics::PinReason;
 use crate::params::inspection::{self, Found, Question};
+use crate::params::set::Set;
 use crate::params::traces::{self, Traces};
 use crate::roster::Phase;
 use crate::server::exchange::{Action, Reply};
@@ -15,11 +16,10 @@ use std::sync::Arc;
 use std::task::Context;
 
 /// What ties a client to its server, and what the metrics call it.
-const REASONS: [(Traces, PinReason); 5] = [
+const REASONS: [(Traces, PinReason); 4] = [
     (Traces::TEMPORARY, PinReason::TempTable),
     (Traces::LOCKS, PinReason::AdvisoryLock),
     (Traces::CURSORS, PinReason::HoldCursor),
-    (Traces::CHANNELS, PinReason::Listen),
     (Traces::STATEMENTS, PinReason::SqlPrepare),
 ];
 
@@ -84,8 +84,20 @@ impl Session {
             Ok(found) => self.settle(kinds, found),
             Err(why) => self.stay_unsettled(kinds, &why),
         }
+        if let turn @ Turn::End(_) = self.hand_over(cx) {
+            return turn;
+        }
+        self.go_on(cx, scratch)
+    }
+
+    /// What pgweir had to ask is answered: the server goes back, or on with what the client has sent meanwhile.
+    #[cold]
+    pub(super) fn go_on(&mut self, cx: &mut Context<'_>, scratch: &mut Vec<u8>) -> Turn {
         let now = Instant::now();
         let Link::Active(active) = &mut self.link else { return Turn::Again };
+        if active.step == Step::Cut {
+            return Turn::Again;
+        }
         if active.lease.talk.held.is_empty() {
             let turn = self.give_back(now);
             if !self.inbound.is_empty() {
@@ -105,9 +117,12 @@ impl Session {
 
     /// Takes what was found for what the client wants and what the server has.
     fn settle(&mut self, kinds: Traces, found: Found) {
-        let held = found.held;
         if kinds.has(Traces::SETTINGS) {
             self.take_settings(&found);
+        }
+        let mut held = found.held;
+        if kinds.has(Traces::CHANNELS) && !self.take_channels(&found.channels) {
+            held = held.without(Traces::CHANNELS);
         }
         let Link::Active(active) = &mut self.link else { return };
         let talk = &mut active.lease.talk;
@@ -134,11 +149,14 @@ impl Session {
         };
         let set = found.settings.iter().map(|(name, value)| (&**name, &**value));
         let set: Vec<_> = set.filter(|(name, value)| own(name, value)).collect();
+        let channels =
+            |set: &Arc<Set>, of: &Set| sets.listening(set, of.channels().iter().map(|name| &**name));
         let has = sets.since(&first, set.iter().copied());
         let wanted = sets.since(&first, first.iter().chain(set));
-        self.state.wanted = wanted;
+        self.state.wanted = channels(&wanted, &self.state.wanted);
         if let Link::Active(active) = &mut self.link {
-            active.lease.talk.parameters = has;
+            let talk = &mut active.lease.talk;
+            talk.parameters = channels(&has, &talk.parameters);
         }
     }
 

@@ -6,6 +6,7 @@ pub mod fit;
 pub mod greeting;
 pub mod inspect;
 pub mod intercept;
+pub mod listening;
 pub mod login;
 pub mod logins;
 pub mod opener;

@@ -121,7 +121,8 @@ impl Opener {
         }
     }
 
-    async fn open(self: Arc<Self>) -> Result<Server, OpenError> {
+    /// Opens a server. Cancel safe.
+    pub(super) async fn open(self: Arc<Self>) -> Result<Server, OpenError> {
         let Some(shared) = self.shared.upgrade() else {
             return Err(OpenError::Transient("pgweir is stopping".into()));
         };

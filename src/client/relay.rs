@@ -148,10 +148,13 @@ impl Session {
                 _ => {}
             }
         }
-        if !self.outbound.is_empty()
-            && let Poll::Ready(Err(e)) = self.stream.poll_drain(cx, &mut self.outbound)
-        {
-            return e.into();
+        if !self.outbound.is_empty() {
+            match self.stream.poll_drain(cx, &mut self.outbound) {
+                Poll::Ready(Err(e)) => return e.into(),
+                // What waits for the client elsewhere has waited for this.
+                Poll::Ready(Ok(())) if self.member.entry().is_called() => cx.waker().wake_by_ref(),
+                _ => {}
+            }
         }
         Turn::Again
     }
@@ -250,7 +253,7 @@ impl Session {
         match active.step {
             _ if !active.lease.talk.guarded.is_empty() => return Turn::Wait,
             Step::Relay | Step::Between if moves => {}
-            Step::Prelude | Step::Inspect | Step::Stall if self.inbound.len() < HELD_SIZE => {
+            Step::Prelude | Step::Inspect | Step::Cut | Step::Stall if self.inbound.len() < HELD_SIZE => {
                 return self.keep_more(cx, read);
             }
             _ => return Turn::Wait,

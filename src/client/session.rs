@@ -142,10 +142,10 @@ impl Session {
         let mut lent = buffers::lend();
         let buffers = lent.get();
         loop {
-            if let Some(kick) = self.member.entry().kicked()
-                && let Some(end) = self.kicked(kick)
+            if self.member.entry().is_called()
+                && let Some(end) = self.called(cx)
             {
-                return Poll::Ready(Box::new(end));
+                return Poll::Ready(end);
             }
             let turn = match &mut self.link {
                 Link::Active(_) => self.poll_active(cx, buffers),
@@ -165,7 +165,7 @@ impl Session {
     fn poll_idle(&mut self, cx: &mut Context<'_>, Buffers { read, scratch }: &mut Buffers) -> Turn {
         if !self.outbound.is_empty() {
             match self.stream.poll_drain(cx, &mut self.outbound) {
-                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Ok(())) => return Turn::Again,
                 Poll::Ready(Err(e)) => return e.into(),
                 Poll::Pending => return Turn::Wait,
             }
@@ -297,6 +297,20 @@ impl Session {
         self.sort(cx, &input[used..], &mut buffers.scratch)
     }
 
+    /// Somebody wants something of the session.
+    #[cold]
+    fn called(&mut self, cx: &mut Context<'_>) -> Option<Box<End>> {
+        if let Some(kick) = self.member.entry().kicked()
+            && let Some(end) = self.kicked(kick)
+        {
+            return Some(Box::new(end));
+        }
+        match self.answer_knock(cx) {
+            Turn::End(end) => Some(end),
+            Turn::Again | Turn::Wait => None,
+        }
+    }
+
     fn kicked(&mut self, kick: Kick) -> Option<End> {
         let told = || Some(End::Told(Trouble::Kicked(kick)));
         match (kick, &self.link) {
@@ -317,6 +331,7 @@ impl Session {
 
     /// Says why, if there is a why, and takes care of the server.
     pub(super) async fn farewell(mut self, end: End) {
+        self.context.hub.leave(self.id());
         let speechless = matches!(&self.link, Link::Active(active) if active.is_within_message());
         match std::mem::replace(&mut self.link, Link::Idle) {
             Link::Idle | Link::Wanting => {}

@@ -47,6 +47,8 @@ pub(super) enum Step {
     Between,
     /// The server is being asked what session state the transaction has left.
     Inspect,
+    /// The marker is on its way behind which the listening server listens for the client.
+    Cut,
 }
 
 /// Counts the bytes that were moved since this was called last.
@@ -115,6 +117,9 @@ impl Session {
             server.talk.forget_sequences(&mut front);
         }
         server.key.aim.at_client();
+        if context.mode != PoolMode::Session {
+            server.talk.pids.1 = self.member.entry().pid();
+        }
         self.hint = Some(lease.slot());
         self.set_phase(Phase::Active, now);
         let step = if prelude == Prelude::Awaited { Step::Prelude } else { Step::Relay };
@@ -183,6 +188,7 @@ impl Session {
         match active.step {
             Step::Prelude => return self.prelude_done(cx, scratch),
             Step::Inspect => return self.inspected(cx, scratch),
+            Step::Cut => return self.cut_done(cx, scratch),
             Step::Stall => return self.feed_waiting(cx, scratch),
             Step::Leave => return Turn::end(End::Closed),
             Step::Refuse(error) => return error.into(),
@@ -259,7 +265,7 @@ impl Session {
         let Link::Active(active) = &self.link else { return Turn::Again };
         let talk = &active.lease.talk;
         if !talk.held.is_empty() && talk.is_sound() {
-            return Turn::Again;
+            return self.hand_over(cx);
         }
         let now = self.count_transaction();
         self.give_back(now)
@@ -373,6 +379,10 @@ impl Session {
         for _ in 0..std::mem::take(&mut heard.evicted) {
             cells.statement_evicted();
         }
+        for (channel, payload) in std::mem::take(&mut heard.own) {
+            self.context.hub.told(self.member.entry().id, active.lease.key.pid, &channel, &payload);
+        }
+        let heard = &mut active.lease.talk.heard;
         for (name, value, own) in std::mem::take(&mut heard.parameters) {
             if own || !tracked::follows_client(&name) {
                 continue;

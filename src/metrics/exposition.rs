@@ -152,6 +152,11 @@ impl PoolScrape<'_> {
         }
         self.with(Family::SizeLimit, "reserve", now.reserve_limit as f64);
         self.plain(Family::MaxWait, now.max_wait.as_secs_f64());
+        self.plain(Family::ListeningServers, now.listening_servers as f64);
+        self.plain(Family::Subscriptions, now.subscriptions as f64);
+        self.plain(Family::Notifications, now.notifications.delivered as f64);
+        self.plain(Family::NotificationsDropped, now.notifications.dropped as f64);
+        self.plain(Family::NotificationGaps, now.notifications.gaps as f64);
     }
 
     fn work(&mut self, totals: &Totals) {

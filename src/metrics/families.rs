@@ -104,6 +104,17 @@ families! {
     Pins Counter "pgweir_pool_pins_total" ["database" "user" "reason"]
         "Times a client had to stay on its server, by the state that held it; reasons appear once seen.";
 
+    ListeningServers Gauge "pgweir_pool_listening_servers" ["database" "user"]
+        "Servers that listen for clients in transaction mode; they don't count under pool_size.";
+    Subscriptions Gauge "pgweir_pool_subscriptions" ["database" "user"]
+        "Channels that clients listen to by the listening server, each counted once a client.";
+    Notifications Counter "pgweir_pool_notifications_total" ["database" "user"]
+        "Notifications the listening server has brought, each counted once a client.";
+    NotificationsDropped Counter "pgweir_pool_notifications_dropped_total" ["database" "user"]
+        "Notifications dropped because their client was slow to read others.";
+    NotificationGaps Counter "pgweir_pool_notification_gaps_total" ["database" "user"]
+        "Times a client was told that notifications may have been lost.";
+
     Logins Counter "pgweir_pool_logins_total" ["database" "user"] "Clients that logged in.";
     PoolLoginFailures Counter "pgweir_pool_login_failures_total" ["database" "user" "reason"]
         "Clients of a known pool that did not get in; reasons appear once seen.";

@@ -27,6 +27,23 @@ pub struct PoolGauges {
     pub size_limit: Option<usize>,
     /// Servers it may have beyond that in need.
     pub reserve_limit: usize,
+    /// Servers that listen for its clients, none of the pool's size.
+    pub listening_servers: usize,
+    /// Channels that clients listen to, each counted once a client.
+    pub subscriptions: usize,
+    /// What became of notifications since the pool exists.
+    pub notifications: Notifications,
+}
+
+/// Notifications and what became of them; numbers that only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notifications {
+    /// Brought by the listening server to a client.
+    pub delivered: u64,
+    /// Found no room.
+    pub dropped: u64,
+    /// Times a client was told that some may be missing.
+    pub gaps: u64,
 }
 
 /// A pool that can tell how it stands.

@@ -23,6 +23,8 @@ impl Traces {
     pub const STATEMENTS: Self = Self(32);
     /// What PostgreSQL doesn't show: libraries loaded, dblink's connections, the seed of random(), replication origins.
     pub const HIDDEN: Self = Self(64);
+    /// What ties a client to its server for as long as it has it: it can't be moved to another.
+    pub const PINS: Self = Self(2 | 4 | 8 | 32);
     /// Whatever PostgreSQL can show.
     pub const SHOWN: Self = Self(63);
     /// Anything at all.

@@ -36,7 +36,7 @@ pub use self::{
     error::{CloseReason, OpenError, ServerError, WaitError},
     lease::{CancelGuard, CancelOutcome, Lease},
     limits::{CapKind, CapName, PoolSettings, SharedCap},
-    pool::{Numbers, Parts, Pool, Take},
+    pool::{Numbers, Parts, Place, Pool, Take},
     set::PoolSet,
     ticket::Ticket,
     upkeep::Summary,

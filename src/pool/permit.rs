@@ -131,6 +131,11 @@ impl Permit {
     ) -> Self {
         Self { own: Some(own), shared, caps: Arc::clone(caps), pool: Weak::clone(pool) }
     }
+
+    /// The right to one beside those of the pool, under its shared caps alone.
+    pub(super) fn beside(shared: Vec<Slot>, caps: &Arc<[Arc<SharedCap>]>, pool: &Weak<dyn Member>) -> Self {
+        Self { own: None, shared, caps: Arc::clone(caps), pool: Weak::clone(pool) }
+    }
 }
 
 impl Drop for Permit {

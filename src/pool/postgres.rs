@@ -13,7 +13,7 @@ impl Pooled for Server {
     }
 
     fn is_dirty(&self) -> bool {
-        self.talk.dirty
+        self.talk.dirty || !self.talk.parameters.channels().is_empty()
     }
 
     fn is_alive(&mut self) -> bool {

@@ -55,6 +55,9 @@ pub enum Kick {
     IdleInTransaction = 4,
 }
 
+/// Beside a [`Kick`]: something waits for the session elsewhere.
+const MAIL: u8 = 0x80;
+
 /// What the clients of a pool have in common.
 #[derive(Debug)]
 pub struct Place {
@@ -91,6 +94,7 @@ pub struct Entry {
     pub(super) pid: u32,
     short_secret: [u8; 4],
     origin: Origin,
+    /// A [`Kick`], and [`MAIL`].
     kicked: AtomicU8,
     /// Phase in the low two bits, nanoseconds of the roster's clock above.
     phase: AtomicU64,
@@ -188,18 +192,38 @@ impl Entry {
 
     /// Asks the session to end. The first asks; only [`Kick::Now`] overrides.
     pub fn kick(&self, kick: Kick) {
-        if kick == Kick::Now {
-            self.kicked.store(kick as u8, Ordering::Release);
-        } else {
-            let _ = self.kicked.compare_exchange(0, kick as u8, Ordering::Release, Ordering::Relaxed);
-        }
+        let _ = self.kicked.fetch_update(Ordering::Release, Ordering::Relaxed, |now| {
+            let first = now & !MAIL == 0;
+            (first || kick == Kick::Now).then_some(now & MAIL | kick as u8)
+        });
         self.waker.wake_by_ref();
     }
 
-    /// Whether the session is asked to end.
+    /// Tells the session that something waits for it elsewhere.
+    pub fn knock(&self) {
+        self.kicked.fetch_or(MAIL, Ordering::Release);
+        self.waker.wake_by_ref();
+    }
+
+    /// Whether something waits for the session.
+    pub fn has_mail(&self) -> bool {
+        self.kicked.load(Ordering::Acquire) & MAIL != 0
+    }
+
+    /// The session is about to take what waits.
+    pub fn answer_knock(&self) {
+        self.kicked.fetch_and(!MAIL, Ordering::AcqRel);
+    }
+
+    /// Whether the session is asked anything.
     #[inline]
+    pub fn is_called(&self) -> bool {
+        self.kicked.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether the session is asked to end.
     pub fn kicked(&self) -> Option<Kick> {
-        match self.kicked.load(Ordering::Acquire) {
+        match self.kicked.load(Ordering::Acquire) & !MAIL {
             0 => None,
             1 => Some(Kick::Shutdown),
             2 => Some(Kick::Now),
@@ -211,9 +235,9 @@ impl Entry {
     /// A timeout that no longer applies when the session gets to hear of it.
     pub fn forgive(&self) {
         let timeouts = [Kick::ClientIdle as u8, Kick::IdleInTransaction as u8];
-        for kick in timeouts {
-            let _ = self.kicked.compare_exchange(kick, 0, Ordering::AcqRel, Ordering::Relaxed);
-        }
+        let _ = self.kicked.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |now| {
+            timeouts.contains(&(now & !MAIL)).then_some(now & MAIL)
+        });
     }
 }
 

@@ -127,9 +127,11 @@ pub async fn connect(target: Target, ids: &ServerIds) -> Result<Server, ConnectE
     }
     let (pid, secret) = login.key;
     let now = Instant::now();
+    let mut talk = Conversation::new(target.max_prepared_statements, target.defaults);
+    talk.pids.0 = pid;
     Ok(Server {
         stream,
-        talk: Conversation::new(target.max_prepared_statements, target.defaults),
+        talk,
         inbound: Vec::new(),
         outbound: Default::default(),
         key: CancelKey { address: target.address, pid, secret, aim: Arc::default() },

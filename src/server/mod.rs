@@ -15,7 +15,7 @@ use conversation::Conversation;
 use std::io;
 
 /// Bytes an idle server may send before it counts as out of its mind.
-const IDLE_CHATTER: usize = 64 * 1024;
+const IDLE_CHATTER: usize = 1024 * 1024;
 
 /// A logged-in connection.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Server {
 
     #[cold]
     fn is_alive_though_it_spoke(&mut self) -> bool {
-        let mut chunk = [0; 64];
+        let mut chunk = [0; 4096];
         let mut total = 0;
         loop {
             match self.stream.probe(&mut chunk) {

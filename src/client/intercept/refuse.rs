@@ -16,11 +16,10 @@ pub enum Refuses {
 
 impl Refuses {
     fn kinds(self) -> Traces {
-        let pins = [Traces::LOCKS, Traces::TEMPORARY, Traces::CURSORS, Traces::CHANNELS, Traces::STATEMENTS];
         match self {
             Self::Nothing => Traces::NONE,
             Self::All => Traces::ALL,
-            Self::Pins => pins.into_iter().fold(Traces::NONE, Traces::and),
+            Self::Pins => Traces::PINS,
         }
     }
 

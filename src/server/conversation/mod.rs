@@ -1,6 +1,7 @@
 //! What is known of one PostgreSQL session: the replies it owes, its statements and parameters, whether it is dirty.
 //! Pure: bytes of the server in, bytes for the client out.
 
+mod notifications;
 mod promises;
 
 use super::exchange::{Action, Exchange, Fate, Reply};
@@ -21,6 +22,7 @@ use crate::wire::outgoing::Outgoing;
 use crate::wire::scan::{self, Stop};
 use crate::wire::tag::backend as b;
 use memchr::memmem;
+pub use notifications::Cut;
 pub use promises::Promise;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -41,13 +43,15 @@ pub struct Heard {
     pub fatal: bool,
     /// Statements evicted from the server.
     pub evicted: u32,
+    /// Notifications of the client itself that it was told though another server listens for it: channel and payload.
+    pub own: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Heard {
     /// Whether nothing was told.
     #[inline]
     pub fn is_silent(&self) -> bool {
-        self.parameters.is_empty() && self.errors.is_empty() && self.evicted == 0
+        self.parameters.is_empty() && self.errors.is_empty() && self.evicted == 0 && self.own.is_empty()
     }
 }
 
@@ -95,6 +99,12 @@ pub struct Conversation {
     pub inspection: Option<Vec<u8>>,
     /// Whether the last values of sequences it remembers may be another client's.
     pub foreign_sequences: bool,
+    /// The channels it was last found to listen to while its client keeps it for them.
+    pub listened: Vec<String>,
+    /// Which notifications are still the client's.
+    pub cut: Cut,
+    /// The process, and what its client takes it for; 0: the same.
+    pub pids: (u32, u32),
     /// Bytes of the client's current message not yet sent.
     pub sending: usize,
     /// Told by the last chunks.
@@ -124,6 +134,9 @@ impl Conversation {
             guarded: Vec::new(),
             inspection: None,
             foreign_sequences: false,
+            listened: Vec::new(),
+            cut: Cut::None,
+            pids: (0, 0),
             sending: 0,
             heard: Heard::default(),
             bound: Vec::new(),
@@ -293,6 +306,7 @@ impl Conversation {
     pub fn reset(&mut self, defaults: Arc<Set>) {
         (self.dirty, self.traces, self.held) = (false, Traces::NONE, Traces::NONE);
         self.foreign_sequences = false;
+        self.cut = Cut::None;
         self.names.clear();
         self.parameters = defaults;
     }
@@ -320,9 +334,8 @@ impl Conversation {
                 }
                 self.exchange.on_message(header.tag)
             }
-            // The client that has just listened is still there.
-            b::NOTIFICATION if self.inspection.is_some() => Fate::Forward,
-            b::NOTICE | b::NOTIFICATION => self.exchange.passing(),
+            b::NOTIFICATION => return self.notification(body),
+            b::NOTICE => self.exchange.passing(),
             b::PARAMETER_STATUS => self.note_parameter(body),
             b::ERROR => return self.error(header, body, client),
             b::COPY_BOTH => {

@@ -1,0 +1,105 @@
+//! LISTEN in transaction mode: one server of a pool listens for all its clients (`server`), and hands each what is its own
+//! (`books`, pure). A client that listens needs no server of the pool meanwhile.
+
+pub mod books;
+mod server;
+mod session;
+#[cfg(test)]
+mod tests;
+
+pub use books::{MAILBOX, MARKER};
+
+use super::context::PoolContext;
+use crate::metrics::Notifications;
+use crate::pool::ClientId;
+use crate::roster::Entry;
+use crate::wire::backend::Notification;
+use books::Books;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// Who listens to what, and the way to the server that does it for them.
+#[derive(Debug)]
+pub struct Hub {
+    state: Mutex<State>,
+    /// There may be something to tell the listening server.
+    news: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    books: Books<Arc<Entry>>,
+    /// Whether there is a task that has, opens or keeps the listening server.
+    runs: bool,
+    /// Whether the server is at a place where none should be any more.
+    obsolete: bool,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        let state = State { books: Books::new(rand::random()), runs: false, obsolete: false };
+        Self { state: Mutex::new(state), news: Notify::new() }
+    }
+}
+
+impl Hub {
+    /// The client listens to these channels and no others.
+    pub fn set(&self, context: &Arc<PoolContext>, client: &Arc<Entry>, channels: &[String]) {
+        let mut state = self.state.lock();
+        state.books.set(ClientId(client.id), client, channels);
+        let starts = !state.runs && !state.books.is_idle();
+        state.runs |= starts;
+        drop(state);
+        if starts {
+            context.shared.runtime.spawn(server::run(Arc::clone(context)));
+        } else {
+            self.news.notify_one();
+        }
+    }
+
+    /// The client is gone.
+    pub fn leave(&self, client: u64) {
+        let mut state = self.state.lock();
+        if !state.books.is_idle() {
+            state.books.leave(ClientId(client));
+            self.news.notify_one();
+        }
+    }
+
+    /// The payload of the marker that takes over what the client's own server listens to for it, if it is time for it.
+    pub fn begin_cut(&self, client: u64) -> Option<String> {
+        self.state.lock().books.begin_cut(ClientId(client))
+    }
+
+    /// The marker was not sent: these channels stay with the client's own server.
+    pub fn cut_failed(&self, client: u64, channels: &[String]) {
+        self.state.lock().books.cut_failed(ClientId(client), channels);
+    }
+
+    /// The client has got a notification of its own from its server.
+    pub fn told(&self, client: u64, pid: u32, channel: &[u8], payload: &[u8]) {
+        self.state.lock().books.told(ClientId(client), &Notification { pid, channel, payload });
+    }
+
+    /// What waits for the client.
+    pub fn take_mail(&self, client: u64) -> Vec<u8> {
+        self.state.lock().books.take_mail(ClientId(client))
+    }
+
+    /// Servers are to be elsewhere from now on.
+    pub fn retire(&self) {
+        self.state.lock().obsolete = true;
+        self.news.notify_one();
+    }
+
+    /// Whether the listening server is there, and how many subscriptions there are.
+    pub fn numbers(&self) -> (bool, usize) {
+        self.state.lock().books.numbers()
+    }
+
+    /// What happened so far.
+    pub fn totals(&self) -> Notifications {
+        self.state.lock().books.totals()
+    }
+}
