@@ -323,6 +323,22 @@ fn without_a_place_the_client_keeps_its_server() {
     assert_eq!(other.value("SELECT 1"), "1");
 }
 
+/// The listening server takes a place under the cap, and never the last.
+#[test]
+fn under_a_cap() {
+    let config = Config::new(Cluster::shared()).set("default_pool_size", 3).set("max_db_connections", 2);
+    let bench = Bench::with("under_a_cap", config);
+    let mut clients: Vec<_> = (0..4).map(|_| bench.client()).collect();
+    clients.iter_mut().take(2).for_each(|client| drop(client.query("BEGIN")));
+    clients.iter_mut().take(2).for_each(|client| drop(client.query("COMMIT")));
+    clients.iter_mut().for_each(|client| drop(client.query("LISTEN a")));
+    bench.wait_until_handed_over();
+    let condition = format!("datname = '{}' AND usename = 'app'", bench.database);
+    assert_eq!(Cluster::shared().connections(&condition), 2);
+    clients[0].query("NOTIFY a, 'x'");
+    clients[1..].iter_mut().for_each(|client| assert_eq!(heard(client), "x"));
+}
+
 /// A client tied to its server for something else is told between its transactions, too.
 #[test]
 fn beside_a_temporary_table() {

@@ -349,6 +349,9 @@ impl PoolContext {
             self.pool.retire(CloseReason::ConfigChanged);
             self.hub.retire();
         }
+        if !self.pool.may_stand_beside() {
+            self.hub.retire();
+        }
     }
 
     /// What tells from a text which session state it leaves.

@@ -7,24 +7,29 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use super::{CloseReason, Pool, Pooled, SlotIndex, permit::Permit};
+use super::{CloseReason, Place, Pool, Pooled, SlotIndex, permit::Permit};
 
 /// A server with its rights. The order of the fields is the order in which they are dropped: first the connection.
 pub(super) struct Seat<S: Pooled> {
     pub(super) server: S,
     pub(super) slot: SlotIndex,
     pub(super) pool: Weak<Pool<S>>,
-    _permit: Permit,
+    permit: Permit,
 }
 
 impl<S: Pooled> Seat<S> {
     pub(super) fn new(server: S, slot: SlotIndex, pool: &Arc<Pool<S>>, permit: Permit) -> Box<Self> {
-        Box::new(Self { server, slot, pool: Arc::downgrade(pool), _permit: permit })
+        Box::new(Self { server, slot, pool: Arc::downgrade(pool), permit })
     }
 
     /// Ends the connection in good order; the permit goes when the server has let go of it too.
     pub(super) async fn hang_up(mut self: Box<Self>) {
         self.server.hang_up().await;
+    }
+
+    /// The server and its permit.
+    pub(super) fn into_parts(self) -> (S, Permit) {
+        (self.server, self.permit)
     }
 }
 
@@ -66,6 +71,18 @@ impl<S: Pooled> Lease<S> {
     /// Closes the server.
     pub fn close(mut self, reason: CloseReason) {
         self.end(reason);
+    }
+
+    /// Takes the server out of its pool, with its places under the shared caps, if those leave the pools another.
+    pub fn detach(mut self) -> Result<(S, Place), Self> {
+        let pool = self.seat.as_ref().and_then(|seat| seat.pool.upgrade());
+        match (pool, self.seat.take()) {
+            (Some(pool), Some(seat)) => pool.detach(seat).map_err(Self::new),
+            (_, seat) => {
+                self.seat = seat;
+                Err(self)
+            }
+        }
     }
 
     fn end(&mut self, reason: CloseReason) {

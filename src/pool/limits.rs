@@ -159,6 +159,8 @@ pub struct SharedCap {
     roll: Mutex<Roll>,
     /// How many starve; a hint that may be read without the lock.
     starving: AtomicUsize,
+    /// Places promised to connections beside the pools'.
+    beside: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -194,7 +196,8 @@ impl SharedCap {
     /// `limit` in servers; `None` is unlimited.
     pub fn new(name: CapName, limit: Option<NonZeroU32>) -> Arc<Self> {
         let slots = Slots::new(limit.map(NonZeroU32::get));
-        Arc::new(Self { name, slots, roll: Mutex::default(), starving: AtomicUsize::new(0) })
+        let (starving, beside) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Arc::new(Self { name, slots, roll: Mutex::default(), starving, beside })
     }
 
     /// Its name.
@@ -216,6 +219,23 @@ impl SharedCap {
     pub fn resize(&self, limit: Option<NonZeroU32>) {
         self.slots.resize(limit.map(NonZeroU32::get));
         self.offer();
+    }
+
+    /// Promises a place to a connection beside the pools', unless that leaves none to them.
+    pub(super) fn promise_beside(&self) -> bool {
+        let fits = |promised: usize| self.limit().is_none_or(|limit| promised + 1 < limit as usize);
+        let promise = |promised: usize| fits(promised).then_some(promised + 1);
+        self.beside.fetch_update(Ordering::Relaxed, Ordering::Relaxed, promise).is_ok()
+    }
+
+    /// A promised place isn't needed any more.
+    pub(super) fn unpromise_beside(&self) {
+        self.beside.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether the pools have a place left beside those promised to others.
+    pub(super) fn has_place_for_pools(&self) -> bool {
+        self.limit().is_none_or(|limit| self.beside.load(Ordering::Relaxed) < limit as usize)
     }
 
     /// True if a pool may be waiting for a place.
@@ -373,6 +393,19 @@ mod tests {
         drop(held);
         caps[1].forget(&b);
         assert!(take_all(&caps, &claim(&a)).is_ok());
+    }
+
+    #[test]
+    fn one_place_is_left_to_the_pools() {
+        let cap = cap(CapKind::Database, 2);
+        assert!(cap.promise_beside() && !cap.promise_beside() && cap.has_place_for_pools());
+        cap.resize(NonZeroU32::new(1));
+        assert!(!cap.has_place_for_pools());
+        cap.resize(None);
+        assert!(cap.promise_beside() && cap.has_place_for_pools());
+        (0..2).for_each(|_| cap.unpromise_beside());
+        cap.resize(NonZeroU32::new(1));
+        assert!(!cap.promise_beside() && cap.has_place_for_pools());
     }
 
     #[test]

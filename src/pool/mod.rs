@@ -3,11 +3,13 @@
 //!
 //! * `ledger` with `entry`, `queue` and `links`: the books, pure; one mutex per pool guards them (`books` adds when to open)
 //! * `permit`, `limits`, `evict`: bounds, caps that pools share, and who makes room
+//! * `beside`: places under the caps for connections that are none of a pool's
 //! * `lease`, `ticket`: what a client holds; `open`, `upkeep`: how servers come and go
 //! * `set`: the pools and caps of the process
 //!
 //! Locks: one pool, then its caps by name, then nothing. Wakers, observers, connectors and the closing of servers are
 //! called with no lock held.
+mod beside;
 mod books;
 mod entry;
 mod error;
@@ -33,10 +35,11 @@ use crate::clock::Instant;
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 pub use self::{
+    beside::Place,
     error::{CloseReason, OpenError, ServerError, WaitError},
     lease::{CancelGuard, CancelOutcome, Lease},
     limits::{CapKind, CapName, PoolSettings, SharedCap},
-    pool::{Numbers, Parts, Place, Pool, Take},
+    pool::{Numbers, Parts, Pool, Take},
     set::PoolSet,
     ticket::Ticket,
     upkeep::Summary,

@@ -132,6 +132,14 @@ impl Permit {
         Self { own: Some(own), shared, caps: Arc::clone(caps), pool: Weak::clone(pool) }
     }
 
+    /// Gives up the pool's own place and keeps those under the shared caps.
+    pub(super) fn leave_pool(&mut self) {
+        self.own = None;
+        if let Some(pool) = self.pool.upgrade() {
+            pool.look_again(None);
+        }
+    }
+
     /// The right to one beside those of the pool, under its shared caps alone.
     pub(super) fn beside(shared: Vec<Slot>, caps: &Arc<[Arc<SharedCap>]>, pool: &Weak<dyn Member>) -> Self {
         Self { own: None, shared, caps: Arc::clone(caps), pool: Weak::clone(pool) }

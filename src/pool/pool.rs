@@ -18,9 +18,8 @@ use super::{
     evict,
     lease::{CancelEnd, Seat},
     ledger::Ledger,
-    limits::{CapKind, CapName, Claim, Member, NoPlace, take_all},
+    limits::{CapKind, CapName, Member},
     open::Opening,
-    permit::Permit,
     queue::{InLine, WaiterId},
 };
 
@@ -48,15 +47,6 @@ pub enum Take<S: Pooled> {
     Leased(Lease<S>),
     /// A place in the line.
     Queued(Ticket<S>),
-}
-
-/// A place under shared caps for a connection that is none of the pool's; given back when dropped, after the connection.
-pub struct Place(#[expect(dead_code, reason = "held, never looked at")] Permit);
-
-impl fmt::Debug for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Place")
-    }
 }
 
 /// A look at a pool.
@@ -191,26 +181,6 @@ impl<S: Pooled> Pool<S> {
     /// Its settings.
     pub fn settings(&self) -> PoolSettings {
         self.books.lock().settings.clone()
-    }
-
-    /// The right to one connection beside those of the pool: it counts under the shared caps, and not as one of pool_size. Nobody
-    /// is kept waiting for it: while somebody waits for a place under a cap there is none, and where there is none the
-    /// server that has been idle longest is closed for it, so that another try may succeed.
-    pub fn place_beside(&self) -> Option<Place> {
-        let nobody: Weak<dyn Member> = Weak::<Self>::new();
-        let claim = Claim { pool: &nobody, first_on: None, urgent: false };
-        match take_all(&self.bounds.caps, &claim) {
-            Ok(shared) => Some(Place(Permit::beside(shared, &self.bounds.caps, &self.bounds.pool))),
-            Err(NoPlace { cap, .. }) => {
-                let cap = &self.bounds.caps[cap];
-                let members = cap.others(&nobody);
-                let candidates = members.iter().map(|pool| (pool, pool.longest_idle_since()));
-                if let Some(chosen) = evict::choose(candidates).filter(|_| !cap.is_starving()) {
-                    chosen.evict_longest_idle(cap.name().kind);
-                }
-                None
-            }
-        }
     }
 
     fn enqueue(

@@ -84,12 +84,33 @@ async def concurrently(pool, number):
             assert await conn.fetchval(f"SELECT word FROM {TABLE} WHERE id = $1", number) == word
 
 
+async def notifications(conn):
+    """More listeners than there are servers, who work at the same time."""
+    heard = asyncio.Queue()
+    listeners = [await asyncpg.connect(URL) for _ in range(8)]
+    for number, listener in enumerate(listeners):
+        told = lambda _, pid, channel, payload, number=number: heard.put_nowait((number, channel, payload))
+        await listener.add_listener(TABLE, told)
+        await listener.add_listener("Quoted " + TABLE, told)
+    for n in range(20):
+        channel = TABLE if n % 2 else "Quoted " + TABLE
+        await conn.execute("SELECT pg_notify($1, $2)", channel, str(n))
+        got = {await asyncio.wait_for(heard.get(), 10) for _ in listeners}
+        assert got == {(number, channel, str(n)) for number in range(8)}, got
+        assert await asyncio.gather(*(listener.fetchval("SELECT $1::int", n) for listener in listeners)) == [n] * 8
+    await listeners[0].execute(f"NOTIFY {TABLE}, 'own'")
+    got = {await asyncio.wait_for(heard.get(), 10) for _ in listeners}
+    assert got == {(number, TABLE, "own") for number in range(8)}, got
+    await asyncio.gather(*(listener.close() for listener in listeners))
+
+
 async def main():
     conn = await asyncpg.connect(URL)
     await basics(conn)
     await transactions(conn)
     await copies_and_cursors(conn)
     await cancel(conn)
+    await notifications(conn)
     async with asyncpg.create_pool(URL, min_size=12, max_size=12) as pool:
         await asyncio.gather(*(concurrently(pool, number) for number in range(24)))
     await conn.execute(f"ALTER TABLE {TABLE} ADD extra int")

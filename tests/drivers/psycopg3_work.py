@@ -102,6 +102,24 @@ def cancel(conn):
         timer.join()
 
 
+def notifications():
+    """More listeners than there are servers; own notifications come with the answer to COMMIT."""
+    listeners = [psycopg.connect(URL, autocommit=number % 2 == 0) for number in range(8)]
+    for listener in listeners:
+        listener.execute(f"LISTEN {TABLE}")
+        listener.commit()
+    for n in range(10):
+        listeners[n % 8].execute("SELECT pg_notify(%s, %s)", (TABLE, str(n)))
+        listeners[n % 8].commit()
+        for listener in listeners:
+            heard = [notify.payload for notify in listener.notifies(timeout=10, stop_after=1)]
+            assert heard == [str(n)], heard
+    for listener in listeners:
+        listener.execute("UNLISTEN *")
+        listener.commit()
+        listener.close()
+
+
 def concurrently(failures):
     try:
         with connect() as conn:
@@ -119,6 +137,7 @@ with connect() as conn:
     pipeline(conn)
     copies_and_cursors(conn)
     cancel(conn)
+    notifications()
     failures = []
     threads = [threading.Thread(target=concurrently, args=(failures,)) for _ in range(12)]
     [thread.start() for thread in threads]

@@ -60,7 +60,7 @@ impl Holders {
 
 /// Whether it may leave something that outlives its transaction and lives in one server only.
 fn keeps(op: &Op) -> bool {
-    const WORDS: [&str; 8] =
-        ["temp ", "temporary", "pg_temp", "with hold", "advisory_lock", "listen ", "prepare ", "hidden_"];
+    const WORDS: [&str; 7] =
+        ["temp ", "temporary", "pg_temp", "with hold", "advisory_lock", "prepare ", "hidden_"];
     op.texts().iter().any(|text| WORDS.iter().any(|word| text.to_lowercase().contains(word)))
 }

@@ -294,6 +294,25 @@ impl<W: Clone> Books<W> {
         self.connected = true;
     }
 
+    /// The server of a client who alone wants something of it is the listening server from now on.
+    pub fn adopted(&mut self, client: ClientId, channels: &[String]) {
+        self.connected = true;
+        let Some(subscriber) = self.clients.get_mut(&client) else { return };
+        for name in channels {
+            if let (Some(stage), Some(channel)) =
+                (subscriber.channels.get_mut(name.as_str()), self.channels.get_mut(name.as_str()))
+            {
+                (*stage, channel.ear) = (Stage::Live, Ear::Listens);
+            }
+        }
+    }
+
+    /// Those whose own server listens for them.
+    pub fn wanting(&self) -> impl Iterator<Item = &W> {
+        let wants = |subscriber: &&Subscriber<W>| subscriber.channels.values().any(|s| *s == Stage::Wanted);
+        self.clients.values().filter(wants).map(|subscriber| &subscriber.waker)
+    }
+
     /// What to tell the listening server next; `None` while it hasn't confirmed the last, or when there is nothing.
     pub fn next_statement(&mut self) -> Option<String> {
         if !self.connected || self.asked {

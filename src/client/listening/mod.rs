@@ -11,8 +11,9 @@ pub use books::{MAILBOX, MARKER};
 
 use super::context::PoolContext;
 use crate::metrics::Notifications;
-use crate::pool::ClientId;
+use crate::pool::{ClientId, Lease, Place};
 use crate::roster::Entry;
+use crate::server::Server;
 use crate::wire::backend::Notification;
 use books::Books;
 use parking_lot::Mutex;
@@ -30,15 +31,28 @@ pub struct Hub {
 #[derive(Debug)]
 struct State {
     books: Books<Arc<Entry>>,
-    /// Whether there is a task that has, opens or keeps the listening server.
-    runs: bool,
+    task: Task,
     /// Whether the server is at a place where none should be any more.
     obsolete: bool,
+    /// A client's own server that is to be the listening server.
+    given: Option<(Server, Place)>,
+}
+
+/// What has, opens or keeps the listening server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Task {
+    /// Nothing.
+    None,
+    /// It runs.
+    Runs,
+    /// It runs and has failed: a client's own server would do.
+    Wants,
 }
 
 impl Default for Hub {
     fn default() -> Self {
-        let state = State { books: Books::new(rand::random()), runs: false, obsolete: false };
+        let books = Books::new(rand::random());
+        let state = State { books, task: Task::None, obsolete: false, given: None };
         Self { state: Mutex::new(state), news: Notify::new() }
     }
 }
@@ -48,8 +62,10 @@ impl Hub {
     pub fn set(&self, context: &Arc<PoolContext>, client: &Arc<Entry>, channels: &[String]) {
         let mut state = self.state.lock();
         state.books.set(ClientId(client.id), client, channels);
-        let starts = !state.runs && !state.books.is_idle();
-        state.runs |= starts;
+        let starts = state.task == Task::None && !state.books.is_idle();
+        if starts {
+            state.task = Task::Runs;
+        }
         drop(state);
         if starts {
             context.shared.runtime.spawn(server::run(Arc::clone(context)));
@@ -70,6 +86,22 @@ impl Hub {
     /// The payload of the marker that takes over what the client's own server listens to for it, if it is time for it.
     pub fn begin_cut(&self, client: u64) -> Option<String> {
         self.state.lock().books.begin_cut(ClientId(client))
+    }
+
+    /// Makes the client's own server, which listens to these channels for it and has nothing else of the client's, the listening
+    /// server, if there is no place for another; else it comes back.
+    pub fn adopt(&self, client: u64, lease: Lease<Server>, channels: &[String]) -> Result<(), Lease<Server>> {
+        let mut state = self.state.lock();
+        if state.task != Task::Wants {
+            return Err(lease);
+        }
+        // The pool's lock is taken under this one, and never the other way round.
+        let (server, place) = lease.detach()?;
+        server.key.aim.at_nobody();
+        state.books.adopted(ClientId(client), channels);
+        (state.task, state.given) = (Task::Runs, Some((server, place)));
+        self.news.notify_one();
+        Ok(())
     }
 
     /// The marker was not sent: these channels stay with the client's own server.

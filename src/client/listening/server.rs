@@ -1,6 +1,8 @@
 //! The listening server: opened when the first client listens, kept a while after the last has stopped, opened again when lost.
 
 use super::super::context::PoolContext;
+use super::super::report::printable;
+use super::Task;
 use crate::clock::Instant;
 use crate::metrics::CloseReason;
 use crate::pool::Place;
@@ -12,6 +14,7 @@ use crate::wire::frontend;
 use crate::wire::tag::backend as b;
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -22,6 +25,10 @@ const LINGER: Duration = Duration::from_secs(10);
 /// The first pause after a failure; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How often a place is tried for, and with what in between: an idle server that makes room takes a moment to close.
+const TRIES: u32 = 10;
+const TRY_AGAIN: Duration = Duration::from_millis(20);
 
 /// A failure this long after the connection was made begins with the first pause again.
 const LASTING: Duration = Duration::from_secs(10);
@@ -35,43 +42,97 @@ const PREPARE: &str = "SELECT pg_catalog.set_config(name, \
     FROM pg_catalog.pg_settings WHERE name IN ('application_name', 'idle_session_timeout', 'lock_timeout', \
     'statement_timeout', 'transaction_timeout'); ";
 
+/// The same of a server that was a client's, and listens already.
+const PREPARE_GIVEN: &str = "RESET SESSION AUTHORIZATION; RESET ALL; DEALLOCATE ALL; ";
+
 /// Listens for the clients of a pool until nobody has listened for a while.
 pub(super) async fn run(context: Arc<PoolContext>) {
+    let key = context.pool.key();
+    let (database, user) = (&*key.database, &*key.user);
     let mut pause = FIRST_PAUSE;
     while !is_over(&context) {
-        context.hub.state.lock().obsolete = false;
         let begun = Instant::now();
-        let Some(place) = context.pool.place_beside() else {
-            sleep(FIRST_PAUSE).await;
-            continue;
+        let why = match once(&context).await {
+            Ok(()) => continue,
+            Err(why) => why,
         };
-        let why = match Arc::clone(&context.opener).open().await {
-            Ok(server) => match listen(&context, server, place).await {
-                Ok(()) => continue,
-                Err(error) => error.to_string(),
-            },
-            Err(error) => error.to_string(),
-        };
-        let key = context.pool.key();
-        let (database, user) = (&*key.database, &*key.user);
-        tracing::warn!(database, user, "no listening server: {}", super::super::report::printable(&why));
-        pause = if begun.elapsed() >= LASTING { FIRST_PAUSE } else { pause };
-        sleep(pause).await;
+        let first = pause == FIRST_PAUSE || begun.elapsed() >= LASTING;
+        pause = if first { FIRST_PAUSE } else { pause };
+        tracing::warn!(database, user, "no listening server: {}", printable(&why));
+        without(&context, pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// Has one listening server until it needs none or has lost it, which is told.
+async fn once(context: &Arc<PoolContext>) -> Result<(), String> {
+    let given = begin(context);
+    let (server, place, prepare) = match given {
+        Some((server, place)) => (server, place, [PREPARE_GIVEN, PREPARE].concat()),
+        None => {
+            let place =
+                place(context).await.ok_or("no place under max_db_connections or max_user_connections")?;
+            let server = Arc::clone(&context.opener).open().await.map_err(|error| error.to_string())?;
+            context.hub.state.lock().books.connected();
+            (server, place, PREPARE.to_owned())
+        }
+    };
+    listen(context, (server, place), prepare).await.map_err(|error| error.to_string())
+}
+
+fn want(context: &PoolContext) {
+    let mut state = context.hub.state.lock();
+    state.task = Task::Wants;
+    let wanting: Vec<_> = state.books.wanting().map(Arc::clone).collect();
+    drop(state);
+    wanting.iter().for_each(|client| client.knock());
+}
+
+/// The server a client has given.
+fn begin(context: &PoolContext) -> Option<(Server, Place)> {
+    let mut state = context.hub.state.lock();
+    state.obsolete = false;
+    state.given.take()
+}
+
+/// A place, if one is to be had soon.
+async fn place(context: &PoolContext) -> Option<Place> {
+    for _ in 0..TRIES {
+        if let Some(place) = context.pool.place_beside() {
+            return Some(place);
+        }
+        sleep(TRY_AGAIN).await;
+    }
+    context.pool.place_beside()
+}
+
+/// Waits for the next try, or until a client gives its server.
+async fn without(context: &PoolContext, pause: Duration) {
+    want(context);
+    let given = async {
+        while context.hub.state.lock().given.is_none() {
+            context.hub.news.notified().await;
+        }
+    };
+    let _ = timeout(pause, given).await;
+    context.hub.state.lock().task = Task::Runs;
 }
 
 /// Whether the task ends, nobody listening; then the next who listens starts another.
 fn is_over(context: &PoolContext) -> bool {
     let mut state = context.hub.state.lock();
-    state.runs = !state.books.is_idle();
-    !state.runs
+    let is_over = state.books.is_idle() && state.given.is_none();
+    state.task = if is_over { Task::None } else { Task::Runs };
+    is_over
 }
 
 /// Serves on one connection until nobody listens any more or servers are to be elsewhere; fails when it is lost.
-async fn listen(context: &Arc<PoolContext>, mut server: Server, place: Place) -> io::Result<()> {
-    context.hub.state.lock().books.connected();
-    let served = serve(context, &mut server).await;
+async fn listen(
+    context: &Arc<PoolContext>,
+    (mut server, place): (Server, Place),
+    prepare: String,
+) -> io::Result<()> {
+    let served = serve(context, &mut server, prepare).await;
     context.hub.state.lock().books.lost();
     let reason = if served.is_ok() { CloseReason::IdleTimeout } else { CloseReason::ServerLost };
     context.metrics.server_closed(reason);
@@ -83,9 +144,8 @@ async fn listen(context: &Arc<PoolContext>, mut server: Server, place: Place) ->
     served
 }
 
-async fn serve(context: &PoolContext, server: &mut Server) -> io::Result<()> {
-    let (mut input, mut prepare) = (Vec::new(), PREPARE);
-    let mut chunk = vec![0; READ];
+async fn serve(context: &PoolContext, server: &mut Server, mut prepare: String) -> io::Result<()> {
+    let (mut input, mut chunk) = (Vec::new(), vec![0; READ]);
     loop {
         let (statement, idle, obsolete) = {
             let mut state = context.hub.state.lock();
@@ -96,9 +156,8 @@ async fn serve(context: &PoolContext, server: &mut Server) -> io::Result<()> {
         }
         if let Some(sql) = statement {
             let mut message = Vec::new();
-            frontend::query(&mut message, [prepare, &sql].concat().as_bytes());
+            frontend::query(&mut message, [mem::take(&mut prepare), sql].concat().as_bytes());
             server.stream.write_all(&message).await?;
-            prepare = "";
         }
         let limit = if idle { LINGER } else { Duration::MAX };
         let news = async {

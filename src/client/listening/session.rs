@@ -1,7 +1,7 @@
 //! A client that listens: how its channels go over from its own server to the listening one, and how it is told.
 
 use super::super::session::{End, Link, Session, Turn};
-use super::super::transaction::Step;
+use super::super::transaction::{Active, Step, count_traffic};
 use super::MARKER;
 use crate::metrics::PinReason;
 use crate::params::traces::Traces;
@@ -9,6 +9,7 @@ use crate::server::conversation::Cut;
 use crate::server::exchange::{Action, Reply};
 use crate::wire::backend;
 use crate::wire::frontend;
+use std::mem;
 use std::sync::Arc;
 use std::task::Context;
 
@@ -47,7 +48,9 @@ impl Session {
         if !server.talk.held.has(Traces::CHANNELS) || !is_idle {
             return Turn::Again;
         }
-        let Some(marker) = self.context.hub.begin_cut(self.member.entry().id) else { return Turn::Again };
+        let Some(marker) = self.context.hub.begin_cut(self.member.entry().id) else {
+            return self.give_away();
+        };
         let talk = &mut server.talk;
         let mut bytes = Vec::new();
         for sql in [format!("LISTEN {MARKER}; NOTIFY {MARKER}, '{marker}'"), format!("UNLISTEN {MARKER}")] {
@@ -61,13 +64,34 @@ impl Session {
         self.write_server(cx, &bytes)
     }
 
+    /// Gives the server away to be the listening server, if one is wanted and it has nothing else of the client's.
+    fn give_away(&mut self) -> Turn {
+        let next = if self.inbound.is_empty() { Link::Idle } else { Link::Wanting };
+        let Link::Active(mut active) = mem::replace(&mut self.link, next) else { return Turn::Again };
+        if active.lease.talk.held != Traces::CHANNELS {
+            self.link = Link::Active(active);
+            return Turn::Again;
+        }
+        count_traffic(self.cells(), &mut active.lease);
+        let channels = active.lease.talk.listened.clone();
+        match self.context.hub.adopt(self.id(), active.lease, &channels) {
+            Err(lease) => self.link = Link::Active(Active { lease, ..active }),
+            Ok(()) => {
+                let sets = &self.context.shared.sets;
+                let channels = channels.iter().map(|name| &**name);
+                self.state.wanted = sets.listening(&self.state.wanted, channels);
+            }
+        }
+        Turn::Again
+    }
+
     /// The marker has gone and come: the client needs its server no more for what it listens to.
     #[cold]
     pub(in super::super) fn cut_done(&mut self, cx: &mut Context<'_>, scratch: &mut Vec<u8>) -> Turn {
         let Link::Active(active) = &mut self.link else { return Turn::Again };
         let talk = &mut active.lease.talk;
         talk.inspection = None;
-        let passed = std::mem::take(&mut talk.cut) == Cut::Passed;
+        let passed = mem::take(&mut talk.cut) == Cut::Passed;
         let error = talk.heard.prelude_error.take();
         active.step = Step::Between;
         if passed {

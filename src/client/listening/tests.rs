@@ -135,6 +135,23 @@ fn a_marker_that_failed() {
 }
 
 #[test]
+fn a_given_server_goes_on_listening() {
+    let (mut books, mut wake) = (Books::new(9), Vec::new());
+    books.set(ONE, &1, &named(&["a"]));
+    books.set(ClientId(2), &2, &named(&["a", "b"]));
+    assert_eq!(books.wanting().count(), 2);
+    books.adopted(ONE, &named(&["a"]));
+    assert_eq!(books.wanting().collect::<Vec<_>>(), [&2]);
+    books.heard(&note(PID, "a", "x"), &mut wake);
+    assert_eq!(books.next_statement().as_deref(), Some("LISTEN \"pgweir_marker\"; LISTEN \"b\""));
+    books.confirmed(&mut wake);
+    assert_eq!(
+        (wake, read(&books.take_mail(ONE)), books.take_mail(ClientId(2))),
+        (vec![1, 2], vec!["x".to_owned()], vec![])
+    );
+}
+
+#[test]
 fn a_mailbox_has_its_bound() {
     let (mut books, mut wake) = (live(&["a"]), Vec::new());
     let payload = "x".repeat(7000);
