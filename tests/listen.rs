@@ -99,6 +99,7 @@ fn listeners_keep_no_server() {
     assert_eq!(bench.metric("pgweir_pool_pins_total", &["reason=\"listen\""]), 0.0);
     hears_nothing(&mut a);
     hears_nothing(&mut b);
+    assert!(bench.pgweir.stop().success());
 }
 
 #[test]
