@@ -534,6 +534,7 @@ fn last_values_of_sequences_are_the_client_s_own() {
         assert!(error.to_string().contains("55000"), "{sql}: {error}");
     };
     first.query("INSERT INTO t DEFAULT VALUES");
+    assert_eq!(first.value("SELECT lastval()"), "1");
     undefined(&mut second, "SELECT lastval()");
     first.query("INSERT INTO t DEFAULT VALUES");
     assert_eq!(first.value("SELECT lastval()"), "2");

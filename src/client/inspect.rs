@@ -134,6 +134,7 @@ impl Session {
         }
         self.context.count_pin(talk.held, held);
         talk.held = held;
+        talk.foreign_sequences = false;
         talk.traces = kinds.within(Traces::HIDDEN);
         talk.dirty = !held.is_empty() || !talk.traces.is_empty();
     }

@@ -98,7 +98,7 @@ impl Session {
         (server.began, server.query_began) = (now, now);
         let stranger = std::mem::replace(&mut server.owner, self.member.entry().id) != self.member.entry().id;
         let must_reset = context.reset_always || (stranger && server.talk.dirty);
-        server.talk.foreign_sequences |= stranger;
+        server.talk.foreign_sequences = stranger && context.mode != PoolMode::Session;
         let mut prelude = Prelude::None;
         let mut front = Vec::new();
         let differ = !Arc::ptr_eq(&server.talk.parameters, &self.state.wanted);
