@@ -548,3 +548,25 @@ fn last_values_of_sequences_are_the_client_s_own() {
     first.send(&[parse("", "SELECT lastval()"), bind("", "", &[]), execute("", 0), sync()].concat());
     assert!(first.read_until_ready().iter().any(|m| m.to_string().contains("C55000")));
 }
+
+/// A library stays loaded and a connection of dblink open: the client keeps its server, and nobody gets it afterwards.
+#[test]
+fn what_nothing_takes_back_goes_with_its_client() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql(
+        "app",
+        "ALTER ROLE app SUPERUSER;
+         CREATE FUNCTION far() RETURNS void LANGUAGE plpgsql AS $$BEGIN LOAD '$libdir/plpgsql'; END$$",
+    );
+    let pgweir = two_servers(&cluster);
+    for sql in ["LOAD '$libdir/plpgsql'", "SELECT far()"] {
+        let mut client = pgweir.client();
+        client.query(sql);
+        let home = pid(&mut client);
+        client.query("DISCARD ALL");
+        assert_eq!([pid(&mut client), pid(&mut client)], [home.clone(), home.clone()], "{sql}");
+        assert!(pgweir.metric("pgweir_pool_pins_total", &["reason=\"other\""]) >= 1.0);
+        client.terminate();
+        eventually("its server is closed", || cluster.connections(&format!("pid = {home}")) == 0);
+    }
+}

@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::task::Context;
 
 /// What ties a client to its server, and what the metrics call it.
-const REASONS: [(Traces, PinReason); 4] = [
+const REASONS: [(Traces, PinReason); 5] = [
+    (Traces::FOREVER, PinReason::Other),
     (Traces::TEMPORARY, PinReason::TempTable),
     (Traces::LOCKS, PinReason::AdvisoryLock),
     (Traces::CURSORS, PinReason::HoldCursor),
@@ -33,7 +34,9 @@ impl Session {
             talk.traces = talk.traces.without(Traces::REMADE);
             self.context.routines.outdate();
         }
-        talk.traces.has(Traces::SHOWN) && self.context.is_transparent() && talk.is_sound()
+        talk.traces.has(Traces::SHOWN.and(Traces::FOREVER))
+            && self.context.is_transparent()
+            && talk.is_sound()
     }
 
     /// Asks. The client has its ReadyForQuery; what it sends meanwhile is kept.
@@ -120,7 +123,7 @@ impl Session {
         if kinds.has(Traces::SETTINGS) {
             self.take_settings(&found);
         }
-        let mut held = found.held;
+        let mut held = found.held.and(kinds.within(Traces::FOREVER));
         if kinds.has(Traces::CHANNELS) && !self.take_channels(&found.channels) {
             held = held.without(Traces::CHANNELS);
         }

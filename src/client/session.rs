@@ -377,8 +377,11 @@ impl Session {
     fn part(&self, active: Active, end: &End) {
         let (mut lease, whole) = active.into_lease();
         count_traffic(self.cells(), &mut lease);
+        let forever = lease.talk.held.has(Traces::FOREVER);
         self.context.count_pin(std::mem::take(&mut lease.talk.held), Traces::NONE);
         match end {
+            // Nothing takes it back.
+            _ if forever => lease.close(CloseReason::ClientGone),
             End::ServerFatal | End::Told(Trouble::ServerLost) => lease.close(CloseReason::Lost),
             _ if !whole => lease.close(CloseReason::ClientGone),
             _ => {

@@ -259,7 +259,7 @@ impl Session {
         if self.context.mode == PoolMode::Session {
             return Turn::Again;
         }
-        if !talk.traces.within(Traces::SHOWN.and(Traces::REMADE)).is_empty() && self.needs_inspection() {
+        if !talk.traces.within(Traces::LOOKED_BEHIND).is_empty() && self.needs_inspection() {
             return self.inspect(cx);
         }
         let Link::Active(active) = &self.link else { return Turn::Again };

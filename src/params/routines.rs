@@ -205,10 +205,11 @@ pub fn of_source(language: &[u8], source: &[u8]) -> Traces {
             b"reset" if begins => Traces::SETTINGS,
             b"listen" | b"unlisten" if begins => Traces::CHANNELS,
             b"prepare" | b"deallocate" if begins => Traces::STATEMENTS,
-            b"load" if begins => Traces::HIDDEN,
+            b"load" if begins => Traces::HIDDEN.and(Traces::FOREVER),
             b"hold" if before == b"with" => Traces::CURSORS,
             b"discard" | b"set" | b"reset" => Traces::NONE,
-            _ => traces::of_word(word, before, behind).within(Traces::ALL.and(Traces::SEQUENCES)),
+            _ => traces::of_word(word, before, behind)
+                .within(Traces::ALL.and(Traces::SEQUENCES).and(Traces::FOREVER)),
         });
         before = word;
     }

@@ -187,6 +187,7 @@ fn rare_effect(tag: &[u8]) -> Effect {
             b"LISTEN" | b"UNLISTEN" => Effect::Left(Traces::CHANNELS),
             b"PREPARE" | b"DEALLOCATE" => Effect::Left(Traces::STATEMENTS),
             b"DECLARE CURSOR" => Effect::Left(Traces::CURSORS),
+            b"LOAD" => Effect::Left(Traces::HIDDEN.and(Traces::FOREVER)),
             b"DISCARD TEMP" => Effect::Left(Traces::TEMPORARY),
             _ => Effect::Left(Traces::ALL),
         },

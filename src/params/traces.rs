@@ -24,9 +24,11 @@ impl Traces {
     /// What PostgreSQL doesn't show: libraries loaded, dblink's connections, the seed of random(), replication origins.
     pub const HIDDEN: Self = Self(64);
     /// What ties a client to its server for as long as it has it: it can't be moved to another.
-    pub const PINS: Self = Self(2 | 4 | 8 | 32);
+    pub const PINS: Self = Self(2 | 4 | 8 | 32 | 8192);
     /// Whatever PostgreSQL can show.
     pub const SHOWN: Self = Self(63);
+    /// What makes it worth a look at the session behind a transaction.
+    pub const LOOKED_BEHIND: Self = Self(63 | 2048 | 8192);
     /// Anything at all.
     pub const ALL: Self = Self(127);
     /// No kind of state, on the contrary: the statement is a SET whose command tag says more than it does.
@@ -41,6 +43,9 @@ impl Traces {
     pub const REMADE: Self = Self(2048);
     /// No kind of state: the statement asks for the session's own last value of a sequence.
     pub const SEQUENCES: Self = Self(4096);
+    /// What PostgreSQL neither shows nor gives back: libraries loaded, dblink's connections, replication origins. A session has
+    /// it to its end. Beside HIDDEN, never alone.
+    pub const FOREVER: Self = Self(8192);
 
     /// Both.
     #[must_use]
@@ -103,7 +108,7 @@ pub fn of_statements(text: &[u8]) -> Traces {
             (b"declare", _) if contains_word(&text, b"hold") && !contains_word(&text, b"without") => {
                 Traces::CURSORS
             }
-            (b"load", _) => Traces::HIDDEN,
+            (b"load", _) => Traces::HIDDEN.and(Traces::FOREVER),
             _ => Traces::NONE,
         }
     };
@@ -133,6 +138,9 @@ pub(super) fn of_word(word: &[u8], before: &[u8], behind: &[u8]) -> Traces {
         _ if word.starts_with(b"pg_temp") => Traces::TEMPORARY,
         _ if word.starts_with(b"pg_advisory") || word.starts_with(b"pg_try_advisory") => {
             if word.windows(4).any(|w| w == b"xact") { Traces::NONE } else { Traces::LOCKS }
+        }
+        b"dblink_connect" | b"dblink_connect_u" | b"pg_replication_origin_session_setup" => {
+            Traces::HIDDEN.and(Traces::FOREVER)
         }
         _ if word.starts_with(b"dblink")
             || word == b"setseed"
@@ -349,7 +357,11 @@ mod tests {
             ("SELECT advisory FROM fish", Traces::NONE),
             ("UPDATE pg_settings SET setting = 1", Traces::SETTINGS),
             ("SELECT * FROM pg_settings", Traces::NONE),
-            ("SELECT dblink_connect('x'), pg_advisory_lock(1)", Traces::HIDDEN.and(Traces::LOCKS)),
+            (
+                "SELECT dblink_connect('x'), pg_advisory_lock(1)",
+                Traces::HIDDEN.and(Traces::LOCKS).and(Traces::FOREVER),
+            ),
+            ("SELECT * FROM dblink('x', 'SELECT 1') t (a int)", Traces::HIDDEN),
             ("SELECT U&\"set\\005fconfig\"('a', 'b', false)", Traces::ALL),
         ] {
             assert_eq!(of_text(text.as_bytes()), traces, "{text}");
@@ -363,7 +375,7 @@ mod tests {
             ("SET LOCAL a = 1; SET TRANSACTION READ ONLY", Traces::NONE),
             ("SELECT 1; LISTEN a", Traces::CHANNELS),
             ("PREPARE TRANSACTION 'a'", Traces::NONE),
-            ("PREPARE a AS SELECT 1; LOAD 'x'", Traces::STATEMENTS.and(Traces::HIDDEN)),
+            ("PREPARE a AS SELECT 1; LOAD 'x'", Traces::STATEMENTS.and(Traces::HIDDEN).and(Traces::FOREVER)),
             ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", Traces::CURSORS),
             ("DECLARE c CURSOR FOR SELECT 1", Traces::NONE),
             ("SELECT pg_advisory_lock(1)", Traces::LOCKS),

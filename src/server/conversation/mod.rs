@@ -150,7 +150,7 @@ impl Conversation {
     /// State of these kinds may have changed.
     #[inline]
     pub fn note(&mut self, traces: Traces) {
-        let left = traces.within(Traces::ALL.and(Traces::REMADE));
+        let left = traces.within(Traces::ALL.and(Traces::REMADE).and(Traces::FOREVER));
         if !left.is_empty() {
             self.traces = self.traces.and(left);
             self.dirty = true;
