@@ -340,6 +340,25 @@ fn under_a_cap() {
     clients[1..].iter_mut().for_each(|client| assert_eq!(heard(client), "x"));
 }
 
+/// Who listens to pgweir's own channel disturbs nobody, and hears nothing.
+#[test]
+fn the_markers_are_pgweirs_own() {
+    let bench = Bench::start("markers", 1);
+    let (mut curious, mut client) = (bench.client(), bench.client());
+    curious.query("LISTEN pgweir_marker; LISTEN a");
+    bench.wait_until_handed_over();
+    client.query("LISTEN a");
+    curious.query("UNLISTEN pgweir_marker");
+    curious.query("LISTEN pgweir_marker");
+    curious.terminate();
+    for channel in ["b", "c"] {
+        client.query(&format!("LISTEN {channel}"));
+        bench.wait_until_handed_over();
+        bench.sql(&format!("NOTIFY {channel}, 'x'; NOTIFY pgweir_marker, 'x'; NOTIFY a, 'y'"));
+        assert_eq!([heard(&mut client), heard(&mut client)], ["x", "y"]);
+    }
+}
+
 /// A client tied to its server for something else is told between its transactions, too.
 #[test]
 fn beside_a_temporary_table() {

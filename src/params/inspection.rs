@@ -32,6 +32,9 @@ pub struct Question<'a> {
     pub set_before: &'a [&'a str],
 }
 
+/// A channel of pgweir's own: what a client listens to goes over to another server behind a notification of it.
+pub const MARKER: &str = "pgweir_marker";
+
 /// Held kinds by the letter their rows begin with, and when there are any.
 const HELD: [(Traces, &str, &str); 4] = [
     (
@@ -67,8 +70,9 @@ impl Question<'_> {
                 .expect("strings take everything");
         }
         if self.kinds.has(Traces::CHANNELS) {
-            let from = "FROM pg_catalog.pg_listening_channels() n";
-            write!(sql, " UNION ALL SELECT 'n', {HEX}n{AS_HEX}, '' {from}").expect("strings take everything");
+            let from = "FROM pg_catalog.pg_listening_channels() n WHERE n OPERATOR(pg_catalog.<>)";
+            write!(sql, " UNION ALL SELECT 'n', {HEX}n{AS_HEX}, '' {from} '{MARKER}'")
+                .expect("strings take everything");
         }
         sql
     }

@@ -11,15 +11,13 @@
 
 use crate::metrics::Notifications;
 use crate::params::difference::identifier;
+use crate::params::inspection::MARKER;
 use crate::pool::ClientId;
 use crate::wire::backend::{Notification, Report, Severity};
 use crate::wire::frame;
 use crate::wire::sqlstate;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem;
-
-/// The channel of the markers.
-pub const MARKER: &str = "pgweir_marker";
 
 /// Most bytes of notifications that wait for one client; what comes when there are more is dropped and the client told.
 pub const MAILBOX: usize = 256 * 1024;

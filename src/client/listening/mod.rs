@@ -7,7 +7,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-pub use books::{MAILBOX, MARKER};
+pub use books::MAILBOX;
 
 use super::context::PoolContext;
 use crate::metrics::Notifications;

@@ -2,8 +2,8 @@
 
 use super::super::session::{End, Link, Session, Turn};
 use super::super::transaction::{Active, Step, count_traffic};
-use super::MARKER;
 use crate::metrics::PinReason;
+use crate::params::inspection::MARKER;
 use crate::params::traces::Traces;
 use crate::server::conversation::Cut;
 use crate::server::exchange::{Action, Reply};
@@ -58,7 +58,7 @@ impl Session {
             talk.exchange.expect(Reply::Query, Action::Prelude);
         }
         talk.unnamed = None;
-        talk.cut = Cut::At(MARKER, marker);
+        talk.cut = Cut::At(marker);
         talk.inspection = Some(Vec::new());
         active.step = Step::Cut;
         self.write_server(cx, &bytes)

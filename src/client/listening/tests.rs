@@ -1,6 +1,7 @@
 //! Against a PostgreSQL of a few lines: a queue of notifications that every session reads in the same order, as late as it likes.
 
-use super::books::{Books, MAILBOX, MARKER};
+use super::books::{Books, MAILBOX};
+use crate::params::inspection::MARKER;
 use crate::pool::ClientId;
 use crate::wire::backend::Notification;
 use crate::wire::frame::{self, HEADER};

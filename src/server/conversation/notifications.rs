@@ -3,6 +3,7 @@
 
 use super::super::exchange::Fate;
 use super::{Conversation, Decided};
+use crate::params::inspection::MARKER;
 use crate::wire::backend::Notification;
 use crate::wire::tag::backend::NOTIFICATION;
 
@@ -12,8 +13,8 @@ pub enum Cut {
     /// Not here.
     #[default]
     None,
-    /// Behind the notification on this channel with this payload, which is nobody's.
-    At(&'static str, String),
+    /// Behind the marker with this payload.
+    At(String),
     /// It has come: what comes now is the other server's to bring.
     Passed,
 }
@@ -23,10 +24,9 @@ impl Conversation {
     pub(super) fn notification(&mut self, body: &[u8]) -> Decided {
         let passing = self.exchange.passing();
         let Ok(heard) = Notification::parse(body) else { return Decided::Pass(passing) };
-        if let Cut::At(channel, payload) = &self.cut
-            && heard.channel == channel.as_bytes()
-        {
-            if heard.payload == payload.as_bytes() {
+        let (process, client) = self.pids;
+        if client != 0 && heard.channel == MARKER.as_bytes() {
+            if matches!(&self.cut, Cut::At(payload) if heard.payload == payload.as_bytes()) {
                 self.cut = Cut::Passed;
             }
             return Decided::Pass(Fate::Swallow);
@@ -36,7 +36,6 @@ impl Conversation {
         if !is_there || self.cut == Cut::Passed {
             return Decided::Pass(Fate::Swallow);
         }
-        let (process, client) = self.pids;
         let own = heard.pid == process && client != 0;
         if self.parameters.listens_to(heard.channel) {
             if !own {
