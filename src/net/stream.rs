@@ -4,8 +4,9 @@ use super::kept::Kept;
 use super::worker;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, getpeername, getsockname, recv, send, shutdown};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::Interest;
@@ -152,11 +153,15 @@ impl Stream {
 
     /// Reads some bytes behind what `into` holds. Cancel safe.
     pub async fn read_some(&mut self, into: &mut Vec<u8>, at_most: usize) -> io::Result<usize> {
-        let at = into.len();
-        into.resize(at + at_most, 0);
-        let read = std::future::poll_fn(|cx| self.poll_read(cx, &mut into[at..])).await;
-        into.truncate(at + read.as_ref().copied().unwrap_or(0));
-        read
+        std::future::poll_fn(|cx| {
+            let at = into.len();
+            into.resize(at + at_most, 0);
+            let read = self.poll_read(cx, &mut into[at..]);
+            let size = if let Poll::Ready(Ok(size)) = read { size } else { 0 };
+            into.truncate(at + size);
+            read
+        })
+        .await
     }
 
     /// Writes all of `bytes`. Not cancel safe: dropped half way, some bytes are sent.
@@ -170,6 +175,16 @@ impl Stream {
             sent += n;
         }
         Ok(())
+    }
+
+    /// This end of a TCP connection.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        getsockname(&self.socket).ok().and_then(|address| address.try_into().ok())
+    }
+
+    /// That end of a TCP connection.
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        getpeername(&self.socket).ok().flatten().and_then(|address| address.try_into().ok())
     }
 
     /// Says that nothing more will be sent. Errors don't matter: the socket is about to be dropped.
