@@ -51,6 +51,9 @@ struct Fake;
 
 impl Pooled for Fake {
     type CancelKey = ();
+    type About = ();
+
+    fn about(&self) {}
 
     fn is_dirty(&self) -> bool {
         false

@@ -214,7 +214,7 @@ fn counted(reason: CloseReason) -> metrics::CloseReason {
         CloseReason::Excess => M::Shrunk,
         CloseReason::Dead | CloseReason::Lost => M::ServerLost,
         CloseReason::Obsolete | CloseReason::ConfigChanged => M::Reconnect,
-        CloseReason::Removed | CloseReason::Killed => M::Command,
+        CloseReason::Removed | CloseReason::Paused => M::Command,
         CloseReason::Shutdown => M::Shutdown,
         CloseReason::ResetFailed => M::ResetFailed,
         CloseReason::ClientGone | CloseReason::Dropped => M::ClientLost,

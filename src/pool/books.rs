@@ -15,6 +15,7 @@ use super::{
     ledger::Ledger,
     limits::{Backoff, CapName, Claim, Member, NoPlace, PoolSettings, SharedCap, take_all},
     permit::{Permit, Slots},
+    pool::Known,
 };
 
 /// What was in the way when opens were last looked into.
@@ -59,13 +60,15 @@ pub(super) struct Bounds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Running,
+    /// No server is handed out; those there were are obsolete.
+    Paused,
     /// For good.
     Shutdown,
 }
 
 /// One pool's state.
 pub(super) struct Books<S: Pooled> {
-    pub(super) ledger: Ledger<Box<Seat<S>>, S::CancelKey, Waker>,
+    pub(super) ledger: Ledger<Box<Seat<S>>, Known<S>, Waker>,
     pub(super) settings: PoolSettings,
     pub(super) last_open_error: Option<OpenError>,
     pub(super) keep_min: bool,
@@ -112,6 +115,32 @@ impl<S: Pooled> Books<S> {
 
     pub(super) fn is_shutdown(&self) -> bool {
         self.phase == Phase::Shutdown
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.phase == Phase::Paused
+    }
+
+    /// No server is handed out until [`Self::resume`]. Returns the idle ones, to be closed; others close when they come
+    /// back, and whoever wants one waits.
+    pub(super) fn pause(&mut self, bounds: &Bounds) -> Vec<Box<Seat<S>>> {
+        if self.phase == Phase::Running {
+            self.phase = Phase::Paused;
+        }
+        self.face(bounds, Obstacle::None);
+        self.ledger.retire(CloseReason::Paused)
+    }
+
+    /// Ends a pause.
+    pub(super) fn resume(&mut self) {
+        if self.phase == Phase::Paused {
+            self.phase = Phase::Running;
+        }
+    }
+
+    /// Connections that count, those that are being opened and closed included.
+    pub(super) fn connections(&self) -> usize {
+        self.lent()
     }
 
     pub(super) fn reconfigure(&mut self, settings: PoolSettings) {
@@ -231,7 +260,7 @@ impl<S: Pooled> Books<S> {
     }
 
     fn may_open(&self) -> bool {
-        !self.is_shutdown()
+        self.phase == Phase::Running
             && !self.backoff.is_pausing(self.clock)
             && self.ledger.counts().opening < self.backoff.at_once(self.settings.max_opening)
     }

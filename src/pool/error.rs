@@ -98,8 +98,8 @@ pub enum CloseReason {
     ClientTimeout,
     /// Its protocol state is not known for certain.
     Doubt,
-    /// Closed on an operator's command.
-    Killed,
+    /// PAUSE, or KILL.
+    Paused,
     /// The lease was dropped without a word.
     Dropped,
 }
@@ -121,7 +121,7 @@ impl fmt::Display for CloseReason {
             Self::ClientGone => "client disconnect while server was not ready",
             Self::ClientTimeout => "client timeout with query in progress",
             Self::Doubt => "server state in doubt",
-            Self::Killed => "admin forced disconnect",
+            Self::Paused => "pause mode",
             Self::Dropped => "lease dropped",
         })
     }

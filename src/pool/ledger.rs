@@ -315,6 +315,16 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
         self.entries.len()
     }
 
+    /// All servers, each with whether it is to be closed when it comes back.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&Entry<S, K>, bool)> {
+        self.entries.iter().map(|(_, entry)| (entry, entry.serial < self.obsolete.0))
+    }
+
+    /// Those in line, the front one first.
+    pub(super) fn in_line(&self) -> impl Iterator<Item = InLine> {
+        self.queue.all()
+    }
+
     pub(super) fn counts(&self) -> Counts {
         Counts {
             opening: self.opening,

@@ -27,6 +27,7 @@ mod queue;
 mod set;
 mod ticket;
 mod upkeep;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ pub use self::{
     set::PoolSet,
     ticket::Ticket,
     upkeep::Summary,
+    view::{ServerState, ServerView, Waiter},
 };
 
 /// What the pool needs to know of a server connection. None of these may block, or call the pool.
@@ -50,10 +52,16 @@ pub trait Pooled: Send + 'static {
     /// What a CancelRequest for this connection needs.
     type CancelKey: Clone + Send;
 
+    /// What the operator is told of it, read once when the server is new.
+    type About: Clone + Send;
+
     /// Its number in logs.
     fn id(&self) -> u64 {
         0
     }
+
+    /// Read once, when the server is new.
+    fn about(&self) -> Self::About;
 
     /// True if it carries session state of its last client.
     fn is_dirty(&self) -> bool;

@@ -36,7 +36,7 @@ impl<S: Pooled> Opening<S> {
 
     fn arrived(&mut self, server: S) {
         let Some(permit) = self.permit.take() else { return };
-        let (dirty, cancel_key) = (server.is_dirty(), server.cancel_key());
+        let (dirty, cancel_key) = (server.is_dirty(), (server.cancel_key(), server.about()));
         let seat = Seat::new(server, self.slot, &self.pool, permit);
         let arrival = Arrival { server: seat, dirty, cancel_key, random: rand::random() };
         let now = Instant::now();

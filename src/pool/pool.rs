@@ -23,7 +23,9 @@ use super::{
     queue::{InLine, WaiterId},
 };
 
-type LedgerOf<S> = Ledger<Box<Seat<S>>, <S as Pooled>::CancelKey, Waker>;
+/// What the books keep of a server that is elsewhere.
+pub(super) type Known<S> = (<S as Pooled>::CancelKey, <S as Pooled>::About);
+type LedgerOf<S> = Ledger<Box<Seat<S>>, Known<S>, Waker>;
 pub(super) type SettledSeat<S> = Settled<Box<Seat<S>>, Waker>;
 
 /// What a pool is made of.
@@ -66,6 +68,12 @@ pub struct Numbers {
     pub waiting: usize,
     /// Servers above pool_size, opening ones included.
     pub reserve_in_use: usize,
+    /// Connections that count, those that are being opened and closed included.
+    pub connections: usize,
+    /// Servers that will be closed when they come back.
+    pub obsolete: usize,
+    /// No server is handed out.
+    pub paused: bool,
     /// Since when the front client has been in line.
     pub oldest_wait_since: Option<Instant>,
 }
@@ -142,7 +150,7 @@ impl<S: Pooled> Pool<S> {
         let found = self.in_books(|ledger, circumstances| ledger.cancel(client, circumstances));
         match found {
             Found::Nothing => CancelOutcome::Nothing,
-            Found::Running(slot, serial, key) => CancelOutcome::Running(CancelGuard {
+            Found::Running(slot, serial, (key, _)) => CancelOutcome::Running(CancelGuard {
                 pool: Weak::clone(&self.this),
                 slot,
                 serial,
@@ -169,6 +177,9 @@ impl<S: Pooled> Pool<S> {
             canceling: counts.parked,
             waiting: counts.waiting,
             reserve_in_use: books.reserve_in_use(),
+            connections: books.connections(),
+            obsolete: books.ledger.entries().filter(|(_, obsolete)| *obsolete).count(),
+            paused: books.is_paused(),
             oldest_wait_since: books.ledger.front().map(|front| front.since),
         }
     }

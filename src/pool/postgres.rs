@@ -1,15 +1,21 @@
 //! What the pool needs to know of a PostgreSQL connection.
 
 use super::Pooled;
-use crate::server::Server;
 use crate::server::cancel::CancelKey;
 use crate::server::connect::hang_up;
+use crate::server::{About, Server};
+use std::sync::Arc;
 
 impl Pooled for Server {
     type CancelKey = CancelKey;
+    type About = Arc<About>;
 
     fn id(&self) -> u64 {
         self.id
+    }
+
+    fn about(&self) -> Arc<About> {
+        Arc::new(self.about())
     }
 
     fn is_dirty(&self) -> bool {

@@ -72,10 +72,13 @@ impl<S, W> Queue<S, W> {
 
     /// The waiter `position` places behind the front one. Costs `position` steps.
     pub(super) fn in_line(&self, position: usize) -> Option<InLine> {
-        self.line()
-            .nth(position)
-            .map(|id| &self.waiters[id as usize])
-            .map(|w| InLine { client: w.client, since: w.since })
+        self.all().nth(position)
+    }
+
+    /// Those in line, the front one first.
+    pub(super) fn all(&self) -> impl Iterator<Item = InLine> {
+        let waiters = self.line().map(|id| &self.waiters[id as usize]);
+        waiters.map(|w| InLine { client: w.client, since: w.since })
     }
 
     pub(super) fn join(&mut self, who: InLine, waker: W) -> WaiterId {

@@ -1,5 +1,9 @@
 //! The pools and shared caps of the process, by name. Creates pools through a closure; knows nothing of settings files.
-use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    num::NonZeroU32,
+    sync::Arc,
+};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -9,11 +13,28 @@ use super::{CapKind, CapName, CloseReason, Pool, PoolKey, Pooled, SharedCap};
 pub struct PoolSet<S: Pooled> {
     pools: RwLock<HashMap<PoolKey, Arc<Pool<S>>>>,
     caps: Mutex<HashMap<CapName, Arc<SharedCap>>>,
+    /// Held while pools are paused and resumed, so that a pool is paused exactly when this says so.
+    pauses: Mutex<Pauses>,
+}
+
+/// Which databases' servers are not handed out.
+#[derive(Debug, Default)]
+struct Pauses {
+    /// All databases, but for those named here.
+    all: Option<HashSet<Box<str>>>,
+    databases: HashSet<Box<str>>,
+}
+
+impl Pauses {
+    fn has(&self, database: &str) -> bool {
+        self.databases.contains(database)
+            || self.all.as_ref().is_some_and(|excepted| !excepted.contains(database))
+    }
 }
 
 impl<S: Pooled> Default for PoolSet<S> {
     fn default() -> Self {
-        Self { pools: RwLock::default(), caps: Mutex::default() }
+        Self { pools: RwLock::default(), caps: Mutex::default(), pauses: Mutex::default() }
     }
 }
 
@@ -33,7 +54,59 @@ impl<S: Pooled> PoolSet<S> {
         if let Some(pool) = self.find(key) {
             return pool;
         }
-        Arc::clone(self.pools.write().entry(key.clone()).or_insert_with(make))
+        let pool = Arc::clone(self.pools.write().entry(key.clone()).or_insert_with(make));
+        let pauses = self.pauses.lock();
+        if pauses.has(&key.database) {
+            pool.pause();
+        }
+        drop(pauses);
+        pool
+    }
+
+    /// No server of this database, or of any, is handed out until [`Self::resume`]; see [`Pool::pause`].
+    pub fn pause(&self, database: Option<&str>) {
+        let mut pauses = self.pauses.lock();
+        match database {
+            Some(name) => drop(pauses.databases.insert(name.into())),
+            None => pauses.all = Some(HashSet::new()),
+        }
+        self.of(database).iter().for_each(|pool| pool.pause());
+    }
+
+    /// Ends the pause of a database, or that of all: databases that were paused by name stay so. False if there was none.
+    pub fn resume(&self, database: Option<&str>) -> bool {
+        let mut pauses = self.pauses.lock();
+        let was = match database {
+            Some(name) => {
+                let was = pauses.has(name);
+                pauses.databases.remove(name);
+                if let Some(excepted) = &mut pauses.all {
+                    excepted.insert(name.into());
+                }
+                was
+            }
+            None => pauses.all.take().is_some(),
+        };
+        let pools = self.of(database).into_iter();
+        pools.filter(|pool| !pauses.has(&pool.key().database)).for_each(|pool| pool.resume());
+        was
+    }
+
+    /// Whether a database is paused, by its name or with all.
+    pub fn is_paused(&self, database: &str) -> bool {
+        self.pauses.lock().has(database)
+    }
+
+    /// Whether all databases are paused, those resumed since by name aside.
+    pub fn is_all_paused(&self) -> bool {
+        self.pauses.lock().all.is_some()
+    }
+
+    /// The pools of a database, or all.
+    pub fn of(&self, database: Option<&str>) -> Vec<Arc<Pool<S>>> {
+        let mut pools = self.snapshot();
+        pools.retain(|pool| database.is_none_or(|name| *pool.key().database == *name));
+        pools
     }
 
     /// Takes a pool out of the set and shuts it down.

@@ -88,6 +88,22 @@ impl<S: Pooled> Pool<S> {
         self.close_all(seats, reason);
     }
 
+    /// No server is handed out until [`Pool::resume`]: idle ones are closed now, leased and opening ones when they come back.
+    /// Clients wait in line, up to query_wait_timeout.
+    pub fn pause(&self) {
+        let seats = self.books.lock().pause(&self.bounds);
+        self.close_all(seats, CloseReason::Paused);
+    }
+
+    /// Ends a pause: opens what the line asks for.
+    pub fn resume(&self) {
+        let mut books = self.books.lock();
+        books.resume();
+        let plan = books.fill(&self.bounds, Push::Again);
+        drop(books);
+        self.carry_out(plan);
+    }
+
     /// No more opens; those who wait and who will come get [`super::WaitError::Shutdown`]; idle servers close now, leased
     /// and opening ones when they come back. For good.
     pub fn shutdown(&self, reason: CloseReason) {

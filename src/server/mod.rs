@@ -13,6 +13,7 @@ use crate::net::stream::Stream;
 use connect::Address;
 use conversation::Conversation;
 use std::io;
+use std::net::SocketAddr;
 
 /// Bytes an idle server may send before it counts as out of its mind.
 const IDLE_CHATTER: usize = 1024 * 1024;
@@ -46,6 +47,21 @@ pub struct Server {
     pub traffic: Traffic,
 }
 
+/// What an operator is told of a server, known once it has logged in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// Counts connections of the process, as in logs.
+    pub id: u64,
+    /// Where it is connected to.
+    pub address: Address,
+    /// Process ID of its backend.
+    pub pid: u32,
+    /// This end of a TCP connection.
+    pub local: Option<SocketAddr>,
+    /// That end of a TCP connection.
+    pub peer: Option<SocketAddr>,
+}
+
 /// Bytes moved between a client and its server.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Traffic {
@@ -60,6 +76,17 @@ pub struct Traffic {
 }
 
 impl Server {
+    /// What an operator is told of it.
+    pub fn about(&self) -> About {
+        About {
+            id: self.id,
+            address: self.key.address.clone(),
+            pid: self.key.pid,
+            local: self.stream.local_address(),
+            peer: self.stream.peer_address(),
+        }
+    }
+
     /// Where it is connected to.
     pub fn address(&self) -> &Address {
         &self.key.address

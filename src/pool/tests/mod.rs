@@ -62,7 +62,9 @@ struct Fake {
 
 impl Pooled for Fake {
     type CancelKey = usize;
+    type About = ();
 
+    fn about(&self) {}
     fn is_dirty(&self) -> bool {
         self.dirty
     }

@@ -114,7 +114,7 @@ impl World {
     }
 
     fn circumstances(&self) -> Circumstances {
-        let pressure = self.pressure.then_some(CloseReason::Killed);
+        let pressure = self.pressure.then_some(CloseReason::Paused);
         Circumstances { now: self.now, replaceable: true, surplus: None, pressure }
     }
 
@@ -125,7 +125,7 @@ impl World {
                 assert_eq!(id, server.id);
                 if !server.obsolete {
                     assert!(self.pressure && self.line.is_empty());
-                    assert_eq!(reason, CloseReason::Killed);
+                    assert_eq!(reason, CloseReason::Paused);
                 }
             }
             Settled::Granted(waker) => {

@@ -169,7 +169,7 @@ fn a_ticket_dropped_after_the_grant_passes_the_server_on() {
     let third = queue(&pool, 4, bench.now);
     bench.connector.finish_opens();
     drop(third);
-    assert_eq!(pool.numbers(), Numbers { idle: 1, ..Numbers::default() });
+    assert_eq!(pool.numbers(), Numbers { idle: 1, connections: 1, ..Numbers::default() });
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn reserve_is_for_those_who_have_waited_too_long() {
     assert!(waits(&mut late));
     assert_eq!(pool.numbers().reserve_in_use, 1);
     // A closed normal server leaves the pool at its size, not below it: the reserve is counted.
-    normal.close(CloseReason::Killed);
+    normal.close(CloseReason::Paused);
     assert_eq!(bench.connector.opening(), 0);
     assert_eq!(pool.tick(bench.now + secs(6)).opened, 1);
     bench.connector.finish_opens();
@@ -575,4 +575,70 @@ fn a_cap_that_grows_lets_the_starving_open() {
     assert_eq!(set.caps()[0].in_use(), 1);
     assert!(set.remove(&key, CloseReason::Removed).is_some() && set.list().is_empty());
     assert!(matches!(fetch(&mut tickets[1]), Lease { .. }));
+}
+
+#[test]
+fn a_pause_lets_what_is_under_way_end_and_hands_out_nothing() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", PoolSettings { min_size: 1, ..small(3) }, &[]);
+    pool.keep_minimum(true);
+    let (held, other) = (bench.lease(&pool, 1), bench.lease(&pool, 2));
+    let mut early = queue(&pool, 3, bench.now);
+    other.release(bench.now);
+    fetch(&mut early).release(bench.now);
+    let before = pool.numbers();
+    assert_eq!((before.active, before.idle, before.opening), (1, 1, 1));
+    pool.pause();
+    let mut late = queue(&pool, 6, bench.now);
+    bench.connector.finish_opens();
+    assert_eq!((pool.tick(bench.now).opened, bench.connector.opening()), (0, 0));
+    assert_eq!((pool.numbers().active, pool.numbers().idle, pool.numbers().obsolete), (1, 0, 1));
+    assert!(pool.numbers().paused);
+    held.release(bench.now);
+    assert_eq!((pool.numbers().connections, bench.connector.gauge.live()), (0, 0));
+    assert!(waits(&mut late));
+    pool.resume();
+    bench.connector.finish_opens();
+    fetch(&mut late).release(bench.now);
+    assert!(pool.numbers().connections > 0 && !pool.numbers().paused);
+}
+
+#[test]
+fn pauses_of_a_set_hold_for_pools_to_come() {
+    let (bench, set) = (Bench::new(), PoolSet::<Fake>::new());
+    let obtain = |database: &str| {
+        let key = PoolKey::new(database, "u");
+        set.obtain(&key, || bench.pool(database, small(1), &[]))
+    };
+    // The bench names its pools by user; the set goes by the key it is asked for.
+    set.pause(Some("a"));
+    assert!(obtain("a").numbers().paused && !obtain("b").numbers().paused);
+    set.pause(None);
+    assert!(set.is_all_paused() && set.is_paused("z") && obtain("c").numbers().paused);
+    assert!(set.resume(Some("z")) && !set.is_paused("z") && !set.resume(Some("z")), "by name after all");
+    assert!(set.resume(None) && !set.is_all_paused() && !set.resume(None));
+    assert!(set.is_paused("a"), "what was paused by name stays so");
+    assert!(set.resume(Some("a")) && !set.is_paused("a"));
+}
+
+#[test]
+fn what_can_be_seen() {
+    let bench = Bench::new();
+    let pool = bench.pool("u", small(2), &[]);
+    let held = bench.lease(&pool, 7);
+    bench.lease(&pool, 8).release(bench.now);
+    let states = |pool: &Arc<Pool<Fake>>| -> Vec<_> {
+        pool.servers(|fake| fake.id).into_iter().map(|view| (view.state, view.look, view.obsolete)).collect()
+    };
+    assert_eq!(
+        states(&pool),
+        [(ServerState::Leased(ClientId(7)), None, false), (ServerState::Idle, Some(1), false)]
+    );
+    let taken = bench.lease(&pool, 8);
+    let _queued = (queue(&pool, 9, bench.now), queue(&pool, 10, bench.now));
+    assert_eq!(pool.waiters().iter().map(|w| w.client.0).collect::<Vec<_>>(), [9, 10]);
+    pool.retire(CloseReason::Obsolete);
+    assert!(states(&pool).iter().filter(|(_, _, obsolete)| *obsolete).count() == 2);
+    taken.close(CloseReason::Doubt);
+    held.close(CloseReason::Doubt);
 }
