@@ -12,6 +12,7 @@
 //! * [`config`]: data, never live objects
 //! * [`auth`], [`params`], [`prepared`]: pure rules
 //! * [`wire`], [`metrics`], [`lifecycle`]: pure bytes, the numbers, phases
+pub mod admin;
 pub mod app;
 pub mod auth;
 pub mod cancel;

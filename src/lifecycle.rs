@@ -1,4 +1,4 @@
-//! Which phase of its life the process is in.
+//! Which phase of its life the process is in, and what it can be told to do as a whole.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -12,6 +12,33 @@ pub enum Phase {
     Running = 1,
     /// No new clients; running transactions finish.
     Draining = 2,
+}
+
+/// What the console asks of the process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Read the configuration again.
+    Reload,
+    /// Change one setting of `[pgweir]` until the next reload.
+    Set {
+        /// The setting.
+        key: String,
+        /// Its value as text.
+        value: String,
+    },
+    /// End.
+    Shutdown(Shutdown),
+}
+
+/// How to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shutdown {
+    /// At once.
+    Immediate,
+    /// When no transaction runs any more.
+    WaitForServers,
+    /// When all clients have left.
+    WaitForClients,
 }
 
 /// The phase, readable from any thread.

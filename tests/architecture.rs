@@ -29,6 +29,8 @@ const PURE: &[&str] = &[
     "client/intercept",
     "client/listening/books",
     "admin/command",
+    "admin/dialogue",
+    "admin/table",
     "takeover/handshake",
 ];
 const PURE_EXCEPT: &[&str] = &["config/load"];

@@ -5,6 +5,7 @@ mod error;
 mod house;
 mod listeners;
 mod logging;
+mod operator;
 mod reload;
 mod run;
 mod secrets;

@@ -1,4 +1,4 @@
-//! HUP: reads the configuration again, all or nothing.
+//! Changes to the running process: the configuration read again, all or nothing, or one setting of it.
 
 use super::error::AppError;
 use super::logging::{self, Level};
@@ -6,32 +6,62 @@ use super::{load, secrets};
 use crate::cli::Source;
 use crate::client::context::Shared;
 use crate::config::change::diff;
-use crate::config::{Effect, Overrides};
+use crate::config::{Config, Effect, Overrides};
 use crate::pool::CapKind;
 use std::sync::Arc;
 
-/// Applies what the configuration says now. A problem changes nothing.
-pub(super) fn reload(
-    shared: &Shared,
-    source: &Source,
-    overrides: &Overrides,
-    level: &Level,
-) -> Result<(), AppError> {
-    let (config, warnings) = load(source)?;
-    let config = config.with(overrides)?;
-    let store = secrets::store(&config)?;
-    warnings.iter().for_each(|w| tracing::warn!("{w}"));
-    let changes = diff(&shared.config.load(), &config);
-    for change in &changes {
-        let note = if change.effect == Effect::Restart { "; takes effect at the next start" } else { "" };
-        tracing::info!("reload: {change}{note}");
+/// Changes the process.
+pub(super) struct Change<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) source: &'a Source,
+    pub(super) overrides: &'a Overrides,
+    pub(super) level: &'a Level,
+}
+
+impl Change<'_> {
+    /// HUP, RELOAD: applies what the configuration says now. A problem changes nothing.
+    pub(super) fn reload(&self) -> Result<(), AppError> {
+        let read = || -> Result<usize, AppError> {
+            let (config, warnings) = load(self.source)?;
+            let config = config.with(self.overrides)?;
+            warnings.iter().for_each(|w| tracing::warn!("{w}"));
+            self.apply(config, "reload")
+        };
+        match read() {
+            Ok(changes) => {
+                tracing::info!(changes, "configuration reloaded");
+                Ok(())
+            }
+            Err(error) => {
+                for line in error.to_string().lines() {
+                    tracing::error!("reload failed, nothing was changed: {line}");
+                }
+                Err(error)
+            }
+        }
     }
-    let _ = level.reload(logging::filter(config.general.log_level));
-    shared.config.store(Arc::new(config));
-    shared.store.store(Arc::new(store));
-    apply_to_pools(shared);
-    tracing::info!(changes = changes.len(), "configuration reloaded");
-    Ok(())
+
+    /// SET: changes one setting until the next reload.
+    pub(super) fn set(&self, key: &str, value: &str) -> Result<(), String> {
+        let config = self.shared.config.load().with_setting(key, value)?;
+        self.apply(config, "SET").map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Returns how many settings are different.
+    fn apply(&self, config: Config, why: &str) -> Result<usize, AppError> {
+        let shared = self.shared;
+        let store = secrets::store(&config)?;
+        let changes = diff(&shared.config.load(), &config);
+        for change in &changes {
+            let note = if change.effect == Effect::Restart { "; takes effect at the next start" } else { "" };
+            tracing::info!("{why}: {change}{note}");
+        }
+        let _ = self.level.reload(logging::filter(config.general.log_level));
+        shared.config.store(Arc::new(config));
+        shared.store.store(Arc::new(store));
+        apply_to_pools(shared);
+        Ok(changes.len())
+    }
 }
 
 fn apply_to_pools(shared: &Shared) {

@@ -1,16 +1,18 @@
 //! The life of the process: start, serve, reload, stop.
 
 use super::error::AppError;
-use super::logging::Level;
+use super::operator::{Ending, Operator};
+use super::reload::Change;
 use super::workers::Workers;
-use super::{accept, listeners, load, logging, reload, secrets};
+use super::{accept, listeners, load, logging, secrets};
+use crate::admin::{Desk, Order, Realm};
 use crate::auth;
 use crate::auth::scram::secret::MockKey;
 use crate::cli::Source;
 use crate::client::context::Shared;
 use crate::config::{Config, Overrides};
 use crate::http;
-use crate::lifecycle::{Lifecycle, Phase};
+use crate::lifecycle::{Lifecycle, Phase, Shutdown};
 use crate::metrics::Metrics;
 use crate::net::listen::Listener;
 use crate::params::set::Sets;
@@ -19,13 +21,14 @@ use crate::pool::PoolSet;
 use crate::prepared::registry::Registry;
 use crate::roster::Kick;
 use crate::server::connect::ServerIds;
-use crate::tasks::janitor;
-use crate::tasks::signals::{Request, Signals};
+use crate::tasks::signals::Signals;
+use crate::tasks::{averages, janitor};
 use arc_swap::ArcSwap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::sleep;
 
 /// How often the end of a drain is looked for.
@@ -51,22 +54,26 @@ pub(super) fn run(source: Source, overrides: &Overrides) -> Result<(), AppError>
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = Workers::start(config.general.workers.map_or(cores, |n| n.get() as usize))?;
-    let shared = Arc::new(share(config, store, &workers));
+    let (orders, taken) = unbounded_channel();
+    let shared = Arc::new(share(config, store, &workers, orders));
     announce(&shared.config.load(), &listeners, metrics_listener.as_ref());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let outcome = runtime.block_on(serve(Arc::clone(&shared), listeners, metrics_listener, |shared| {
-        if let Err(error) = reload::reload(shared, &source, overrides, &level) {
-            for line in error.to_string().lines() {
-                tracing::error!("reload failed, nothing was changed: {line}");
-            }
-        }
-    }));
-    let _: &Level = &level;
+    let change = Change { shared: &shared, source: &source, overrides, level: &level };
+    runtime.block_on(async {
+        let operator = Operator::new(Signals::new()?, taken, change);
+        serve(listeners, metrics_listener, &shared, operator).await;
+        Ok::<_, AppError>(())
+    })?;
     workers.stop();
-    outcome
+    Ok(())
 }
 
-fn share(config: Config, store: crate::credentials::store::Store, workers: &Workers) -> Shared {
+fn share(
+    config: Config,
+    store: crate::credentials::store::Store,
+    workers: &Workers,
+    orders: UnboundedSender<Order>,
+) -> Shared {
     let login = auth::login::Settings {
         scram_iterations: config.general.scram_iterations,
         mock_key: MockKey::new(rand::random()),
@@ -77,6 +84,9 @@ fn share(config: Config, store: crate::credentials::store::Store, workers: &Work
         scanner: Scanner::default(),
         sets: Sets::default(),
         roster: Arc::default(),
+        consoles: Arc::default(),
+        desk: Desk::default(),
+        orders,
         pools: PoolSet::new(),
         contexts: Default::default(),
         metrics: Arc::new(Metrics::new(workers.count)),
@@ -93,17 +103,17 @@ fn share(config: Config, store: crate::credentials::store::Store, workers: &Work
 }
 
 async fn serve(
-    shared: Arc<Shared>,
     listeners: Vec<Listener>,
     metrics: Option<std::net::TcpListener>,
-    reload: impl Fn(&Shared),
-) -> Result<(), AppError> {
-    let mut signals = Signals::new()?;
-    tokio::spawn(janitor::run(Arc::clone(&shared) as Arc<dyn janitor::House>));
+    shared: &Arc<Shared>,
+    mut operator: Operator<'_>,
+) {
+    tokio::spawn(janitor::run(Arc::clone(shared) as Arc<dyn janitor::House>));
+    tokio::spawn(averages::run(Arc::clone(shared) as Arc<dyn Realm>));
     let (stop_http, http_stopped) = tokio::sync::oneshot::channel::<()>();
     if let Some(listener) = metrics {
         let state =
-            http::State::new(Arc::clone(&shared.metrics), Arc::clone(&shared) as Arc<dyn http::Health>);
+            http::State::new(Arc::clone(&shared.metrics), Arc::clone(shared) as Arc<dyn http::Health>);
         tokio::spawn(async move {
             let stopped = async { drop(http_stopped.await) };
             if let Err(error) = http::serve(listener, state, stopped).await {
@@ -111,50 +121,61 @@ async fn serve(
             }
         });
     }
-    keep_minimums(&shared);
+    keep_minimums(shared);
     shared.lifecycle.advance(Phase::Running);
     let acceptors: Vec<_> =
-        listeners.into_iter().map(|l| shared.runtime.spawn(accept::accept(l, Arc::clone(&shared)))).collect();
-    let request = loop {
-        match signals.next().await {
-            Request::Reload => reload(&shared),
-            request => break request,
-        }
-    };
+        listeners.into_iter().map(|l| shared.runtime.spawn(accept::accept(l, Arc::clone(shared)))).collect();
+    let ending = operator.ending().await;
     shared.lifecycle.advance(Phase::Draining);
     shared.logins.stop();
     acceptors.iter().for_each(tokio::task::JoinHandle::abort);
-    if request == Request::Drain {
-        drain(&shared, &mut signals).await;
-    }
-    stop(&shared).await;
+    end(shared, ending, &mut operator).await;
+    stop(shared).await;
     drop(stop_http);
-    Ok(())
 }
 
-/// Lets running transactions finish, for shutdown_timeout at most; another signal ends the wait.
-async fn drain(shared: &Shared, signals: &mut Signals) {
-    let limit = shared.config.load().general.shutdown_timeout;
-    tracing::info!(
-        clients = shared.roster.connected(),
-        seconds = limit.as_secs(),
-        "stopping: letting transactions finish"
-    );
-    shared.roster.kick_all(Kick::Shutdown);
-    let until = Instant::now() + limit;
-    while shared.roster.connected() > 0 && Instant::now() < until {
+/// Waits for whom `ending` says. Another signal ends the wait, another SHUTDOWN changes it.
+async fn end(shared: &Shared, mut ending: Ending, operator: &mut Operator<'_>) {
+    loop {
         tokio::select! {
-            () = sleep(LOOK) => shared.roster.kick_all(Kick::Shutdown),
-            request = signals.next() => if request != Request::Reload { return },
+            () = drain(shared, ending) => return,
+            next = operator.ending() => match next {
+                Ending::Drain => return,
+                next => ending = next,
+            },
         }
+    }
+}
+
+/// Lets running transactions, or clients, finish.
+async fn drain(shared: &Shared, ending: Ending) {
+    let limit = match ending {
+        Ending::By(Shutdown::Immediate) => return,
+        Ending::By(_) => None,
+        Ending::Drain => Some(shared.config.load().general.shutdown_timeout),
+    };
+    let clients = shared.roster.connected();
+    if ending == Ending::By(Shutdown::WaitForClients) {
+        tracing::info!(clients, "stopping: waiting for clients to leave");
+        while shared.roster.connected() > 0 {
+            sleep(LOOK).await;
+        }
+        return;
+    }
+    tracing::info!(clients, seconds = limit.map(|l| l.as_secs()), "stopping: letting transactions finish");
+    let until = limit.map(|limit| Instant::now() + limit);
+    while shared.roster.connected() > 0 && until.is_none_or(|until| Instant::now() < until) {
+        shared.roster.kick_all(Kick::Shutdown);
+        sleep(LOOK).await;
     }
 }
 
 /// Tells everybody who is left, then lets go of the servers.
 async fn stop(shared: &Shared) {
-    shared.roster.kick_all(Kick::Now);
+    let rosters = [&shared.roster, &shared.consoles];
+    rosters.iter().for_each(|roster| roster.kick_all(Kick::Now));
     let until = Instant::now() + PARTING;
-    while shared.roster.connected() > 0 && Instant::now() < until {
+    while rosters.iter().any(|roster| roster.connected() > 0) && Instant::now() < until {
         sleep(LOOK).await;
     }
     shared.pools.shutdown();

@@ -48,7 +48,7 @@ pub async fn reset(mut lease: Lease<Server>, context: Arc<PoolContext>) {
 
 /// Learns by a server nobody has which functions leave session state.
 pub async fn learn(mut lease: Lease<Server>, context: Arc<PoolContext>) {
-    let learned = routines::learn(&mut lease, &context.routines, &context.place.database).await;
+    let learned = routines::learn(&mut lease, &context.routines, &context.pool.key().database).await;
     if learned.is_ok() && lease.talk.is_free() && lease.talk.is_sound() {
         give_back(lease);
     } else {

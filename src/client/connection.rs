@@ -1,19 +1,21 @@
 //! One accepted connection from its first byte to its last.
 
+use super::console::{is_console, rights};
 use super::context::{PoolContext, Shared};
 use super::greeting::greeting;
 use super::login::{self, LoginEnd};
 use super::report::Trouble;
 use super::session::{Session, State};
 use super::startup::{self, StartupEnd, Wants, Wish};
-use crate::cancel::{self, Outcome};
+use crate::admin::{self, Guest, Rights};
+use crate::cancel;
 use crate::clock::Instant;
 use crate::lifecycle::Phase;
 use crate::metrics::{LoginFailure, Refusal};
 use crate::net::stream::Stream;
 use crate::pool::WaitError;
 use crate::prepared::client_statements::ClientStatements;
-use crate::roster::{self, Admission, ClientAddress, Kick, SecretSize};
+use crate::roster::{self, Admission, ClientAddress, Kick};
 use crate::wire::backend::{self, Severity};
 use crate::wire::startup::MINOR;
 use std::future::poll_fn;
@@ -51,9 +53,26 @@ pub(super) async fn open(mut arrival: Box<Arrival>) -> Option<Session> {
     let Arrival { stream, address, shared } = &mut *arrival;
     let outcome = negotiate(stream, *address, shared).await;
     match outcome {
-        Ok(None) => None,
-        Ok(Some(Opened { state, context, member, early })) => {
+        Ok(Outcome::Nothing) => None,
+        Ok(Outcome::Session(Opened { state, context, member, early })) => {
             Some(Session::new(arrival.stream, state, context, member).having_sent(early))
+        }
+        Ok(Outcome::Console(visit)) => {
+            let Visit { wish, rights, before, early } = *visit;
+            let guest = Guest {
+                address: arrival.address,
+                stream: arrival.stream,
+                size: wish.secret_size(),
+                application_name: wish.parameter("application_name").unwrap_or_default().to_owned(),
+                user: wish.user,
+                database: wish.database,
+                rights,
+                before,
+                early,
+            };
+            // A task of its own: it holds no place among those that log in, nor a session's.
+            tokio::spawn(Box::pin(admin::serve(guest, Arc::clone(&arrival.shared) as Arc<dyn admin::Realm>)));
+            None
         }
         Err(refused) => {
             refuse(stream, *address, shared, &refused).await;
@@ -82,6 +101,22 @@ impl Drop for Opening<'_> {
     }
 }
 
+/// What a connection came to.
+enum Outcome {
+    Nothing,
+    Session(Opened),
+    Console(Box<Visit>),
+}
+
+/// Somebody who may enter the console.
+struct Visit {
+    wish: Wish,
+    rights: Rights,
+    /// What is to be sent before AuthenticationOk.
+    before: Vec<u8>,
+    early: Vec<u8>,
+}
+
 struct Opened {
     state: State,
     context: Arc<PoolContext>,
@@ -91,14 +126,14 @@ struct Opened {
 }
 
 /// A connection that doesn't become a session.
-struct Refused {
+pub(super) struct Refused {
     trouble: Option<Box<Trouble>>,
     failure: LoginFailure,
     wish: Option<(String, String)>,
 }
 
 impl Refused {
-    fn tell(trouble: Trouble, failure: LoginFailure) -> Self {
+    pub(super) fn tell(trouble: Trouble, failure: LoginFailure) -> Self {
         Self { trouble: Some(Box::new(trouble)), failure, wish: None }
     }
 
@@ -119,22 +154,22 @@ async fn negotiate(
     stream: &mut Stream,
     address: ClientAddress,
     shared: &Arc<Shared>,
-) -> Result<Option<Opened>, Refused> {
+) -> Result<Outcome, Refused> {
     let limit = shared.config.load().general.client_login_timeout;
     let mut patience = shared.logins.begin(limit).await;
     let wants = patience.bound(async { startup::receive(stream).await.map_err(Refused::from) }).await?;
     let wish = match wants {
         Wants::Session(wish) => wish,
-        Wants::Nothing => return Ok(None),
+        Wants::Nothing => return Ok(Outcome::Nothing),
         Wants::Cancel(pid, secret) => {
             drop(patience);
             cancel_for(shared, pid, &secret).await;
-            return Ok(None);
+            return Ok(Outcome::Nothing);
         }
     };
     let newcomer = Newcomer { stream, address, shared, wish: &wish, since: Instant::now() };
     let opened = patience.bound(newcomer.log_in()).await;
-    opened.map(Some).map_err(|refused| refused.of(shared, &wish))
+    opened.map_err(|refused| refused.of(shared, &wish))
 }
 
 /// Its patience is exhausted.
@@ -165,7 +200,7 @@ struct Newcomer<'a> {
 }
 
 impl Newcomer<'_> {
-    async fn log_in(mut self) -> Result<Opened, Refused> {
+    async fn log_in(mut self) -> Result<Outcome, Refused> {
         if let Some(options) = &self.wish.negotiate {
             let mut out = Vec::new();
             backend::negotiate_protocol_version(&mut out, MINOR, options.iter().map(String::as_str));
@@ -178,6 +213,9 @@ impl Newcomer<'_> {
             LoginEnd::Tell(trouble) => Refused::tell(trouble, LoginFailure::Protocol),
             LoginEnd::Lost(_) => Refused::lost(),
         })?;
+        if is_console(&self.wish.database) {
+            return self.visit(answer, early);
+        }
         let (context, admission) = self.place()?;
         context.opener.learn(proof);
         let opened = Opened { early, ..self.enter(context, admission, &mut answer).await? };
@@ -187,15 +225,35 @@ impl Newcomer<'_> {
             let (database, user) = (&*self.wish.database, &*self.wish.user);
             tracing::info!(client = opened.member.entry().id, address = %self.address, database, user, "login");
         }
-        Ok(opened)
+        Ok(Outcome::Session(opened))
+    }
+
+    /// Whether the client may enter the console, which has room for everybody.
+    fn visit(self, before: Vec<u8>, early: Vec<u8>) -> Result<Outcome, Refused> {
+        self.running()?;
+        let (wish, rights) = (self.wish.clone(), rights(&self.shared.config.load(), &self.wish.user)?);
+        self.replicates_not()?;
+        Ok(Outcome::Console(Box::new(Visit { wish, rights, before, early })))
+    }
+
+    fn running(&self) -> Result<(), Refused> {
+        match self.shared.lifecycle.phase() {
+            Phase::Running => Ok(()),
+            _ => Err(Refused::tell(Trouble::Kicked(Kick::Shutdown), LoginFailure::Unavailable)),
+        }
+    }
+
+    fn replicates_not(&self) -> Result<(), Refused> {
+        match self.wish.replication {
+            true => Err(Refused::tell(Trouble::Replication, LoginFailure::Rejected)),
+            false => Ok(()),
+        }
     }
 
     /// Whether there is room for the client, and in which pool.
     fn place(&mut self) -> Result<(Arc<PoolContext>, Admission), Refused> {
         let (config, wish) = (self.shared.config.load_full(), self.wish);
-        if self.shared.lifecycle.phase() != Phase::Running {
-            return Err(Refused::tell(Trouble::Kicked(Kick::Shutdown), LoginFailure::Unavailable));
-        }
+        self.running()?;
         let Some(admission) = self.shared.roster.admit(config.general.max_client_conn as usize) else {
             self.shared.metrics.client_refused(Refusal::MaxClientConn);
             return Err(Refused::tell(Trouble::TooManyClients, LoginFailure::Limit));
@@ -203,9 +261,11 @@ impl Newcomer<'_> {
         let Some(database) = config.database(&wish.database) else {
             return Err(Refused::tell(Trouble::NoDatabase(wish.database.clone()), LoginFailure::NoDatabase));
         };
-        if wish.replication {
-            return Err(Refused::tell(Trouble::Replication, LoginFailure::Rejected));
+        if self.shared.desk.disabled.lock().contains(&wish.database) {
+            let trouble = Trouble::DatabaseDisabled(wish.database.clone());
+            return Err(Refused::tell(trouble, LoginFailure::Unavailable));
         }
+        self.replicates_not()?;
         Ok((self.shared.context(&database, &wish.user), admission))
     }
 
@@ -229,12 +289,11 @@ impl Newcomer<'_> {
             let refused = matches!(trouble, Trouble::Refused(_));
             Refused::tell(trouble, if refused { LoginFailure::Parameter } else { LoginFailure::NoServer })
         })?;
-        let size = if self.wish.minor >= 2 { SecretSize::Long } else { SecretSize::Short };
         let member = admission.enter(roster::Newcomer {
             id,
             address: self.address,
-            place: Arc::clone(&context.place),
-            size,
+            place: context.place(&self.wish.user),
+            size: self.wish.secret_size(),
             waker: poll_fn(|cx| Poll::Ready(cx.waker().clone())).await,
         });
         let (pid, secret) = (member.entry().pid(), member.entry().secret());
@@ -249,11 +308,16 @@ async fn cancel_for(shared: &Arc<Shared>, pid: u32, secret: &[u8]) {
     shared.metrics.cancel_request();
     let limit = shared.config.load().general.cancel_wait_timeout;
     let outcome = cancel::cancel(&shared.roster, &shared.pools, (pid, secret), limit).await;
+    if outcome.is_none()
+        && let Some(console) = shared.consoles.find(pid, secret)
+    {
+        return console.kick(Kick::Cancel);
+    }
     if let Some((entry, outcome)) = outcome {
         shared.metrics.pool(&entry.place.database, &entry.place.user).cancel(match outcome {
-            Outcome::Sent | Outcome::Failed => crate::metrics::CancelOutcome::Sent,
-            Outcome::Waiting => crate::metrics::CancelOutcome::Waiting,
-            Outcome::Nothing => crate::metrics::CancelOutcome::Ignored,
+            cancel::Outcome::Sent | cancel::Outcome::Failed => crate::metrics::CancelOutcome::Sent,
+            cancel::Outcome::Waiting => crate::metrics::CancelOutcome::Waiting,
+            cancel::Outcome::Nothing => crate::metrics::CancelOutcome::Ignored,
         });
     }
 }

@@ -5,6 +5,8 @@ use super::intercept::{Looks, Names, Refuses};
 use super::listening::Hub;
 use super::logins::Logins;
 use super::opener::{Opener, OpenerHandle, Secrets};
+use super::pins::Pins;
+use crate::admin::{Desk, Order};
 use crate::auth;
 use crate::auth::secret::Secret;
 use crate::clock::Instant;
@@ -33,6 +35,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc::UnboundedSender;
 
 /// One for the process.
 pub struct Shared {
@@ -44,6 +47,12 @@ pub struct Shared {
     pub sets: Sets,
     /// Who is connected.
     pub roster: Arc<Roster>,
+    /// Who is connected to the console; they count for no limit.
+    pub consoles: Arc<Roster>,
+    /// What the console keeps.
+    pub desk: Desk,
+    /// Takes what the console asks of the process.
+    pub orders: UnboundedSender<Order>,
     /// All pools.
     pub pools: PoolSet<Server>,
     /// What is known beside each pool, by the same keys.
@@ -161,7 +170,7 @@ impl Shared {
         let context = Arc::new(PoolContext {
             shared: Arc::clone(self),
             pool,
-            place: self.place(key),
+            places: Mutex::default(),
             opener,
             mode: settings.pool_mode,
             names: if kept { Names::Kept } else { Names::Passed },
@@ -172,7 +181,7 @@ impl Shared {
             session_state: general.session_state,
             max_pins: general.max_pins.max(),
             may_refuse: general.max_pins.max().is_some() || general.session_state == SessionState::Strict,
-            pins: AtomicUsize::default(),
+            pins: Pins::default(),
             hub: Hub::default(),
             customs: Customs::default(),
             routines,
@@ -183,11 +192,6 @@ impl Shared {
         });
         metrics.observe(Arc::downgrade(&context) as Weak<PoolContext>);
         context
-    }
-
-    fn place(&self, key: &PoolKey) -> Arc<Place> {
-        let (database, user) = (Arc::clone(&key.database), Arc::clone(&key.user));
-        Arc::new(Place { database, user, roster: Arc::clone(&self.roster) })
     }
 
     /// What is known of the functions of a database, whatever it is called here.
@@ -268,8 +272,8 @@ pub struct PoolContext {
     pub shared: Arc<Shared>,
     /// The pool.
     pub pool: Arc<Pool<Server>>,
-    /// What its clients have in common for others.
-    pub place: Arc<Place>,
+    /// What its clients have in common for others, by the user they logged in as.
+    places: Mutex<HashMap<Box<str>, Arc<Place>>>,
     /// Opens its servers.
     pub opener: Arc<Opener>,
     /// When servers go back.
@@ -291,7 +295,7 @@ pub struct PoolContext {
     /// Whether some statements may be refused.
     pub may_refuse: bool,
     /// Clients tied to their servers.
-    pub pins: AtomicUsize,
+    pub pins: Pins,
     /// Listens for them.
     pub hub: Hub,
     /// Custom parameters its clients have mentioned.
@@ -311,6 +315,29 @@ impl PoolContext {
     #[inline]
     pub fn cells(&self) -> &Cells {
         self.metrics.worker(worker::index())
+    }
+
+    /// What the clients that log in as this user have in common.
+    pub fn place(&self, login: &str) -> Arc<Place> {
+        let mut places = self.places.lock();
+        if let Some(place) = places.get(login) {
+            return Arc::clone(place);
+        }
+        let key = self.pool.key();
+        let user = Arc::clone(&key.user);
+        let place = Arc::new(Place {
+            database: Arc::clone(&key.database),
+            login: if *user == *login { Arc::clone(&user) } else { login.into() },
+            user,
+            roster: Arc::clone(&self.shared.roster),
+        });
+        places.insert(login.into(), Arc::clone(&place));
+        place
+    }
+
+    /// Clients that have logged in.
+    pub fn clients(&self) -> usize {
+        self.clients.load(Ordering::Relaxed)
     }
 
     /// A client has logged in, or left: min_pool_size holds while one is connected.
@@ -373,22 +400,13 @@ impl PoolContext {
     }
 
     fn refuses_now(&self, held: Traces) -> Refuses {
-        let pins = self.pins.load(Ordering::Relaxed);
+        let pins = self.pins.count();
         let crowded = !held.has(Traces::PINS) && self.max_pins.is_some_and(|max| pins >= max.get() as usize);
         match self.session_state {
             _ if self.mode == PoolMode::Session => Refuses::Nothing,
             SessionState::Strict => Refuses::All,
             _ if crowded => Refuses::Pins,
             _ => Refuses::Nothing,
-        }
-    }
-
-    /// A client was tied to its server by this, and is by that now.
-    pub fn count_pin(&self, before: Traces, now: Traces) {
-        match (before.has(Traces::PINS), now.has(Traces::PINS)) {
-            (false, true) => drop(self.pins.fetch_add(1, Ordering::Relaxed)),
-            (true, false) => drop(self.pins.fetch_sub(1, Ordering::Relaxed)),
-            _ => {}
         }
     }
 

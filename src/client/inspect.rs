@@ -1,10 +1,10 @@
 //! After a transaction that may have left session state: the server is asked what there is, so that the client finds it on
 //! every server it gets, and stays with this one as long as it has what can't be moved.
 
+use super::pins::REASONS;
 use super::session::{Link, Session, Turn};
 use super::transaction::Step;
 use crate::clock::Instant;
-use crate::metrics::PinReason;
 use crate::params::inspection::{self, Found, Question};
 use crate::params::set::Set;
 use crate::params::traces::{self, Traces};
@@ -14,15 +14,6 @@ use crate::wire::backend;
 use crate::wire::frontend;
 use std::sync::Arc;
 use std::task::Context;
-
-/// What ties a client to its server, and what the metrics call it.
-const REASONS: [(Traces, PinReason); 5] = [
-    (Traces::FOREVER, PinReason::Other),
-    (Traces::TEMPORARY, PinReason::TempTable),
-    (Traces::LOCKS, PinReason::AdvisoryLock),
-    (Traces::CURSORS, PinReason::HoldCursor),
-    (Traces::STATEMENTS, PinReason::SqlPrepare),
-];
 
 impl Session {
     /// Whether there may be something to ask for, and an answer would be of use.
@@ -127,15 +118,19 @@ impl Session {
         if kinds.has(Traces::CHANNELS) && !self.take_channels(&found.channels) {
             held = held.without(Traces::CHANNELS);
         }
+        let client = self.id();
         let Link::Active(active) = &mut self.link else { return };
+        self.context.pins.change(client, &active.lease, (active.lease.talk.held, held));
         let talk = &mut active.lease.talk;
         let new = REASONS.iter().filter(|(kind, _)| held.has(*kind) && !talk.held.has(*kind));
-        let cells = self.context.cells();
-        for (_, reason) in new {
+        let (cells, key) = (self.context.cells(), self.context.pool.key());
+        for (kind, reason) in new.filter(|(kind, _)| *kind != Traces::CHANNELS) {
             cells.pinned(*reason);
-            tracing::debug!(client = self.member.entry().id, reason = reason.label(), "tied to its server");
+            if self.context.pins.is_first(client, *kind) {
+                let (database, user, reason) = (&*key.database, &*key.user, reason.label());
+                tracing::info!(client, database, user, reason, "client keeps its server");
+            }
         }
-        self.context.count_pin(talk.held, held);
         talk.held = held;
         talk.foreign_sequences = false;
         talk.traces = kinds.within(Traces::HIDDEN);
@@ -166,14 +161,11 @@ impl Session {
 
     /// It can't be known what there is: the client keeps the server, and it is asked again after the next transaction.
     fn stay_unsettled(&mut self, kinds: Traces, why: &str) {
-        tracing::warn!(
-            client = self.id(),
-            "session state could not be read, the client keeps its server: {why}"
-        );
+        let client = self.id();
+        tracing::warn!(client, "session state could not be read, the client keeps its server: {why}");
         if let Link::Active(active) = &mut self.link {
-            let talk = &mut active.lease.talk;
-            self.context.count_pin(talk.held, kinds);
-            talk.held = kinds;
+            self.context.pins.change(client, &active.lease, (active.lease.talk.held, kinds));
+            active.lease.talk.held = kinds;
         }
     }
 }

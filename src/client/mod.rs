@@ -1,6 +1,7 @@
 //! The session of one client, from its first byte to its last: startup, login, then transaction by transaction.
 pub mod cleanup;
 pub mod connection;
+pub mod console;
 pub mod context;
 pub mod fit;
 pub mod greeting;
@@ -10,6 +11,7 @@ pub mod listening;
 pub mod login;
 pub mod logins;
 pub mod opener;
+pub mod pins;
 pub mod relay;
 pub mod report;
 pub mod routines;

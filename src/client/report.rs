@@ -28,6 +28,10 @@ pub enum Trouble {
     NoDatabase(String),
     /// max_client_conn
     TooManyClients,
+    /// The console is not for this user.
+    NotAllowed,
+    /// DISABLE
+    DatabaseDisabled(String),
     /// Too many connections are logging in.
     TooManyLogins,
     /// Replication isn't passed on.
@@ -90,6 +94,10 @@ impl Trouble {
                 Some("no more connections allowed (max_client_conn)".to_owned()),
                 None,
             ),
+            Self::NotAllowed => plain(sqlstate::PROTOCOL_VIOLATION, "not allowed"),
+            Self::DatabaseDisabled(name) => {
+                plain(sqlstate::NOT_IN_PREREQUISITE_STATE, &format!("database \"{name}\" is disabled"))
+            }
             Self::TooManyLogins => {
                 let words = plain(sqlstate::TOO_MANY_CONNECTIONS, "sorry, too many clients already");
                 (words.0, words.1, Some("too many connections are logging in".to_owned()), words.3)
@@ -112,6 +120,10 @@ impl Trouble {
             ),
             Self::Kicked(Kick::Shutdown | Kick::Now) => {
                 plain(sqlstate::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
+            }
+            Self::Kicked(Kick::Killed) => plain(sqlstate::ADMIN_SHUTDOWN, "database removed"),
+            Self::Kicked(Kick::Forced | Kick::Ask | Kick::Cancel) => {
+                plain(sqlstate::ADMIN_SHUTDOWN, "admin forced disconnect")
             }
             Self::Kicked(Kick::ClientIdle) => plain(sqlstate::IDLE_SESSION_TIMEOUT, "client_idle_timeout"),
             Self::Kicked(Kick::IdleInTransaction) => {

@@ -13,7 +13,7 @@ use crate::params::set::Set;
 use crate::params::traces::Traces;
 use crate::pool::{ClientId, CloseReason, Request, SlotIndex, Take, Ticket, WaitError};
 use crate::prepared::client_statements::ClientStatements;
-use crate::roster::{Kick, Membership, Phase};
+use crate::roster::{Kick, Membership, Phase, ServerTold, Told};
 use crate::server::Server;
 use crate::wire::backend::Severity;
 use crate::wire::error::WireError;
@@ -314,7 +314,8 @@ impl Session {
     fn kicked(&mut self, kick: Kick) -> Option<End> {
         let told = || Some(End::Told(Trouble::Kicked(kick)));
         match (kick, &self.link) {
-            (Kick::Now, _) | (Kick::Shutdown, Link::Idle | Link::Wanting | Link::Queued(..)) => told(),
+            (Kick::Now | Kick::Killed | Kick::Forced, _)
+            | (Kick::Shutdown, Link::Idle | Link::Wanting | Link::Queued(..)) => told(),
             (Kick::Shutdown, Link::Active(active)) if active.is_between_transactions() => told(),
             (Kick::ClientIdle, Link::Idle) | (Kick::IdleInTransaction, Link::Active(_))
                 if self.is_overdue(kick) =>
@@ -322,16 +323,45 @@ impl Session {
                 told()
             }
             (Kick::Shutdown, Link::Active(_)) => None,
-            (Kick::ClientIdle | Kick::IdleInTransaction, _) => {
+            (Kick::Ask, _) => {
+                self.tell();
+                self.member.entry().forgive();
+                None
+            }
+            (Kick::ClientIdle | Kick::IdleInTransaction | Kick::Cancel, _) => {
                 self.member.entry().forgive();
                 None
             }
         }
     }
 
+    /// Answers an operator who asks what only the session knows.
+    #[cold]
+    fn tell(&self) {
+        let name = |set: &Set| set.value("application_name").unwrap_or_default().to_owned();
+        let server = match &self.link {
+            Link::Active(active) => Some(ServerTold {
+                id: active.lease.id,
+                application_name: name(&active.lease.talk.parameters),
+                prepared_statements: active.lease.talk.names.len(),
+            }),
+            _ => None,
+        };
+        self.context.shared.roster.tell(
+            self.id(),
+            Told {
+                application_name: name(&self.state.wanted),
+                prepared_statements: self.state.statements.names.len(),
+                local: self.stream.local_address(),
+                server,
+            },
+        );
+    }
+
     /// Says why, if there is a why, and takes care of the server.
     pub(super) async fn farewell(mut self, end: End) {
         self.context.hub.leave(self.id());
+        self.context.pins.forget(self.id());
         let speechless = matches!(&self.link, Link::Active(active) if active.is_within_message());
         match std::mem::replace(&mut self.link, Link::Idle) {
             Link::Idle | Link::Wanting => {}
@@ -378,7 +408,8 @@ impl Session {
         let (mut lease, whole) = active.into_lease();
         count_traffic(self.cells(), &mut lease);
         let forever = lease.talk.held.has(Traces::FOREVER);
-        self.context.count_pin(std::mem::take(&mut lease.talk.held), Traces::NONE);
+        let held = std::mem::take(&mut lease.talk.held);
+        self.context.pins.change(self.id(), &lease, (held, Traces::NONE));
         match end {
             // Nothing takes it back.
             _ if forever => lease.close(CloseReason::ClientGone),

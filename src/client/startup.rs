@@ -2,6 +2,7 @@
 
 use super::report::Trouble;
 use crate::net::stream::Stream;
+use crate::roster::SecretSize;
 use crate::wire::startup::{self, MINOR, Startup, StartupError};
 use std::io;
 
@@ -34,6 +35,19 @@ pub struct Wish {
     pub parameters: Vec<(String, String)>,
     /// Wants to replicate.
     pub replication: bool,
+}
+
+impl Wish {
+    /// The value a parameter is given; the last one counts.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        let given = self.parameters.iter().rev().find(|(given, _)| given.eq_ignore_ascii_case(name));
+        given.map(|(_, value)| &**value)
+    }
+
+    /// How long the secret of the session's cancel key is to be.
+    pub fn secret_size(&self) -> SecretSize {
+        if self.minor >= 2 { SecretSize::Long } else { SecretSize::Short }
+    }
 }
 
 /// Why a startup ended.

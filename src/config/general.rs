@@ -94,6 +94,13 @@ section! {
     /// Iterations of SCRAM verifiers made from passwords in clear.
     pub scram_iterations: u32 as Number<1, 1_000_000> = Is("4096");
 
+    /// Users who may do everything in the console, which is the database pgweir (or pgbouncer).
+    pub admin_users: Vec<String> as TextList = Is(r#""""#);
+    /// Users who may look in the console: SHOW, and nothing else.
+    pub stats_users: Vec<String> as TextList = Is(r#""""#);
+    /// Seconds over which the console's averages are taken.
+    pub stats_period: u32 as Number<1, 86_400> = Is("60");
+
     /// How much to log; each level includes those before it.
     pub log_level: LogLevel as OneOf<LogLevel> = Is(r#""info""#);
     /// Log lines as text or as JSON objects.

@@ -13,6 +13,7 @@ mod pool_settings;
 mod raw;
 mod resolve;
 mod section;
+mod set;
 mod units;
 mod url;
 mod user;
@@ -79,6 +80,20 @@ impl Config {
     /// The settings of the pool of a database and a user: the database's forced user, else the client's.
     pub fn pool_settings(&self, database: &Database, user: &str) -> PoolSettings {
         PoolSettings::of(&self.general, database, self.users.get(user).map(|user| &**user))
+    }
+
+    /// The same with one setting of `[pgweir]` changed; `value` as in the file, the quotes around text may be missing.
+    ///
+    /// # Errors
+    /// Why not, in words: no such setting, not allowed, not while pgweir runs, not with what the others are.
+    pub fn with_setting(&self, key: &str, value: &str) -> Result<Self, String> {
+        set::set(self, key, value)
+    }
+
+    /// Every setting of `[pgweir]` with its value and its default, as text without quotes; switches are 1 and 0, as
+    /// PgBouncer shows them.
+    pub fn general_values(&self) -> Vec<(&'static Setting, String, String)> {
+        set::values(&self.general)
     }
 
     /// The same with what the command line says instead.

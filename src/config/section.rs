@@ -76,6 +76,9 @@ pub(super) trait Section: Default {
     /// Takes a value; a key that is none of `SETTINGS` is ignored.
     fn set(&mut self, key: &str, value: Spanned<DeValue<'_>>) -> Result<(), Refusal>;
 
+    /// Every setting with its value as TOML, secrets never.
+    fn values(&self) -> Vec<(&'static Setting, String)>;
+
     /// The settings that differ from `new`.
     fn differences(&self, new: &Self) -> Vec<Difference>;
 }
@@ -133,6 +136,11 @@ macro_rules! section {
                 Ok(())
             }
 
+            fn values(&self) -> Vec<(&'static Setting, String)> {
+                let texts = [$( <$Unit as Unit>::show(&self.$field), )+];
+                Self::SETTINGS.iter().zip(texts).collect()
+            }
+
             fn differences(&self, new: &Self) -> Vec<Difference> {
                 let rows = [$( difference::<$Unit>(&self.$field, &new.$field), )+];
                 rows.into_iter().zip(Self::SETTINGS).filter_map(|(texts, setting)| {
@@ -179,6 +187,17 @@ impl<S: Section> Read<S> {
             let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
             report.problem(at, format!("{key} in {title} must be {allowed}, not {shown}{hint}"));
         }
+    }
+
+    /// A section as if this setting of it had been read, and nothing else had been given.
+    pub(super) fn changed(section: S, name: &'static str) -> Self {
+        let given = BTreeMap::from([(name, 0)]);
+        Self { section, title: S::TITLE.to_owned(), at: 0, given, refused: BTreeSet::new() }
+    }
+
+    /// A section as if nothing of it had been given.
+    pub(super) fn untouched(section: S, title: String) -> Self {
+        Self { section, title, at: 0, given: BTreeMap::new(), refused: BTreeSet::new() }
     }
 
     /// Where a setting's value is, if the file has it.

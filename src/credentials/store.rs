@@ -64,6 +64,13 @@ impl Store {
         self.users.get(user).cloned()
     }
 
+    /// All names, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.users.keys().cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
     /// How somebody unknown should be asked so as to look like most users here.
     pub fn most_look_like(&self) -> Mock {
         let scram = self.users.values().filter(|user| user.secret().form() == Form::Scram).count();

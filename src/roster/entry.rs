@@ -41,7 +41,7 @@ pub enum Phase {
     IdleInTransaction = 3,
 }
 
-/// Why a session is to end.
+/// What a session is asked from outside: to end, and why, or something small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kick {
@@ -53,6 +53,33 @@ pub enum Kick {
     ClientIdle = 3,
     /// idle_transaction_timeout
     IdleInTransaction = 4,
+    /// KILL
+    Killed = 5,
+    /// KILL_CLIENT
+    Forced = 6,
+    /// Not to end, but to say what only itself knows: see [`Roster::ask`].
+    Ask = 7,
+    /// Not to end, but to give up what a command of the console waits for.
+    Cancel = 8,
+}
+
+impl Kick {
+    const ALL: [Self; 8] = [
+        Self::Shutdown,
+        Self::Now,
+        Self::ClientIdle,
+        Self::IdleInTransaction,
+        Self::Killed,
+        Self::Forced,
+        Self::Ask,
+        Self::Cancel,
+    ];
+
+    /// Whether it comes before another that is still to be answered.
+    fn overrides(self, other: u8) -> bool {
+        let urgent = matches!(self, Self::Now | Self::Killed | Self::Forced);
+        urgent || other == 0 || (other == Self::Ask as u8 && self != Self::Ask)
+    }
 }
 
 /// Beside a [`Kick`]: something waits for the session elsewhere.
@@ -65,6 +92,8 @@ pub struct Place {
     pub database: Arc<str>,
     /// User of the pool.
     pub user: Arc<str>,
+    /// User the clients have logged in as.
+    pub login: Arc<str>,
     /// Where they are entered.
     pub roster: Arc<Roster>,
 }
@@ -190,11 +219,10 @@ impl Entry {
         (phase, packed >> 2)
     }
 
-    /// Asks the session to end. The first asks; only [`Kick::Now`] overrides.
+    /// Asks something of the session. The first asks; only [`Kick::Now`] and an operator's word override.
     pub fn kick(&self, kick: Kick) {
         let _ = self.kicked.fetch_update(Ordering::Release, Ordering::Relaxed, |now| {
-            let first = now & !MAIL == 0;
-            (first || kick == Kick::Now).then_some(now & MAIL | kick as u8)
+            kick.overrides(now & !MAIL).then_some(now & MAIL | kick as u8)
         });
         self.waker.wake_by_ref();
     }
@@ -215,7 +243,7 @@ impl Entry {
         self.kicked.fetch_and(!MAIL, Ordering::AcqRel);
     }
 
-    /// Whether the session is asked anything.
+    /// Whether the session is asked something.
     #[inline]
     pub fn is_called(&self) -> bool {
         self.kicked.load(Ordering::Acquire) != 0
@@ -225,18 +253,16 @@ impl Entry {
     pub fn kicked(&self) -> Option<Kick> {
         match self.kicked.load(Ordering::Acquire) & !MAIL {
             0 => None,
-            1 => Some(Kick::Shutdown),
-            2 => Some(Kick::Now),
-            3 => Some(Kick::ClientIdle),
-            _ => Some(Kick::IdleInTransaction),
+            asked => Kick::ALL.get(usize::from(asked) - 1).copied(),
         }
     }
 
-    /// A timeout that no longer applies when the session gets to hear of it.
+    /// Not to end after all: a timeout that no longer applies when the session gets to hear of it, or what has been done.
     pub fn forgive(&self) {
-        let timeouts = [Kick::ClientIdle as u8, Kick::IdleInTransaction as u8];
+        let passing =
+            [Kick::ClientIdle, Kick::IdleInTransaction, Kick::Ask, Kick::Cancel].map(|kick| kick as u8);
         let _ = self.kicked.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |now| {
-            timeouts.contains(&(now & !MAIL)).then_some(now & MAIL)
+            passing.contains(&(now & !MAIL)).then_some(now & MAIL)
         });
     }
 }
@@ -252,8 +278,45 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_first_stands_unless_it_matters_less() {
+        let place =
+            Place { database: "d".into(), user: "u".into(), login: "u".into(), roster: Arc::default() };
+        let newcomer = Newcomer {
+            id: 1,
+            address: ClientAddress::Unix,
+            place: Arc::new(place),
+            size: SecretSize::Short,
+            waker: Waker::noop().clone(),
+        };
+        let entry = Entry::new(newcomer, Key::random(SecretSize::Short));
+        use Kick::{Ask, ClientIdle, Forced, Now, Shutdown};
+        for (asked, then, stands) in [
+            (Ask, Shutdown, Shutdown),
+            (Ask, ClientIdle, ClientIdle),
+            (ClientIdle, Ask, ClientIdle),
+            (Shutdown, ClientIdle, Shutdown),
+            (Shutdown, Forced, Forced),
+            (Forced, Now, Now),
+        ] {
+            entry.kicked.store(0, Ordering::Relaxed);
+            entry.kick(asked);
+            entry.kick(then);
+            assert_eq!(entry.kicked(), Some(stands), "{asked:?}, {then:?}");
+        }
+        for kick in Kick::ALL {
+            entry.kicked.store(kick as u8, Ordering::Relaxed);
+            assert_eq!(entry.kicked(), Some(kick));
+        }
+    }
+
+    #[test]
     fn addresses_and_secrets_come_back() {
-        let place = Arc::new(Place { database: "db".into(), user: "me".into(), roster: Arc::default() });
+        let place = Arc::new(Place {
+            database: "db".into(),
+            user: "me".into(),
+            login: "me".into(),
+            roster: Arc::default(),
+        });
         let addresses = ["1.2.3.4:5", "[fe80::1%3]:7"].map(|a| ClientAddress::Tcp(a.parse().unwrap()));
         for address in addresses.into_iter().chain([ClientAddress::Unix]) {
             for (size, length) in [(SecretSize::Short, 4), (SecretSize::Long, 32)] {

@@ -1,13 +1,17 @@
 //! Who is connected: the keys clients can be cancelled by, and a way to speak to each session from outside.
 //! Knows nothing of pools or sockets.
 
+mod arrivals;
 mod entry;
 mod key;
+mod told;
 
 pub use entry::{ClientAddress, Entry, Kick, Newcomer, Phase, Place};
 pub use key::SecretSize;
+pub use told::{ServerTold, Told};
 
 use crate::clock::Instant;
+use arrivals::Arrivals;
 use key::Key;
 use parking_lot::Mutex;
 use std::borrow::Borrow;
@@ -25,6 +29,8 @@ pub struct Roster {
     departed: AtomicU64,
     last_id: AtomicU64,
     start: Instant,
+    arrivals: Mutex<Arrivals>,
+    answers: told::Answers,
 }
 
 impl Default for Roster {
@@ -35,6 +41,8 @@ impl Default for Roster {
             departed: AtomicU64::new(0),
             last_id: AtomicU64::new(0),
             start: Instant::now(),
+            arrivals: Mutex::default(),
+            answers: Default::default(),
         }
     }
 }
@@ -82,7 +90,9 @@ impl Admission {
         let entry = Arc::new(Entry::new(newcomer, key));
         clients.insert(ByPid(Arc::clone(&entry)));
         drop(clients);
-        entry.set_phase(Phase::Idle, roster.at(Instant::now()));
+        let now = roster.at(Instant::now());
+        roster.arrivals.lock().note(entry.id, now);
+        entry.set_phase(Phase::Idle, now);
         self.roster = None;
         Membership { entry }
     }
@@ -114,6 +124,7 @@ impl Drop for Membership {
     fn drop(&mut self) {
         let roster = &self.entry.place.roster;
         roster.clients.lock().remove(&self.entry.pid);
+        self.entry.forgive();
         roster.departed.fetch_add(1, Ordering::Release);
         roster.connected.fetch_sub(1, Ordering::Relaxed);
     }
@@ -151,6 +162,11 @@ impl Roster {
     /// All who have logged in, in no order.
     pub fn list(&self) -> Vec<Arc<Entry>> {
         self.clients.lock().iter().map(|found| Arc::clone(&found.0)).collect()
+    }
+
+    /// When about a client came, by the roster's clock; for recent ones to the second.
+    pub fn came(&self, id: u64) -> u64 {
+        self.arrivals.lock().of(id)
     }
 
     /// A moment by the roster's clock: nanoseconds since the start.
@@ -192,7 +208,12 @@ mod tests {
     use std::task::Waker;
 
     fn enter(roster: &Arc<Roster>, size: SecretSize) -> Membership {
-        let place = Place { database: "db".into(), user: "user".into(), roster: Arc::clone(roster) };
+        let place = Place {
+            database: "db".into(),
+            user: "user".into(),
+            login: "user".into(),
+            roster: Arc::clone(roster),
+        };
         roster.admit(10).unwrap().enter(Newcomer {
             id: roster.next_id(),
             address: ClientAddress::Unix,

@@ -25,6 +25,10 @@ pub const INVALID_PASSWORD: SqlState = "28P01";
 pub const INVALID_CATALOG_NAME: SqlState = "3D000";
 /// too_many_connections
 pub const TOO_MANY_CONNECTIONS: SqlState = "53300";
+/// object_not_in_prerequisite_state
+pub const NOT_IN_PREREQUISITE_STATE: SqlState = "55000";
+/// config_file_error
+pub const CONFIG_FILE_ERROR: SqlState = "F0000";
 /// program_limit_exceeded
 pub const PROGRAM_LIMIT_EXCEEDED: SqlState = "54000";
 /// query_canceled

@@ -199,7 +199,8 @@ impl Pgweir {
         self.dir.join("pgweir.toml")
     }
 
-    fn write_config(&self, config: &Config) {
+    /// Writes a new configuration, for whoever reads it.
+    pub fn write_config(&self, config: &Config) {
         let mut config = config.clone().set("listen_port", i64::from(self.port));
         if !config.0.contains_key("metrics") {
             config = config.put("metrics", "listen", format!("127.0.0.1:{}", self.metrics_port).as_str());

@@ -80,6 +80,7 @@ impl Session {
                 let sets = &self.context.shared.sets;
                 let channels = channels.iter().map(|name| &**name);
                 self.state.wanted = sets.listening(&self.state.wanted, channels);
+                self.context.pins.release(self.member.entry().id);
             }
         }
         Turn::Again
@@ -99,9 +100,12 @@ impl Session {
             let channels = || talk.listened.iter().map(|name| &**name);
             talk.parameters = sets.listening(&talk.parameters, channels());
             self.state.wanted = sets.listening(&self.state.wanted, channels());
-            talk.held = talk.held.without(Traces::CHANNELS);
+            let before = talk.held;
+            talk.held = before.without(Traces::CHANNELS);
             talk.dirty = !talk.held.is_empty() || !talk.traces.is_empty();
             talk.listened = Vec::new();
+            let (client, now) = (self.member.entry().id, talk.held);
+            self.context.pins.change(client, &active.lease, (before, now));
         } else {
             self.context.hub.cut_failed(self.member.entry().id, &talk.listened);
             let why =

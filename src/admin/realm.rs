@@ -1,0 +1,91 @@
+//! What the console sees of the process, and how it speaks to it. Whoever wires the process implements it.
+
+use super::averages::Averages;
+use crate::clock::Instant;
+use crate::config::{Config, PoolMode};
+use crate::lifecycle::{Command, Phase};
+use crate::metrics::{Metrics, PoolMetrics};
+use crate::pool::{Pool, PoolSet};
+use crate::roster::{Roster, Told};
+use crate::server::Server;
+use parking_lot::Mutex;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// The process as the console sees it.
+pub trait Realm: Send + Sync {
+    /// Settings in force.
+    fn config(&self) -> Arc<Config>;
+    /// The numbers.
+    fn metrics(&self) -> &Arc<Metrics>;
+    /// Who is connected.
+    fn clients(&self) -> &Arc<Roster>;
+    /// Who is connected to the console.
+    fn consoles(&self) -> &Arc<Roster>;
+    /// Connections that have not logged in yet.
+    fn logging_in(&self) -> usize;
+    /// The pools.
+    fn pools(&self) -> &PoolSet<Server>;
+    /// Each pool with what is known beside it, by database and user.
+    fn views(&self) -> Vec<PoolView>;
+    /// Names of all users with a secret, sorted.
+    fn users(&self) -> Vec<String>;
+    /// What the console keeps.
+    fn desk(&self) -> &Desk;
+    /// Whether the process is about to stop.
+    fn phase(&self) -> Phase;
+    /// Servers of a database, or all, are replaced by new ones as they come back.
+    fn reconnect(&self, database: Option<&str>);
+    /// Hands an order to the process.
+    fn order(&self, order: Order);
+}
+
+/// A pool.
+pub struct PoolView {
+    /// Itself.
+    pub pool: Arc<Pool<Server>>,
+    /// When its servers go back.
+    pub mode: PoolMode,
+    /// Clients that have logged in.
+    pub clients: usize,
+    /// Its numbers.
+    pub metrics: Arc<PoolMetrics>,
+    /// Clients tied to their servers.
+    pub pins: Vec<Pin>,
+}
+
+/// A client tied to its server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    /// The client.
+    pub client: u64,
+    /// The server.
+    pub server: u64,
+    /// The server's backend.
+    pub backend: u32,
+    /// By what, as the metrics call it.
+    pub reasons: Vec<&'static str>,
+    /// Since when.
+    pub since: Instant,
+}
+
+/// What the console keeps between its sessions.
+#[derive(Default)]
+pub struct Desk {
+    /// The numbers of the last period.
+    pub averages: Averages,
+    /// Databases nobody may log in to.
+    pub disabled: Mutex<BTreeSet<String>>,
+    /// What is to be told of the console's own clients, by number.
+    pub(super) guests: Mutex<HashMap<u64, Told>>,
+}
+
+/// A command for the process as a whole, and where to say what became of it.
+#[derive(Debug)]
+pub struct Order {
+    /// What to do.
+    pub command: Command,
+    /// `Err`: nothing was done, and why. The asker may be gone.
+    pub reply: oneshot::Sender<Result<(), String>>,
+}

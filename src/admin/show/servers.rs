@@ -1,0 +1,91 @@
+//! SHOW SERVERS: every connection to PostgreSQL, those being opened included.
+
+use super::sockets::Socket;
+use super::time::Now;
+use crate::admin::realm::Realm;
+use crate::pool::{ClientId, PoolKey, ServerState, ServerView};
+use crate::roster::ServerTold;
+use crate::server::connect::Address;
+use crate::server::{About, Server};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What can be told of a server by looking at it.
+fn look(server: &Server) -> ServerTold {
+    let name = server.talk.parameters.value("application_name").unwrap_or_default();
+    ServerTold {
+        id: server.id,
+        application_name: name.to_owned(),
+        prepared_statements: server.talk.names.len(),
+    }
+}
+
+pub(super) async fn sockets(realm: &dyn Realm) -> Vec<Socket> {
+    let told = realm.clients().ask().await;
+    // By the server's number: one may have changed hands since it was told of.
+    let told: HashMap<u64, ServerTold> =
+        told.into_values().filter_map(|told| told.server).map(|server| (server.id, server)).collect();
+    let roster = realm.clients();
+    let since: HashMap<u64, u64> = roster.list().iter().map(|entry| (entry.id, entry.phase().1)).collect();
+    let now = Now::read();
+    let mut all = Vec::new();
+    for pool in realm.pools().list() {
+        for view in pool.servers(look) {
+            let mut socket = server(pool.key(), &view, &told, now);
+            if let ServerState::Leased(ClientId(client)) = view.state {
+                let begun = since.get(&client).map(|since| now.date_in(roster, *since));
+                socket.requested = begun.unwrap_or(socket.requested);
+            }
+            all.push(socket);
+        }
+    }
+    all
+}
+
+fn server(
+    key: &PoolKey,
+    view: &ServerView<Arc<About>, ServerTold>,
+    told: &HashMap<u64, ServerTold>,
+    now: Now,
+) -> Socket {
+    let about = view.about.as_deref();
+    let id = about.map_or(0, |about| about.id);
+    let known = view.look.clone().or_else(|| told.get(&id).cloned()).unwrap_or_default();
+    let link = match view.state {
+        ServerState::Leased(client) if client != ClientId::POOLER => format!("C{}", client.0),
+        _ => String::new(),
+    };
+    let place = match about.map(|about| &about.address) {
+        Some(Address::Unix(path)) => path.display().to_string(),
+        _ => String::new(),
+    };
+    Socket {
+        kind: "S",
+        user: key.user.to_string(),
+        database: key.database.to_string(),
+        state: state(view),
+        peer: about.and_then(|about| about.peer),
+        place,
+        local: about.and_then(|about| about.local),
+        connected: now.date(view.opened),
+        requested: now.date(view.idle_since.unwrap_or(view.opened)),
+        close_needed: view.obsolete,
+        name: format!("S{id}"),
+        link,
+        remote_pid: about.map_or(0, |about| about.pid),
+        application_name: known.application_name,
+        prepared_statements: known.prepared_statements,
+        id,
+        ..Socket::default()
+    }
+}
+
+fn state<A, L>(view: &ServerView<A, L>) -> &'static str {
+    match view.state {
+        ServerState::Opening => "new",
+        ServerState::Idle => "idle",
+        ServerState::Dirty => "used",
+        ServerState::Leased(_) => "active",
+        ServerState::Parked => "being_canceled",
+    }
+}

@@ -1,0 +1,48 @@
+//! SHOW WAITS: the line of each pool, the next one first.
+
+use super::Rows;
+use super::pins::address;
+use super::time::{Now, parts};
+use crate::admin::realm::Realm;
+use crate::admin::table::Type::{Int4, Text};
+use crate::admin::table::{Column, row};
+use std::collections::HashMap;
+
+pub(super) const COLUMNS: [Column; 9] = [
+    ("database", Text),
+    ("user", Text),
+    ("position", Int4),
+    ("client_id", Int4),
+    ("addr", Text),
+    ("port", Int4),
+    ("since", Text),
+    ("wait", Int4),
+    ("wait_us", Int4),
+];
+
+/// The user is the pool's. Who waits at login has a number, but no address here yet.
+pub(super) fn rows(realm: &dyn Realm) -> Rows {
+    let clients: HashMap<_, _> = realm.clients().list().into_iter().map(|entry| (entry.id, entry)).collect();
+    let now = Now::read();
+    let mut rows = Vec::new();
+    for pool in realm.pools().list() {
+        let key = pool.key();
+        for (at, waiter) in pool.waiters().into_iter().enumerate() {
+            let known = clients.get(&waiter.client.0).map(|entry| address(entry.address()));
+            let (addr, port) = known.map_or((None, None), |(addr, port)| (Some(addr), Some(port)));
+            let (wait, wait_us) = parts(now.instant.saturating_duration_since(waiter.since));
+            rows.push(row![
+                &*key.database,
+                &*key.user,
+                at + 1,
+                waiter.client.0,
+                addr,
+                port,
+                now.date(waiter.since),
+                wait,
+                wait_us,
+            ]);
+        }
+    }
+    rows
+}

@@ -1,0 +1,60 @@
+//! What the operator asks of the process, by signal or in the console.
+
+use super::reload::Change;
+use crate::admin::Order;
+use crate::lifecycle::{Command, Shutdown};
+use crate::tasks::signals::{Request, Signals};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+/// How the process is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// TERM: when no transaction runs any more, or shutdown_timeout is over.
+    Drain,
+    /// INT, QUIT, SHUTDOWN and what else the console says.
+    By(Shutdown),
+}
+
+/// Hears the operator.
+pub(super) struct Operator<'a> {
+    signals: Signals,
+    orders: UnboundedReceiver<Order>,
+    change: Change<'a>,
+}
+
+impl<'a> Operator<'a> {
+    pub(super) fn new(signals: Signals, orders: UnboundedReceiver<Order>, change: Change<'a>) -> Self {
+        Self { signals, orders, change }
+    }
+
+    /// Waits until the process is to end, and does meanwhile what else is asked. Cancel safe.
+    pub(super) async fn ending(&mut self) -> Ending {
+        loop {
+            let ending = tokio::select! {
+                request = self.signals.next() => match request {
+                    Request::Reload => {
+                        // It has said in the log what is wrong.
+                        let _ = self.change.reload();
+                        None
+                    }
+                    Request::Drain => Some(Ending::Drain),
+                    Request::Stop => Some(Ending::By(Shutdown::Immediate)),
+                },
+                Some(order) = self.orders.recv() => self.obey(order),
+            };
+            if let Some(ending) = ending {
+                return ending;
+            }
+        }
+    }
+
+    fn obey(&self, order: Order) -> Option<Ending> {
+        let (outcome, ending) = match &order.command {
+            Command::Reload => (self.change.reload().map_err(|error| error.to_string()), None),
+            Command::Set { key, value } => (self.change.set(key, value), None),
+            Command::Shutdown(how) => (Ok(()), Some(Ending::By(*how))),
+        };
+        let _ = order.reply.send(outcome);
+        ending
+    }
+}

@@ -1,0 +1,103 @@
+//! The console's door, and the process as the console sees it.
+
+use super::connection::Refused;
+use super::context::{PoolContext, Shared};
+use super::report::Trouble;
+use crate::admin::{Desk, Order, PoolView, Realm, Rights};
+use crate::config::{Config, RESERVED_DATABASES};
+use crate::lifecycle::Phase;
+use crate::metrics::{LoginFailure, Metrics};
+use crate::pool::{CloseReason, PoolSet};
+use crate::roster::Roster;
+use crate::server::Server;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Whether a client that asks for this database wants the console.
+pub(super) fn is_console(database: &str) -> bool {
+    RESERVED_DATABASES.contains(&database)
+}
+
+/// What a user who has proved who it is may do there.
+pub(super) fn rights(config: &Config, user: &str) -> Result<Rights, Refused> {
+    let among = |users: &[String]| users.iter().any(|name| name == user);
+    if among(&config.general.admin_users) {
+        Ok(Rights::Admin)
+    } else if among(&config.general.stats_users) {
+        Ok(Rights::Stats)
+    } else {
+        Err(Refused::tell(Trouble::NotAllowed, LoginFailure::Rejected))
+    }
+}
+
+impl Realm for Shared {
+    fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    fn clients(&self) -> &Arc<Roster> {
+        &self.roster
+    }
+
+    fn consoles(&self) -> &Arc<Roster> {
+        &self.consoles
+    }
+
+    fn logging_in(&self) -> usize {
+        self.opening.load(Ordering::Relaxed)
+    }
+
+    fn pools(&self) -> &PoolSet<Server> {
+        &self.pools
+    }
+
+    fn views(&self) -> Vec<PoolView> {
+        let mut contexts = self.contexts_of(None);
+        contexts.sort_by(|a, b| a.pool.key().cmp(b.pool.key()));
+        let view = |context: Arc<PoolContext>| PoolView {
+            pool: Arc::clone(&context.pool),
+            mode: context.mode,
+            clients: context.clients(),
+            metrics: Arc::clone(&context.metrics),
+            pins: context.pins.list(),
+        };
+        contexts.into_iter().map(view).collect()
+    }
+
+    fn users(&self) -> Vec<String> {
+        self.store.load().names()
+    }
+
+    fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    fn phase(&self) -> Phase {
+        self.lifecycle.phase()
+    }
+
+    fn reconnect(&self, database: Option<&str>) {
+        for context in self.contexts_of(database) {
+            context.canonical.lock().clear();
+            context.pool.retire(CloseReason::Obsolete);
+        }
+    }
+
+    fn order(&self, order: Order) {
+        // Whoever gave the order hears that nobody takes it by the end of its reply.
+        let _ = self.orders.send(order);
+    }
+}
+
+impl Shared {
+    fn contexts_of(&self, database: Option<&str>) -> Vec<Arc<PoolContext>> {
+        let contexts = self.contexts.lock();
+        let wanted =
+            |context: &&Arc<PoolContext>| database.is_none_or(|name| *context.pool.key().database == *name);
+        contexts.values().filter(wanted).cloned().collect()
+    }
+}

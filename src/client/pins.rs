@@ -1,0 +1,107 @@
+//! Clients tied to their servers: how many there are, looked at in every transaction of a pool that bounds them, and which,
+//! for an operator. Changes only when a client is tied or let go.
+
+use crate::admin::Pin;
+use crate::clock::Instant;
+use crate::metrics::PinReason;
+use crate::params::traces::Traces;
+use crate::server::Server;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What ties a client to its server, and what the metrics call it.
+pub const REASONS: [(Traces, PinReason); 6] = [
+    (Traces::FOREVER, PinReason::Other),
+    (Traces::TEMPORARY, PinReason::TempTable),
+    (Traces::LOCKS, PinReason::AdvisoryLock),
+    (Traces::CURSORS, PinReason::HoldCursor),
+    (Traces::CHANNELS, PinReason::Listen),
+    (Traces::STATEMENTS, PinReason::SqlPrepare),
+];
+
+/// Those of one pool.
+#[derive(Debug, Default)]
+pub struct Pins {
+    count: AtomicUsize,
+    /// By client.
+    who: Mutex<HashMap<u64, Tied>>,
+    /// What was logged of each client that is still there.
+    told: Mutex<HashMap<u64, Traces>>,
+}
+
+#[derive(Debug)]
+struct Tied {
+    server: u64,
+    backend: u32,
+    by: Traces,
+    since: Instant,
+}
+
+impl Pins {
+    /// How many there are, those not counted that wait for the listening server.
+    #[inline]
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// A client was tied to its server by `before`, and is by `now`.
+    pub fn change(&self, client: u64, server: &Server, (before, now): (Traces, Traces)) {
+        if now.is_empty() {
+            if !before.is_empty() {
+                self.release(client);
+            }
+            return;
+        }
+        let mut who = self.who.lock();
+        let tied = || Tied { server: server.id, backend: server.key.pid, by: now, since: Instant::now() };
+        who.entry(client).or_insert_with(tied).by = now;
+        self.recount(&who);
+    }
+
+    /// A client is tied no more.
+    pub fn release(&self, client: u64) {
+        let mut who = self.who.lock();
+        who.remove(&client);
+        self.recount(&who);
+    }
+
+    fn recount(&self, who: &HashMap<u64, Tied>) {
+        let pins = who.values().filter(|tied| tied.by.has(Traces::PINS)).count();
+        self.count.store(pins, Ordering::Relaxed);
+    }
+
+    /// Whether this client is tied by something for the first time; its kinds are remembered.
+    pub fn is_first(&self, client: u64, kind: Traces) -> bool {
+        let mut told = self.told.lock();
+        let told = told.entry(client).or_default();
+        let first = !told.has(kind);
+        *told = told.and(kind);
+        first
+    }
+
+    /// The client has left.
+    pub fn forget(&self, client: u64) {
+        self.told.lock().remove(&client);
+    }
+
+    /// All of them, in no order.
+    pub fn list(&self) -> Vec<Pin> {
+        let who = self.who.lock();
+        let pin = |(&client, tied): (&u64, &Tied)| Pin {
+            client,
+            server: tied.server,
+            backend: tied.backend,
+            reasons: reasons(tied.by),
+            since: tied.since,
+        };
+        who.iter().map(pin).collect()
+    }
+}
+
+/// Those that have a name; if none has, it could not be found out.
+fn reasons(by: Traces) -> Vec<&'static str> {
+    let known = REASONS.iter().filter(|(kind, _)| by.has(*kind)).map(|(_, reason)| reason.label());
+    let known: Vec<_> = known.collect();
+    if known.is_empty() { vec![PinReason::Other.label()] } else { known }
+}

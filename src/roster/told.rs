@@ -1,0 +1,68 @@
+//! What only a session itself knows of its client, asked for when an operator wants to see it: nothing of it is kept while
+//! nobody asks.
+
+use super::{Kick, Roster};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
+
+/// How long sessions may take to answer. They do at once, unless their worker has no time for them.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// Between two looks whether all have.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// A session's answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// application_name as it is now.
+    pub application_name: String,
+    /// Statements it has prepared by the protocol.
+    pub prepared_statements: usize,
+    /// This end of its TCP connection.
+    pub local: Option<SocketAddr>,
+    /// The server it has.
+    pub server: Option<ServerTold>,
+}
+
+/// What a session says of the server it has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServerTold {
+    /// Its number.
+    pub id: u64,
+    /// application_name there.
+    pub application_name: String,
+    /// Statements prepared there.
+    pub prepared_statements: usize,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    /// One operator asks at a time.
+    turn: tokio::sync::Mutex<()>,
+    given: Mutex<HashMap<u64, Told>>,
+}
+
+impl Roster {
+    /// Asks all sessions. Who doesn't answer in time, for having just come or gone, is missing. Wakes every session, so it
+    /// costs some microseconds each.
+    pub async fn ask(self: &Arc<Self>) -> HashMap<u64, Told> {
+        let _turn = self.answers.turn.lock().await;
+        self.answers.given.lock().clear();
+        let asked = self.list();
+        asked.iter().for_each(|entry| entry.kick(Kick::Ask));
+        let until = Instant::now() + PATIENCE;
+        // One that ends is asked no more.
+        while Instant::now() < until && asked.iter().any(|entry| entry.kicked() == Some(Kick::Ask)) {
+            sleep(LOOK).await;
+        }
+        std::mem::take(&mut *self.answers.given.lock())
+    }
+
+    /// A session's answer to [`Self::ask`].
+    pub fn tell(&self, id: u64, told: Told) {
+        self.answers.given.lock().insert(id, told);
+    }
+}
