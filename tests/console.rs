@@ -252,6 +252,21 @@ fn what_is_shown_is_true() {
     assert_eq!(select(&mut looker, "CONFIG", ("key", "listen_port"), &setting), [format!("{port} 6432 no")]);
 }
 
+/// What went on a second, in the last period.
+#[test]
+fn averages() {
+    let pgweir = Pgweir::start(&config().set("stats_period", 1));
+    let (mut looker, mut client) = (admin(&pgweir), pgweir.client());
+    let wanted = ["avg_xact_count", "avg_query_count", "avg_xact_time", "avg_sent"];
+    eventually("every average is above 0", || {
+        (0..20).for_each(|_| drop(client.query("SELECT pg_sleep(0.001)")));
+        let found = select(&mut looker, "STATS", ("database", "app"), &wanted).remove(0);
+        found.split(' ').all(|average| average.parse().is_ok_and(|average: u64| average > 0))
+    });
+    let columns = ["xact_count", "bytes_received"];
+    assert!(!select(&mut looker, "STATS_AVERAGES", ("database", "app"), &columns)[0].starts_with("0 "));
+}
+
 /// As an operator sees it.
 #[test]
 fn psql_prints_tables() {

@@ -246,6 +246,7 @@ impl Lexer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn what_a_text_asks_for() {
@@ -338,6 +339,24 @@ mod tests {
         ] {
             let failure = Command::parse(&text).unwrap_err();
             assert_eq!((failure.message.as_str(), failure.code), (message, "08P01"), "{text}");
+        }
+    }
+
+    proptest! {
+        /// What isn't a command is told as it came.
+        #[test]
+        fn any_text_is_survived(text in "(SHOW|SET|PAUSE|pools|x|=|TO|'|\"|;| |é|\\\\|[a-z0-9_]){0,12}") {
+            if let Err(failure) = Command::parse(&text) {
+                let words = [format!("invalid command '{text}', use SHOW HELP;"), "bad arguments".to_owned()];
+                prop_assert!(words.contains(&failure.message), "{}", failure.message);
+            }
+        }
+
+        #[test]
+        fn quoted_names_come_back(name in "[^\0]{1,63}") {
+            prop_assume!(name.len() <= LONGEST_ARGUMENT);
+            let quoted = format!("PAUSE \"{}\"", name.replace('"', "\"\""));
+            prop_assert_eq!(Command::parse(&quoted), Ok(Command::Pause(Some(name))));
         }
     }
 

@@ -363,6 +363,7 @@ mod tests {
     use super::*;
     use crate::admin::table::Type::Int4;
     use crate::admin::table::row;
+    use proptest::prelude::*;
 
     type Sent = (u8, &'static [u8]);
 
@@ -399,6 +400,23 @@ mod tests {
             rest = &rest[size..];
         }
         Ok(tags)
+    }
+
+    proptest! {
+        #[test]
+        fn any_messages_are_survived(
+            bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..8),
+            known in "[QPBDECSHFXdcf]{8}",
+        ) {
+            let (mut dialogue, mut out) = (Dialogue::default(), Vec::new());
+            for (body, tag) in bodies.into_iter().zip(known.bytes()) {
+                match dialogue.hear(tag, &body, &mut out) {
+                    Ok(Heard::Run(job)) => dialogue.answer(job, Ok(Reply::done("X")), &mut out),
+                    Ok(Heard::Answered) => {}
+                    Ok(Heard::End) | Err(_) => break,
+                }
+            }
+        }
     }
 
     #[test]

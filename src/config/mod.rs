@@ -44,7 +44,7 @@ pub use self::user::User;
 
 use self::section::Section;
 
-/// Names no database may have: clients will reach the console by them.
+/// Names no database may have: clients reach the console by them.
 pub const RESERVED_DATABASES: [&str; 2] = ["pgweir", "pgbouncer"];
 /// The entry that stands for all databases without one of their own.
 const FALLBACK: &str = "*";
