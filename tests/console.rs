@@ -548,17 +548,17 @@ fn pins() {
         select(console, "PINS", ("database", "app"), &["user", "reasons", "remote_pid", "seconds"])
     };
     let backend = client.value("SELECT pg_backend_pid()");
-    client.query("LISTEN news");
-    eventually("a pin", || pinned(&mut console) == [format!("app listen {backend} 0")]);
+    client.query("SELECT pg_advisory_lock(7)");
+    eventually("a pin", || pinned(&mut console) == [format!("app advisory_lock {backend} 0")]);
     client.query("CREATE TEMP TABLE t (x int)");
-    eventually("two reasons", || pinned(&mut console)[0].starts_with("app temp_table, listen"));
+    eventually("two reasons", || pinned(&mut console)[0].starts_with("app temp_table, advisory_lock"));
     let linked = select(&mut console, "PINS", ("database", "app"), &["server_id", "client_id"]).remove(0);
     let server = select(&mut console, "SERVERS", ("database", "app"), &["id", "link"]).remove(0);
     assert_eq!(server.replace('C', ""), linked);
-    client.query("UNLISTEN news");
+    client.query("SELECT pg_advisory_unlock(7)");
     client.query("DROP TABLE t");
     eventually("no pin", || pinned(&mut console).is_empty());
-    client.query("LISTEN news");
+    client.query("SELECT pg_advisory_lock(7)");
     eventually("a pin again", || pinned(&mut console).len() == 1);
     client.terminate();
     eventually("gone with the client", || pinned(&mut console).is_empty());
