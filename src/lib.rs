@@ -8,7 +8,7 @@
 //! * [`pool`], [`roster`]: who may use which server; who is connected
 //! * [`server`]: one PostgreSQL connection
 //! * [`net`]: sockets and buffers
-//! * [`cli`]
+//! * [`tls`], [`cli`]
 //! * [`config`]: data, never live objects
 //! * [`auth`], [`params`], [`prepared`]: pure rules
 //! * [`wire`], [`metrics`], [`lifecycle`]: pure bytes, the numbers, phases
@@ -31,4 +31,5 @@ pub mod prepared;
 pub mod roster;
 pub mod server;
 pub mod tasks;
+pub mod tls;
 pub mod wire;

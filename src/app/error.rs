@@ -23,6 +23,9 @@ pub enum AppError {
     /// A user's secret is wrong.
     #[error("{0}")]
     Secrets(#[from] StoreError),
+    /// A file of TLS can't be used.
+    #[error("{0}")]
+    Tls(#[from] crate::tls::FileError),
     /// An address can't be listened on.
     #[error("cannot listen on {0}: {1}\n{2}")]
     Listen(String, io::Error, &'static str),

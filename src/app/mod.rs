@@ -13,6 +13,7 @@ mod workers;
 
 use crate::cli::{self, Command, Source};
 use crate::config::{self, Config, Warning};
+use crate::tls::Tls;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -37,6 +38,7 @@ pub fn main() -> ExitCode {
 fn check(path: &Path) -> Result<(), AppError> {
     let (config, warnings) = config::load::load(path)?;
     secrets::store(&config)?;
+    Tls::new(&config)?;
     warnings.iter().for_each(|w| println!("{w}"));
     println!(
         "{}: right ({} databases, {} users)",

@@ -8,6 +8,7 @@ use crate::client::context::Shared;
 use crate::config::change::diff;
 use crate::config::{Config, Effect, Overrides};
 use crate::pool::CapKind;
+use crate::tls::Tls;
 use std::sync::Arc;
 
 /// Changes the process.
@@ -51,12 +52,15 @@ impl Change<'_> {
     fn apply(&self, config: Config, why: &str) -> Result<usize, AppError> {
         let shared = self.shared;
         let store = secrets::store(&config)?;
+        let tls = Tls::new(&config)?;
         let changes = diff(&shared.config.load(), &config);
         for change in &changes {
             let note = if change.effect == Effect::Restart { "; takes effect at the next start" } else { "" };
             tracing::info!("{why}: {change}{note}");
         }
         let _ = self.level.reload(logging::filter(config.general.log_level));
+        // Before the configuration: who goes by that finds what it asks for here.
+        shared.tls.store(Arc::new(tls));
         shared.config.store(Arc::new(config));
         shared.store.store(Arc::new(store));
         apply_to_pools(shared);

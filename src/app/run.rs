@@ -11,6 +11,7 @@ use crate::auth::scram::secret::MockKey;
 use crate::cli::Source;
 use crate::client::context::Shared;
 use crate::config::{Config, Overrides};
+use crate::credentials::store::Store;
 use crate::http;
 use crate::lifecycle::{Lifecycle, Phase, Shutdown};
 use crate::metrics::Metrics;
@@ -23,6 +24,7 @@ use crate::roster::Kick;
 use crate::server::connect::ServerIds;
 use crate::tasks::signals::Signals;
 use crate::tasks::{averages, janitor};
+use crate::tls::Tls;
 use arc_swap::ArcSwap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::sync::Arc;
@@ -43,6 +45,7 @@ pub(super) fn run(source: Source, overrides: &Overrides) -> Result<(), AppError>
     let level = logging::start(config.general.log_level, config.general.log_format);
     warnings.iter().for_each(|w| tracing::warn!("{w}"));
     let store = secrets::store(&config)?;
+    let tls = Tls::new(&config)?;
     raise_file_limit(&config);
     let listeners = listeners::open(&config)?;
     let metrics_listener = match config.metrics_listen {
@@ -55,7 +58,7 @@ pub(super) fn run(source: Source, overrides: &Overrides) -> Result<(), AppError>
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = Workers::start(config.general.workers.map_or(cores, |n| n.get() as usize))?;
     let (orders, taken) = unbounded_channel();
-    let shared = Arc::new(share(config, store, &workers, orders));
+    let shared = Arc::new(share(config, (store, tls), &workers, orders));
     announce(&shared.config.load(), &listeners, metrics_listener.as_ref());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let change = Change { shared: &shared, source: &source, overrides, level: &level };
@@ -70,7 +73,7 @@ pub(super) fn run(source: Source, overrides: &Overrides) -> Result<(), AppError>
 
 fn share(
     config: Config,
-    store: crate::credentials::store::Store,
+    (store, tls): (Store, Tls),
     workers: &Workers,
     orders: UnboundedSender<Order>,
 ) -> Shared {
@@ -92,6 +95,7 @@ fn share(
         metrics: Arc::new(Metrics::new(workers.count)),
         login,
         config: ArcSwap::from_pointee(config),
+        tls: ArcSwap::from_pointee(tls),
         store: ArcSwap::from_pointee(store),
         lifecycle: Lifecycle::default(),
         logins: Default::default(),

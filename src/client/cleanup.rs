@@ -66,7 +66,7 @@ async fn quiet(lease: &mut Lease<Server>, context: &PoolContext, client: ClientI
     lease.talk.guarded = Vec::new();
     lease.talk.cut = Default::default();
     let pending = std::mem::take(&mut lease.outbound);
-    lease.stream.write_all(&pending).await?;
+    lease.stream.drain(pending).await?;
     let exchange = &lease.talk.exchange;
     if !exchange.is_drained() && !exchange.is_copy_in() && lease.talk.inspection.take().is_none() {
         settle(context, client).await?;

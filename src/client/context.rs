@@ -27,6 +27,7 @@ use crate::roster::{Place, Roster};
 use crate::server::Server;
 use crate::server::connect::ServerIds;
 use crate::server::login::ServerSecret;
+use crate::tls::Tls;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -63,6 +64,8 @@ pub struct Shared {
     pub login: auth::login::Settings,
     /// Settings in force.
     pub config: ArcSwap<Config>,
+    /// TLS as those settings have it.
+    pub tls: ArcSwap<Tls>,
     /// Users' secrets in force.
     pub store: ArcSwap<Store>,
     /// Whether pgweir is running or about to stop.
@@ -142,6 +145,7 @@ impl Shared {
         let (defaults, welcome) = (self.sets.empty(), Arc::<ArcSwapOption<_>>::default());
         let opener = Arc::new(Opener {
             database: ArcSwap::new(Arc::clone(database)),
+            tls: ArcSwap::from_pointee(config.server_tls(database)),
             user: Arc::clone(&key.user),
             secrets: Mutex::new(Secrets {
                 configured: self.server_secret(database, &key.user),
@@ -370,7 +374,8 @@ impl PoolContext {
             return self.pool.retire(CloseReason::ConfigChanged);
         }
         self.pool.reconfigure(pool_settings(config, &database, &key.user));
-        if self.opener.follow(&database, self.shared.server_secret(&database, &key.user)) {
+        let secret = self.shared.server_secret(&database, &key.user);
+        if self.opener.follow(&database, config.server_tls(&database), secret) {
             self.canonical.lock().clear();
             self.routines.outdate();
             self.pool.retire(CloseReason::ConfigChanged);

@@ -6,7 +6,7 @@ use super::routines;
 use crate::auth::login::Proof;
 use crate::auth::secret::Secret;
 use crate::config::Database;
-use crate::config::Host;
+use crate::config::{Host, ServerTls};
 use crate::metrics::{self, PoolMetrics};
 use crate::net::options::TcpOptions;
 use crate::params::routines::Routines;
@@ -18,6 +18,7 @@ use crate::server::Server;
 use crate::server::connect::{Address, Target, connect};
 use crate::server::error::ConnectError;
 use crate::server::login::ServerSecret;
+use crate::tls::{self, Channel, TlsError};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use std::num::NonZeroUsize;
@@ -49,6 +50,8 @@ impl Secrets {
 pub struct Opener {
     /// Where.
     pub database: ArcSwap<Database>,
+    /// How TLS is spoken there.
+    pub tls: ArcSwap<ServerTls>,
     /// As whom.
     pub user: Arc<str>,
     /// What is known to prove it.
@@ -96,14 +99,16 @@ impl Opener {
     }
 
     /// The configuration was read again. Returns whether servers opened so far are at another place than those to come.
-    pub fn follow(&self, database: &Arc<Database>, configured: ServerSecret) -> bool {
+    pub fn follow(&self, database: &Arc<Database>, tls: ServerTls, configured: ServerSecret) -> bool {
         let old = self.database.swap(Arc::clone(database));
         self.secrets.lock().configured = configured;
-        (&old.host, old.port, old.dbname(), &old.connect_query)
-            != (&database.host, database.port, database.dbname(), &database.connect_query)
+        let same_tls = *self.tls.load_full() == tls;
+        self.tls.store(Arc::new(tls));
+        let old = (&old.host, old.port, old.dbname(), &old.connect_query);
+        !same_tls || old != (&database.host, database.port, database.dbname(), &database.connect_query)
     }
 
-    fn target(&self, tcp: TcpOptions) -> Target {
+    fn target(&self, tcp: TcpOptions, tls: Option<Arc<tls::Connector>>) -> Target {
         let database = self.database.load();
         let address = match &database.host {
             Host::Tcp(name) => Address::Tcp(name.as_str().into(), database.port),
@@ -111,6 +116,7 @@ impl Opener {
         };
         Target {
             address,
+            tls,
             tcp,
             database: database.dbname().to_owned(),
             user: self.user.to_string(),
@@ -128,7 +134,10 @@ impl Opener {
         };
         let begun = Instant::now();
         let config = shared.config.load_full();
-        let connecting = connect(self.target(tcp_options(&config)), &shared.server_ids);
+        let Ok(tls) = shared.tls.load().connector(&self.tls.load()) else {
+            return Err(OpenError::Transient("the configuration is just being reloaded".into()));
+        };
+        let connecting = connect(self.target(tcp_options(&config), tls), &shared.server_ids);
         let opened = match config.general.server_connect_timeout {
             Some(limit) => timeout(limit, connecting).await.unwrap_or(Err(ConnectError::Timeout)),
             None => connecting.await,
@@ -142,7 +151,8 @@ impl Opener {
                 self.welcome.store(Some(Arc::new(server.welcome.clone())));
                 let database = self.database.load();
                 let (database, user) = (&*database.name, &*self.user);
-                tracing::info!(database, user, server = server.id, pid = server.key.pid, address = %server.address(), "server connected");
+                let tls = server.stream.tls().map(Channel::version);
+                tracing::info!(database, user, server = server.id, pid = server.key.pid, address = %server.address(), tls, "server connected");
                 Ok(server)
             }
             Err(error) => {
@@ -167,8 +177,24 @@ fn open_error(error: ConnectError) -> OpenError {
             detail: None,
             hint: None,
         })),
+        refused @ ConnectError::NoTls(_) => lost_for_good(&refused),
+        ConnectError::Tls(address, error) => {
+            let is_final = TlsError::of(&error).is_some_and(TlsError::is_final);
+            let error = ConnectError::Tls(address, error);
+            if is_final { lost_for_good(&error) } else { OpenError::Transient(error.to_string().into()) }
+        }
         other => OpenError::Transient(other.to_string().into()),
     }
+}
+
+/// Waiting can't help: whoever waits is told.
+fn lost_for_good(error: &ConnectError) -> OpenError {
+    OpenError::Final(Arc::new(ServerError {
+        sqlstate: crate::wire::sqlstate::CONNECTION_FAILURE.to_owned(),
+        message: error.to_string(),
+        detail: None,
+        hint: None,
+    }))
 }
 
 /// Makes an [`Opener`] the pool's connector.

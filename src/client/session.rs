@@ -290,8 +290,11 @@ impl Session {
         let mut message = Vec::new();
         trouble.encode(&mut message, Severity::Error);
         let input = std::mem::take(&mut self.inbound);
-        let triage = &mut self.triage;
-        let used = self.outbound.extend_with(|outbound| triage.refuse(&input, &message, outbound));
+        let mut answer = Vec::new();
+        let used = self.triage.refuse(&input, &message, &mut answer);
+        if let Err(e) = self.stream.keep(&answer, &mut self.outbound) {
+            return e.into();
+        }
         self.link = Link::Idle;
         self.set_phase(Phase::Idle, Instant::now());
         self.sort(cx, &input[used..], &mut buffers.scratch)
@@ -371,11 +374,13 @@ impl Session {
         if let End::Told(trouble) = &end
             && !speechless
         {
-            self.outbound.extend_with(|outbound| trouble.encode(outbound, Severity::Fatal));
+            let mut words = Vec::new();
+            trouble.encode(&mut words, Severity::Fatal);
+            let _ = self.stream.keep(&words, &mut self.outbound);
         }
         if !matches!(end, End::Lost(_)) && !self.outbound.is_empty() {
-            let bytes = std::mem::take(&mut self.outbound);
-            let _ = timeout(FAREWELL, self.stream.write_all(&bytes)).await;
+            let pending = std::mem::take(&mut self.outbound);
+            let _ = timeout(FAREWELL, self.stream.drain(pending)).await;
         }
         if !matches!(end, End::Closed) {
             self.stream.shutdown();

@@ -8,6 +8,7 @@ use super::general::General;
 use super::pool_settings::PoolSettings;
 use super::resolve::Sections;
 use super::section::{Read, Section};
+use super::tls::ServerTls;
 use super::units::{AuthType, Limit, ListenAddr};
 
 const GENERAL_SIZES: [&str; 5] = [
@@ -25,6 +26,7 @@ pub(super) fn check(sections: &Sections, report: &mut Report<'_>) {
     minimums(sections, report);
     caps(sections, report);
     logins(sections, report);
+    encryption(sections, report);
 }
 
 /// The port that clients and metrics would share.
@@ -200,6 +202,46 @@ fn logins(sections: &Sections, report: &mut Report<'_>) {
             let message =
                 format!("{title} can't log in: auth_type \"scram-sha-256\" can't use an md5 password");
             report.warning(read.given("password"), message);
+        }
+    }
+}
+
+const SERVER_TLS: [&str; 5] = [
+    "server_tls_sslmode",
+    "server_tls_ca_file",
+    "server_tls_cert_file",
+    "server_tls_key_file",
+    "server_tls_protocols",
+];
+
+/// Files and modes of TLS that don't fit together.
+fn encryption(sections: &Sections, report: &mut Report<'_>) {
+    let general = &sections.general;
+    if !general.sound(&SERVER_TLS) {
+        return;
+    }
+    let all = ServerTls::of(&general.section, &Database::default());
+    if let (Some(at), Some(problem)) = (first_given(general, &SERVER_TLS), all.problem()) {
+        report.problem(at, format!("{} {problem}", general.title));
+    }
+    let verified = |read: &Read<Database>| {
+        let own = ServerTls::of(&general.section, &read.section);
+        own.sslmode.verifies() && read.given("server_tls_ca_file").is_none()
+    };
+    if general.section.server_tls_ca_file.is_some()
+        && !all.sslmode.verifies()
+        && !sections.databases.iter().any(verified)
+    {
+        let mode = all.sslmode.as_str();
+        let message = format!(
+            "server_tls_ca_file in [pgweir] is not used: server_tls_sslmode {mode:?} verifies no certificate"
+        );
+        report.warning(general.given("server_tls_ca_file"), message);
+    }
+    for read in sections.databases.iter().filter(|read| read.sound(&SERVER_TLS)) {
+        let own = ServerTls::of(&general.section, &read.section);
+        if let (Some(at), Some(problem)) = (first_given(read, &SERVER_TLS), own.problem()) {
+            report.problem(at, format!("{} {problem}", read.title));
         }
     }
 }

@@ -1,4 +1,5 @@
 //! A `[databases.NAME]` section: where a database's servers are and what is different for it.
+use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::Spanned;
@@ -7,8 +8,8 @@ use toml::de::DeValue;
 use super::password::Password;
 use super::section::{Difference, Effect, Preset, Section, Setting, difference, section};
 use super::units::{
-    Host, HostName, Limit, Maybe, Name, Number, OneOf, PoolMode, Refusal, Seconds, Secret, Size, Sql,
-    TcpPort, Unit,
+    FilePath, Host, HostName, Limit, Maybe, Name, Number, OneOf, PoolMode, Refusal, RootCerts, Roots,
+    Seconds, Secret, Size, Sql, SslMode, TcpPort, TlsProtocols, Unit,
 };
 use Preset::{Is, Like, Unset};
 
@@ -40,6 +41,16 @@ section! {
     pub server_lifetime: Option<Duration> as Maybe<Seconds> = Like("server_lifetime");
     /// What each new server runs before its first client.
     pub connect_query: Option<String> as Maybe<Sql> = Unset(r#""SELECT 1""#);
+    /// TLS with servers of this database: whether it must be, and how far a server's certificate is verified.
+    pub(super) server_tls_sslmode: Option<SslMode> as Maybe<OneOf<SslMode>> = Like("server_tls_sslmode");
+    /// Certificates of the CAs that may sign the certificate of this database's server.
+    pub(super) server_tls_ca_file: Option<Option<Roots>> as Maybe<RootCerts> = Like("server_tls_ca_file");
+    /// Certificate to show to servers of this database; goes with the next.
+    pub(super) server_tls_cert_file: Option<Option<PathBuf>> as Maybe<FilePath> = Like("server_tls_cert_file");
+    /// Private key of that certificate.
+    pub(super) server_tls_key_file: Option<Option<PathBuf>> as Maybe<FilePath> = Like("server_tls_key_file");
+    /// Versions of TLS to speak with servers of this database.
+    pub(super) server_tls_protocols: Option<TlsProtocols> as Maybe<TlsProtocols> = Like("server_tls_protocols");
 }
 
 impl Database {

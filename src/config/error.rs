@@ -31,12 +31,6 @@ pub enum Error {
         /// All known parameters.
         known: String,
     },
-    /// Connections to servers can't be encrypted yet.
-    #[error(
-        "sslmode={0} in the database URL is not supported yet: pgweir connects to servers without TLS; \
-         use sslmode=disable, allow or prefer on a trusted network"
-    )]
-    Tls(String),
     /// Clients and metrics would share one port.
     #[error("clients and metrics can't both listen on port {0}")]
     SharedPort(u16),

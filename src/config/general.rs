@@ -9,8 +9,9 @@ use toml::de::DeValue;
 use super::section::{Difference, Effect, Preset, Section, Setting, difference, section};
 use super::units::{
     AuthType, FileMode, FilePath, KeepaliveSeconds, Limit, ListenAddr, ListenAddrs, LogFormat, LogLevel,
-    MillisecondsOrOff, Number, OneOf, PoolMode, PositiveOrNone, Refusal, Seconds, SecondsOrOff, SessionState,
-    Size, SocketDir, SqlOrNone, Switch, TcpPort, TextList, Unit,
+    MillisecondsOrOff, Number, OneOf, PoolMode, PositiveOrNone, Refusal, RootCerts, Roots, Seconds,
+    SecondsOrOff, SessionState, Size, SocketDir, SqlOrNone, SslMode, Switch, TcpPort, TextList, TlsProtocols,
+    Unit,
 };
 use Preset::Is;
 
@@ -93,6 +94,17 @@ section! {
     pub auth_file: Option<PathBuf> as FilePath = Is(r#""""#);
     /// Iterations of SCRAM verifiers made from passwords in clear.
     pub scram_iterations: u32 as Number<1, 1_000_000> = Is("4096");
+
+    /// TLS with servers: whether it must be, and how far a server's certificate is verified.
+    pub server_tls_sslmode: SslMode as OneOf<SslMode> = Is(r#""prefer""#);
+    /// Certificates of the CAs that may sign a server's; for verify-full, none is the same as "system".
+    pub server_tls_ca_file: Option<Roots> as RootCerts = Is(r#""""#);
+    /// Certificate to show to servers, with those that lead to its CA, in PEM.
+    pub server_tls_cert_file: Option<PathBuf> as FilePath = Is(r#""""#);
+    /// Private key of that certificate, in PEM.
+    pub server_tls_key_file: Option<PathBuf> as FilePath = Is(r#""""#);
+    /// Versions of TLS to speak with servers.
+    pub server_tls_protocols: TlsProtocols as TlsProtocols = Is(r#""secure""#);
 
     /// Users who may do everything in the console, which is the database pgweir (or pgbouncer).
     pub admin_users: Vec<String> as TextList = Is(r#""""#);

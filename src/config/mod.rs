@@ -14,6 +14,7 @@ mod raw;
 mod resolve;
 mod section;
 mod set;
+mod tls;
 mod units;
 mod url;
 mod user;
@@ -36,8 +37,10 @@ pub use self::overrides::Overrides;
 pub use self::password::Password;
 pub use self::pool_settings::PoolSettings;
 pub use self::section::{Effect, Preset, Setting};
+pub use self::tls::ServerTls;
 pub use self::units::{
-    AuthType, Host, Limit, ListenAddr, LogFormat, LogLevel, MetricsListen, PoolMode, SessionState, Switch,
+    AuthType, Host, Limit, ListenAddr, LogFormat, LogLevel, MetricsListen, PoolMode, Roots, SessionState,
+    SslMode, Switch, TlsProtocols,
 };
 pub use self::url::from_database_url;
 pub use self::user::User;
@@ -94,6 +97,16 @@ impl Config {
     /// PgBouncer shows them.
     pub fn general_values(&self) -> Vec<(&'static Setting, String, String)> {
         set::values(&self.general)
+    }
+
+    /// How to speak TLS with the servers of a database.
+    pub fn server_tls(&self, database: &Database) -> ServerTls {
+        ServerTls::of(&self.general, database)
+    }
+
+    /// Every way in which TLS is spoken with some server.
+    pub fn all_server_tls(&self) -> impl Iterator<Item = ServerTls> {
+        self.databases.values().chain(&self.fallback).map(|database| self.server_tls(database))
     }
 
     /// The same with what the command line says instead.

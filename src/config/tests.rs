@@ -460,3 +460,35 @@ proptest! {
         holds(&text)?;
     }
 }
+
+#[test]
+fn encryption_of_servers() {
+    check(&[
+        (
+            "[pgweir]\nserver_tls_sslmode = \"verifyfull\"\nserver_tls_protocols = \"tlsv1.1\"\n[databases.a]\nserver_tls_protocols = [\"tls1.3\"]\n[users.u]\npassword = \"p\"\n",
+            &[
+                r#"f:2:22: server_tls_sslmode in [pgweir] must be one of "disable", "allow", "prefer", "require", "verify-ca", "verify-full", not "verifyfull"; did you mean "verify-full"?"#,
+                r#"f:3:24: server_tls_protocols in [pgweir] must be "secure" (which is both), or a list of "tlsv1.2" and "tlsv1.3", not "tlsv1.1"; "tlsv1.1" is broken and not there any more"#,
+                r#"f:5:24: server_tls_protocols in [databases.a] must be "secure" (which is both), or a list of "tlsv1.2" and "tlsv1.3", not an array; did you mean "tlsv1.3"?"#,
+            ],
+        ),
+        (
+            "[pgweir]\nserver_tls_sslmode = \"verify-ca\"\n[databases.a]\nserver_tls_ca_file = \"system\"\n[databases.b]\nserver_tls_key_file = \"k\"\nserver_tls_sslmode = \"require\"\n[users.u]\npassword = \"p\"\n",
+            &[
+                r#"f:2:22: [pgweir] with server_tls_sslmode "verify-ca" needs server_tls_ca_file; for a public CA use "verify-full""#,
+                r#"f:4:22: [databases.a] with server_tls_ca_file "system" needs server_tls_sslmode "verify-full""#,
+                r#"f:7:22: [databases.b] needs both server_tls_cert_file and server_tls_key_file, or neither"#,
+            ],
+        ),
+        (
+            "[pgweir]\nserver_tls_ca_file = \"ca\"\n[databases.a]\n[users.u]\npassword = \"p\"\n",
+            &[
+                r#"warning: f:2:22: server_tls_ca_file in [pgweir] is not used: server_tls_sslmode "prefer" verifies no certificate"#,
+            ],
+        ),
+        (
+            "[pgweir]\nserver_tls_ca_file = \"ca\"\n[databases.a]\nserver_tls_sslmode = \"verify-ca\"\nserver_tls_protocols = \"tlsv1.2, TLSv1.3\"\n[users.u]\npassword = \"p\"\n",
+            &[],
+        ),
+    ]);
+}

@@ -10,18 +10,22 @@ use super::error::Error;
 use super::general::General;
 use super::metrics::Metrics;
 use super::password::Password;
-use super::units::{HostName, Name, SecondsOrOff, Secret, TcpPort, TimeWritten, Unit};
+use super::tls::ServerTls;
+use super::units::{
+    HostName, Name, OneOf, RootCerts, Roots, SecondsOrOff, Secret, SslMode, TcpPort, TimeWritten, Unit,
+};
 use super::user::User;
 use super::{Config, FALLBACK, RESERVED_DATABASES};
 
 /// Parameters after `?`. The last two are what each client says for itself, so they are not used.
-const PARAMETERS: [&str; 9] = [
+const PARAMETERS: [&str; 10] = [
     "host",
     "port",
     "user",
     "password",
     "dbname",
     "sslmode",
+    "sslrootcert",
     "connect_timeout",
     "application_name",
     "fallback_application_name",
@@ -36,6 +40,8 @@ struct Parts {
     password: Option<Password>,
     dbname: Option<String>,
     connect_timeout: Option<String>,
+    sslmode: Option<SslMode>,
+    sslrootcert: Option<Roots>,
 }
 
 /// Reads `postgres://user:password@host:port/database?…`. The host may be a Unix socket directory, percent-encoded
@@ -59,6 +65,7 @@ pub fn from_database_url(url: &str) -> Result<Config, Error> {
         general.server_connect_timeout = SecondsOrOff::accept(TimeWritten::Text(timeout))
             .map_err(|_| refused::<SecondsOrOff>("parameter connect_timeout"))?;
     }
+    encrypt(&mut general, parts.sslmode, parts.sslrootcert)?;
     let mut fallback = Database { name: FALLBACK.to_owned(), ..Database::default() };
     if let Some(host) = parts.host {
         fallback.host = HostName::accept(host).map_err(|_| refused::<HostName>("host"))?;
@@ -115,7 +122,14 @@ impl Parts {
             }
             "dbname" => self.dbname = Some(value),
             "connect_timeout" => self.connect_timeout = Some(value),
-            "sslmode" => sslmode(&value)?,
+            "sslmode" => {
+                let mode = OneOf::<SslMode>::accept(value);
+                self.sslmode = Some(mode.map_err(|_| refused::<OneOf<SslMode>>("parameter sslmode"))?);
+            }
+            "sslrootcert" => {
+                let roots = RootCerts::accept(value);
+                self.sslrootcert = roots.map_err(|_| refused::<RootCerts>("parameter sslrootcert"))?;
+            }
             "application_name" | "fallback_application_name" => {}
             _ => return Err(unknown_parameter(name)),
         }
@@ -146,13 +160,21 @@ fn refused<U: Unit>(part: &'static str) -> Error {
     Error::Part { part, allowed: U::allowed() }
 }
 
-/// Without TLS only the modes that do without it can be had.
-fn sslmode(mode: &str) -> Result<(), Error> {
-    match mode {
-        "disable" | "allow" | "prefer" => Ok(()),
-        "require" | "verify-ca" | "verify-full" => Err(Error::Tls(mode.to_owned())),
-        _ => Err(Error::Part { part: "parameter sslmode", allowed: "disable, allow or prefer".to_owned() }),
-    }
+/// libpq's rules: with a root certificate "require" verifies, too.
+fn encrypt(general: &mut General, mode: Option<SslMode>, roots: Option<Roots>) -> Result<(), Error> {
+    let verify = matches!((mode, &roots), (Some(SslMode::Require), Some(Roots::File(_))));
+    let unsaid = if roots == Some(Roots::System) { SslMode::VerifyFull } else { general.server_tls_sslmode };
+    general.server_tls_sslmode = if verify { SslMode::VerifyCa } else { mode.unwrap_or(unsaid) };
+    general.server_tls_ca_file = roots;
+    let weak = general.server_tls_ca_file == Some(Roots::System)
+        && general.server_tls_sslmode != SslMode::VerifyFull;
+    let problem = ServerTls::of(general, &Database::default()).problem();
+    let allowed = match problem {
+        _ if weak => "verify-full with sslrootcert=system",
+        Some(_) => "verify-full, or come with sslrootcert",
+        None => return Ok(()),
+    };
+    Err(Error::Part { part: "parameter sslmode", allowed: allowed.to_owned() })
 }
 
 #[cfg(test)]
@@ -267,11 +289,19 @@ mod tests {
         for (url, message) in [
             (
                 "postgres://u:hunter2@h/d?sslmode=maybe",
-                "the parameter sslmode in the database URL must be disable, allow or prefer",
+                "the parameter sslmode in the database URL must be one of \"disable\", \"allow\", \"prefer\", \"require\", \"verify-ca\", \"verify-full\"",
+            ),
+            (
+                "postgres://u:hunter2@h/d?sslmode=verify-ca",
+                "the parameter sslmode in the database URL must be verify-full, or come with sslrootcert",
+            ),
+            (
+                "postgres://u:hunter2@h/d?sslmode=require&sslrootcert=system",
+                "the parameter sslmode in the database URL must be verify-full with sslrootcert=system",
             ),
             (
                 "postgres://u:hunter2@h/d?sslmod=require",
-                "unknown parameter \"sslmod\" in the database URL; known are host, port, user, password, dbname, sslmode, connect_timeout, application_name, fallback_application_name",
+                "unknown parameter \"sslmod\" in the database URL; known are host, port, user, password, dbname, sslmode, sslrootcert, connect_timeout, application_name, fallback_application_name",
             ),
             (
                 "postgres://u:hunter?2@h/d",
@@ -279,7 +309,7 @@ mod tests {
             ),
             (
                 "postgres://u@h/d?hunter2@x=1",
-                "unknown parameter \"…\" in the database URL; known are host, port, user, password, dbname, sslmode, connect_timeout, application_name, fallback_application_name",
+                "unknown parameter \"…\" in the database URL; known are host, port, user, password, dbname, sslmode, sslrootcert, connect_timeout, application_name, fallback_application_name",
             ),
             (
                 "postgres://u:hunter2@h/d?connect_timeout=-1",
@@ -291,11 +321,22 @@ mod tests {
     }
 
     #[test]
-    fn encryption_is_not_promised() {
-        for mode in ["require", "verify-ca", "verify-full"] {
-            let error = read(&format!("postgres://u:p@h/d?sslmode={mode}")).expect_err("it can't be had");
-            assert_eq!(error, Error::Tls(mode.to_owned()));
-            assert!(error.to_string().contains("not supported yet"));
+    fn encryption() {
+        let file = || Some(Roots::File("/ca.pem".into()));
+        for (parameters, mode, roots) in [
+            ("", SslMode::Prefer, None),
+            ("?sslmode=disable", SslMode::Disable, None),
+            ("?sslmode=require", SslMode::Require, None),
+            ("?sslmode=require&sslrootcert=/ca.pem", SslMode::VerifyCa, file()),
+            ("?sslmode=verify-ca&sslrootcert=%2Fca.pem", SslMode::VerifyCa, file()),
+            ("?sslmode=verify-full", SslMode::VerifyFull, None),
+            ("?sslrootcert=system", SslMode::VerifyFull, Some(Roots::System)),
+        ] {
+            let config = from_database_url(&format!("postgres://u:p@h/d{parameters}")).expect("a good URL");
+            for name in ["d", "other"] {
+                let tls = config.server_tls(&config.database(name).expect("it or the fallback"));
+                assert_eq!((tls.sslmode, tls.ca), (mode, roots.clone()), "{parameters}");
+            }
         }
     }
 

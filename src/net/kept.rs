@@ -23,15 +23,6 @@ impl Kept {
             bytes.drain(..count);
         }
     }
-
-    /// Lets `write` add bytes behind.
-    pub fn extend_with<R>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-        let result = write(self.0.get_or_insert_default());
-        if self.is_empty() {
-            self.0 = None;
-        }
-        result
-    }
 }
 
 impl From<&[u8]> for Kept {
@@ -66,11 +57,9 @@ mod tests {
         kept.extend_from_slice(b"de");
         kept.drop_front(2);
         assert_eq!(&*kept, b"cde");
-        assert_eq!(kept.extend_with(|v| v.extend_from_slice(b"f")), ());
-        kept.drop_front(4);
+        kept.drop_front(3);
         assert!(kept.is_empty() && kept.0.is_none());
         kept.extend_from_slice(b"");
-        kept.extend_with(|_| ());
         assert!(kept.0.is_none() && Kept::from(Vec::new()).0.is_none());
     }
 }

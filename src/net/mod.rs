@@ -3,5 +3,7 @@ pub mod buffers;
 pub mod kept;
 pub mod listen;
 pub mod options;
+mod secured;
+mod socket;
 pub mod stream;
 pub mod worker;

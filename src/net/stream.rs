@@ -1,120 +1,102 @@
-//! A connected socket of either kind, read and written by polling.
+//! A connection to a client or a server: a bare socket, or one with TLS around it.
 
 use super::kept::Kept;
-use super::worker;
+use super::secured::Secured;
+use super::socket::Socket;
+pub use super::socket::yield_to_others;
+use crate::tls::{Channel, Connector};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, Shutdown, getpeername, getsockname, recv, send, shutdown};
+use rustix::net::{getpeername, getsockname};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
-use std::task::{Context, Poll, ready};
-use tokio::io::Interest;
-use tokio::net::TcpStream;
-use tokio::task::{self, coop};
+use std::task::{Context, Poll};
 
 /// A TCP or Unix-domain connection, registered with the reactor of the runtime that it was made in.
 ///
 /// A read or write first tries the socket and registers a waker only if it isn't ready. Nothing here consumes the
 /// runtime's cooperative budget but an empty-handed read: who loops over a busy socket has to bound its rounds.
 #[derive(Debug)]
-pub struct Stream {
-    /// Of either kind: Tokio is only asked for readiness, which is the same for both.
-    socket: TcpStream,
-    /// Whose waker the reactor was given for the next bytes: the waker's data pointer, 0 for nobody's. The reactor's clone of
-    /// the waker keeps the pointer from being reused.
-    awaited_by: usize,
+pub struct Stream(Kind);
+
+/// As large as a bare socket: the others lie in its gaps.
+#[derive(Debug)]
+enum Kind {
+    Plain(Socket),
+    Secured(Box<Secured>),
+    /// A TLS handshake failed, or was given up.
+    Broken,
 }
 
 impl Stream {
     /// Registers a connected, non-blocking socket with the reactor of the runtime this is called in. It is to be polled in
     /// that runtime only.
     pub fn new(socket: impl Into<OwnedFd>) -> io::Result<Self> {
-        let socket = std::net::TcpStream::from(socket.into());
-        Ok(Self { socket: TcpStream::from_std(socket)?, awaited_by: 0 })
+        Ok(Self(Kind::Plain(Socket::new(socket)?)))
+    }
+
+    /// Begins TLS with a server that has agreed to it. Not cancel safe: dropped, or failed, the connection is of no more use.
+    pub async fn connect_tls(&mut self, connector: &Connector, host: &str) -> io::Result<()> {
+        let channel = Box::new(connector.channel(host)?);
+        let socket = self.take_socket()?;
+        self.0 = Kind::Secured(Box::new(Secured::connect(socket, channel).await?));
+        Ok(())
+    }
+
+    fn take_socket(&mut self) -> io::Result<Socket> {
+        match std::mem::replace(&mut self.0, Kind::Broken) {
+            Kind::Plain(socket) => Ok(socket),
+            Kind::Secured(_) | Kind::Broken => Err(broken()),
+        }
+    }
+
+    /// What is known of the other side by TLS, if it is there.
+    pub fn tls(&self) -> Option<&Channel> {
+        match &self.0 {
+            Kind::Secured(secured) => Some(secured.channel()),
+            Kind::Plain(_) | Kind::Broken => None,
+        }
     }
 
     /// Reads at most `into.len()` bytes; 0 is the end of the stream.
     #[inline(always)]
     pub fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
-        if self.awaited_by == cx.waker().data() as usize {
-            match self.probe(into) {
-                Some(read) => return Poll::Ready(read),
-                // The only worker makes a socket readable and takes its waker with nothing in between, so while the socket
-                // isn't readable the waker is in place; of several, another may just have taken it. A probe that found the
-                // socket empty against the reactor's word has cleared it: then nobody is awaited.
-                None if worker::is_alone() && self.awaited_by != 0 => return Poll::Pending,
-                None => {}
-            }
-        }
-        loop {
-            if !self.is_readable(cx)? {
-                return Poll::Pending;
-            }
-            if let Some(read) = self.probe(into) {
-                return Poll::Ready(read);
-            }
-        }
-    }
-
-    /// Whether it is readable; if not, it wakes when it is.
-    fn is_readable(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        // Without budget left, `Pending` means "later", and nothing is registered.
-        let registers = coop::has_budget_remaining();
-        match self.socket.poll_read_ready(cx) {
-            Poll::Ready(ready) => ready.map(|()| true),
-            Poll::Pending => {
-                self.awaited_by = if registers { cx.waker().data() as usize } else { 0 };
-                Ok(false)
-            }
+        match &mut self.0 {
+            Kind::Plain(socket) => socket.poll_read(cx, into),
+            Kind::Secured(secured) => secured.poll_read(cx, into),
+            Kind::Broken => Poll::Ready(Err(broken())),
         }
     }
 
     /// What the peer has sent: nothing (`None`), or the outcome of a read. Without a system call while the reactor has seen
     /// no event, and without a waker.
-    #[inline(always)]
+    #[inline]
     pub fn probe(&mut self, into: &mut [u8]) -> Option<io::Result<usize>> {
-        let mut read = None;
-        let (fd, awaited_by) = (&self.socket, &mut self.awaited_by);
-        let tried = fd.try_io(Interest::READABLE, || {
-            *awaited_by = 0;
-            let n = retry(|| recv(fd, &mut *into, RecvFlags::empty()).map(|(n, _)| n))?;
-            read = Some(n);
-            drained(n, into.len())
-        });
-        outcome(tried, read)
+        match &mut self.0 {
+            Kind::Plain(socket) => socket.probe(into),
+            Kind::Secured(secured) => secured.probe(into),
+            Kind::Broken => Some(Err(broken())),
+        }
     }
 
     /// Whether the reactor has seen nothing to read. No system call.
     #[inline]
     pub fn is_quiet(&self) -> bool {
-        self.socket.try_io(Interest::READABLE, || Ok(())).is_err()
-    }
-
-    /// Writes some of `from`.
-    #[inline(always)]
-    pub fn poll_write(&mut self, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            let mut sent = None;
-            let tried = self.socket.try_io(Interest::WRITABLE, || {
-                let n = retry(|| send(&self.socket, from, SendFlags::NOSIGNAL))?;
-                sent = Some(n);
-                drained(n, from.len())
-            });
-            if let Some(sent) = outcome(tried, sent) {
-                return Poll::Ready(sent);
-            }
-            ready!(self.socket.poll_write_ready(cx))?;
+        match &self.0 {
+            Kind::Plain(socket) => socket.is_quiet(),
+            Kind::Secured(secured) => secured.is_quiet(),
+            Kind::Broken => false,
         }
     }
 
-    /// Writes what `pending` holds and removes it; `Ready` when all is gone.
+    /// Writes what `pending` holds and removes it; `Ready` when all is gone. Only [`Self::write_or_keep`] and [`Self::keep`]
+    /// put anything there: it is encrypted.
     pub fn poll_drain(&mut self, cx: &mut Context<'_>, pending: &mut Kept) -> Poll<io::Result<()>> {
-        while !pending.is_empty() {
-            let n = ready!(self.poll_write(cx, pending))?;
-            pending.drop_front(n);
+        match &mut self.0 {
+            Kind::Plain(socket) => socket.poll_drain(cx, pending),
+            Kind::Secured(secured) => secured.socket().poll_drain(cx, pending),
+            Kind::Broken => Poll::Ready(Err(broken())),
         }
-        Poll::Ready(Ok(()))
     }
 
     /// Writes `bytes` at once as far as the socket takes them; the rest goes behind `pending`, which is sent first.
@@ -125,35 +107,36 @@ impl Stream {
         bytes: &[u8],
         pending: &mut Kept,
     ) -> io::Result<()> {
-        let mut sent = 0;
-        if pending.is_empty() {
-            while sent < bytes.len() {
-                match self.poll_write(cx, &bytes[sent..]) {
-                    Poll::Ready(n) => sent += n?,
-                    Poll::Pending => break,
-                }
-            }
+        match &mut self.0 {
+            Kind::Plain(socket) => socket.write_or_keep(cx, bytes, pending),
+            Kind::Secured(secured) => secured.write_or_keep(cx, bytes, pending),
+            Kind::Broken => Err(broken()),
         }
-        if sent < bytes.len() {
-            pending.extend_from_slice(&bytes[sent..]);
+    }
+
+    /// Puts `bytes` behind `pending`, to be drained.
+    pub fn keep(&mut self, bytes: &[u8], pending: &mut Kept) -> io::Result<()> {
+        match &mut self.0 {
+            Kind::Plain(_) => pending.extend_from_slice(bytes),
+            Kind::Secured(secured) => secured.keep(bytes, pending)?,
+            Kind::Broken => return Err(broken()),
         }
         Ok(())
     }
 
-    /// Waits until the peer has closed the connection. Takes nothing from it; bytes that are there to be read hide the
-    /// end behind them, and then this waits for ever. Cancel safe.
+    /// Waits until the peer has closed the connection. Bytes that are there to be read are left to be read, and hide the
+    /// end behind them: then this waits for ever. Cancel safe.
     pub async fn hung_up(&mut self) {
-        self.awaited_by = 0;
-        let mut byte = [0; 1];
-        let peek = || Ok(recv(&self.socket, &mut byte, RecvFlags::PEEK)?.1);
-        if self.socket.async_io(Interest::READABLE, peek).await.is_ok_and(|n| n > 0) {
-            std::future::pending::<()>().await;
+        match &mut self.0 {
+            Kind::Plain(socket) => socket.hung_up().await,
+            Kind::Secured(secured) => secured.hung_up().await,
+            Kind::Broken => {}
         }
     }
 
     /// Reads some bytes behind what `into` holds. Cancel safe.
     pub async fn read_some(&mut self, into: &mut Vec<u8>, at_most: usize) -> io::Result<usize> {
-        std::future::poll_fn(|cx| {
+        poll_fn(|cx| {
             let at = into.len();
             into.resize(at + at_most, 0);
             let read = self.poll_read(cx, &mut into[at..]);
@@ -166,77 +149,48 @@ impl Stream {
 
     /// Writes all of `bytes`. Not cancel safe: dropped half way, some bytes are sent.
     pub async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut sent = 0;
-        while sent < bytes.len() {
-            let n = std::future::poll_fn(|cx| self.poll_write(cx, &bytes[sent..])).await?;
-            if n == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            sent += n;
-        }
-        Ok(())
+        let mut pending = Kept::default();
+        poll_fn(|cx| Poll::Ready(self.write_or_keep(cx, bytes, &mut pending))).await?;
+        self.drain(pending).await
+    }
+
+    /// Writes all that is `pending`. Not cancel safe: dropped half way, some bytes are sent.
+    pub async fn drain(&mut self, mut pending: Kept) -> io::Result<()> {
+        poll_fn(|cx| self.poll_drain(cx, &mut pending)).await
     }
 
     /// This end of a TCP connection.
     pub fn local_address(&self) -> Option<SocketAddr> {
-        getsockname(&self.socket).ok().and_then(|address| address.try_into().ok())
+        getsockname(self.socket()?).ok().and_then(|address| address.try_into().ok())
     }
 
     /// That end of a TCP connection.
     pub fn peer_address(&self) -> Option<SocketAddr> {
-        getpeername(&self.socket).ok().flatten().and_then(|address| address.try_into().ok())
+        getpeername(self.socket()?).ok().flatten().and_then(|address| address.try_into().ok())
     }
 
     /// Says that nothing more will be sent. Errors don't matter: the socket is about to be dropped.
     pub fn shutdown(&mut self) {
-        let _ = shutdown(&self.socket, Shutdown::Write);
+        match &mut self.0 {
+            Kind::Plain(socket) => socket.shutdown(),
+            Kind::Secured(secured) => secured.shutdown(),
+            Kind::Broken => {}
+        }
     }
 }
 
-impl AsFd for Stream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-}
-
-/// Has the task polled again after all others that are ready, and after the reactor has looked for new ones. A plain wake
-/// would let a task that always finds work keep the reactor from looking for dozens of turns.
 #[cold]
-#[inline(never)]
-pub fn yield_to_others(cx: &mut Context<'_>) {
-    let _ = pin!(task::yield_now()).poll(cx);
+fn broken() -> io::Error {
+    io::ErrorKind::NotConnected.into()
 }
 
-/// The outcome of an attempt at a socket that may not be ready; a short read or write has one though it ends readiness.
-#[inline]
-fn outcome(tried: io::Result<()>, moved: Option<usize>) -> Option<io::Result<usize>> {
-    match (moved, tried) {
-        (Some(n), tried) => {
-            // At most a bare error kind, and the check whether it is one costs more than all the rest here.
-            std::mem::forget(tried);
-            Some(Ok(n))
-        }
-        (None, Err(e)) if e.kind() == io::ErrorKind::WouldBlock => {
-            std::mem::forget(e);
-            None
-        }
-        (None, Err(e)) => Some(Err(e)),
-        (None, Ok(())) => None,
-    }
-}
-
-/// Fewer bytes than asked for mean that the socket isn't ready any more; said so, the next attempt saves a system call.
-#[inline]
-fn drained(moved: usize, asked: usize) -> io::Result<()> {
-    if 0 < moved && moved < asked { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-}
-
-#[inline]
-fn retry(mut call: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            done => return done,
+impl Stream {
+    /// The socket, for its options.
+    pub fn socket(&self) -> Option<BorrowedFd<'_>> {
+        match &self.0 {
+            Kind::Plain(socket) => Some(socket.as_fd()),
+            Kind::Secured(secured) => Some(secured.as_fd()),
+            Kind::Broken => None,
         }
     }
 }
@@ -244,34 +198,9 @@ fn retry(mut call: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::future::poll_fn;
-    use std::io::Write;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
 
-    #[tokio::test]
-    async fn a_busy_task_does_not_keep_the_reactor_from_looking() {
-        let (mut far, near) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
-        near.set_nonblocking(true).expect("a non-blocking socket");
-        let mut near = Stream::new(near).expect("a registered socket");
-        let heard = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&heard);
-        let listener = tokio::spawn(async move {
-            let n = near.read_some(&mut Vec::new(), 1).await.expect("a byte");
-            told.store(n == 1, Ordering::Relaxed);
-        });
-        task::yield_now().await;
-        far.write_all(b"x").expect("room for a byte");
-        let mut turns = 0;
-        let busy = poll_fn(move |cx| {
-            if heard.load(Ordering::Relaxed) {
-                return Poll::Ready(turns);
-            }
-            turns += 1;
-            yield_to_others(cx);
-            Poll::Pending
-        });
-        assert!(tokio::spawn(busy).await.expect("no panic") <= 4);
-        listener.await.expect("no panic");
+    #[test]
+    fn encryption_costs_a_plain_connection_no_byte() {
+        assert_eq!(size_of::<Stream>(), size_of::<Socket>());
     }
 }

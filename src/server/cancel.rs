@@ -1,6 +1,7 @@
 //! CancelRequest to PostgreSQL, on a connection of its own.
 
 use super::connect::{self, Address};
+use crate::tls::Connector;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -52,6 +53,8 @@ impl Aim {
 pub struct CancelKey {
     /// Where the server is.
     pub address: Address,
+    /// What TLS is begun with, if the server's connection has it: then the request has it, too, or isn't sent.
+    pub tls: Option<Arc<Connector>>,
     /// Process ID of BackendKeyData.
     pub pid: u32,
     /// Secret of BackendKeyData.
@@ -63,7 +66,11 @@ pub struct CancelKey {
 /// Sends the request, unless there is nothing of a client's to cancel, and waits until PostgreSQL closes the connection: then the signal has been sent, and can't reach a
 /// later query. Cancel safe; dropped early, the signal may still come.
 pub async fn cancel(key: &CancelKey) -> io::Result<()> {
-    let mut stream = connect::dial(&key.address).await.map_err(|e| io::Error::other(e.to_string()))?;
+    let reached = connect::reach(&key.address, key.tls.as_deref()).await;
+    let mut stream = reached.map_err(|e| io::Error::other(e.to_string()))?;
+    if key.tls.is_some() && stream.tls().is_none() {
+        return Err(io::Error::other("the server has no TLS any more"));
+    }
     let mut packet = Vec::with_capacity(16);
     let len = u32::try_from(12 + key.secret.len()).unwrap_or(u32::MAX);
     packet.extend_from_slice(&len.to_be_bytes());

@@ -9,8 +9,10 @@ use crate::clock::Instant;
 use crate::net::options::TcpOptions;
 use crate::net::stream::Stream;
 use crate::params::set::Set;
+use crate::tls::Connector;
 use crate::wire::backend;
 use crate::wire::frame::{self, HEADER};
+use crate::wire::startup;
 use crate::wire::tag::backend as b;
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -48,6 +50,8 @@ impl fmt::Display for Address {
 pub struct Target {
     /// Where.
     pub address: Address,
+    /// What TLS is begun with, if it is wanted at all.
+    pub tls: Option<Arc<Connector>>,
     /// Socket options.
     pub tcp: TcpOptions,
     /// Database by PostgreSQL's name.
@@ -100,12 +104,51 @@ pub async fn dial(address: &Address) -> Result<Stream, ConnectError> {
     }
 }
 
+/// Connects a socket, with TLS around it if that is wanted and to be had; never on a Unix-domain socket. Cancel safe.
+pub async fn reach(address: &Address, tls: Option<&Connector>) -> Result<Stream, ConnectError> {
+    let mut stream = dial(address).await?;
+    let (Some(connector), Address::Tcp(host, _)) = (tls, address) else { return Ok(stream) };
+    match secure(&mut stream, connector, host).await {
+        Ok(()) => Ok(stream),
+        // As libpq: where TLS is only preferred, a server that can't do it well enough is spoken to without it.
+        Err(SecureError::Handshake(_)) if !connector.is_required() => dial(address).await,
+        Err(SecureError::Handshake(e)) => Err(ConnectError::Tls(address.to_string(), e)),
+        Err(SecureError::Unsupported) => Err(ConnectError::NoTls(address.to_string())),
+        Err(SecureError::Protocol(what)) => Err(ConnectError::Protocol(what)),
+        Err(SecureError::Io(e)) => Err(ConnectError::Io(address.to_string(), e)),
+    }
+}
+
+enum SecureError {
+    Io(std::io::Error),
+    Handshake(std::io::Error),
+    Unsupported,
+    Protocol(&'static str),
+}
+
+/// Asks for TLS and begins it.
+async fn secure(stream: &mut Stream, connector: &Connector, host: &str) -> Result<(), SecureError> {
+    stream.write_all(startup::SSL_REQUEST).await.map_err(SecureError::Io)?;
+    let mut answer = Vec::new();
+    if stream.read_some(&mut answer, 16).await.map_err(SecureError::Io)? == 0 {
+        return Err(SecureError::Io(std::io::ErrorKind::UnexpectedEof.into()));
+    }
+    match answer[..] {
+        [b'S'] => stream.connect_tls(connector, host).await.map_err(SecureError::Handshake),
+        [b'N'] if connector.is_required() => Err(SecureError::Unsupported),
+        [b'N'] => Ok(()),
+        // Whoever is between could put words into the server's mouth (CVE-2021-23222).
+        [b'S' | b'N', ..] => Err(SecureError::Protocol("received unencrypted data after SSL response")),
+        _ => Err(SecureError::Protocol("received invalid response to SSL negotiation")),
+    }
+}
+
 /// Connects and logs in. Cancel safe: dropped at any point, the connection is closed. The caller bounds the time.
 pub async fn connect(target: Target, ids: &ServerIds) -> Result<Server, ConnectError> {
-    let mut stream = dial(&target.address).await?;
+    let mut stream = reach(&target.address, target.tls.as_deref()).await?;
     let io = |e| ConnectError::Io(target.address.to_string(), e);
-    if let Address::Tcp(..) = target.address {
-        target.tcp.apply(&stream).map_err(io)?;
+    if let (Address::Tcp(..), Some(socket)) = (&target.address, stream.socket()) {
+        target.tcp.apply(&socket).map_err(io)?;
     }
     let (mut login, first) = Login::start(&target.user, &target.database, target.secret);
     stream.write_all(&first).await.map_err(io)?;
@@ -127,6 +170,7 @@ pub async fn connect(target: Target, ids: &ServerIds) -> Result<Server, ConnectE
     }
     let (pid, secret) = login.key;
     let now = Instant::now();
+    let tls = target.tls.filter(|_| stream.tls().is_some());
     let mut talk = Conversation::new(target.max_prepared_statements, target.defaults);
     talk.pids.0 = pid;
     Ok(Server {
@@ -134,7 +178,7 @@ pub async fn connect(target: Target, ids: &ServerIds) -> Result<Server, ConnectE
         talk,
         inbound: Vec::new(),
         outbound: Default::default(),
-        key: CancelKey { address: target.address, pid, secret, aim: Arc::default() },
+        key: CancelKey { address: target.address, tls, pid, secret, aim: Arc::default() },
         id: ids.next(),
         owner: 0,
         since: now,

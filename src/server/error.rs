@@ -24,6 +24,12 @@ pub enum ConnectError {
     /// The socket could not be connected, or broke.
     #[error("cannot connect to {0}: {1}")]
     Io(String, io::Error),
+    /// There was to be TLS, and it failed.
+    #[error("cannot connect to {0}: TLS: {1}")]
+    Tls(String, io::Error),
+    /// There has to be TLS, and the server has none.
+    #[error("cannot connect to {0}: server does not support SSL, but SSL was required")]
+    NoTls(String),
     /// server_connect_timeout
     #[error("connect timeout")]
     Timeout,

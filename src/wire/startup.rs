@@ -6,6 +6,9 @@ use super::error::WireError;
 /// Largest startup packet in bytes, as in PostgreSQL (`MAX_STARTUP_PACKET_LENGTH`).
 pub const MAX_STARTUP: usize = 10_000;
 
+/// Asks for TLS.
+pub const SSL_REQUEST: &[u8] = &[0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+
 /// Newest protocol minor version spoken with clients.
 pub const MINOR: u16 = 2;
 

@@ -2,6 +2,7 @@
 //! the oracle that compares them. All of it is blocking and panics with what it saw; nothing outlives the test process.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of the harness")]
 
+pub mod certificates;
 pub mod cluster;
 pub mod fake_server;
 pub mod messages;

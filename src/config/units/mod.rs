@@ -4,6 +4,7 @@ mod address;
 mod duration;
 mod number;
 mod text;
+mod tls;
 mod words;
 
 use serde::Deserialize;
@@ -19,6 +20,8 @@ pub(super) use duration::{
 pub use number::Limit;
 pub(super) use number::{FileMode, Number, PositiveOrNone, Size, TcpPort};
 pub(super) use text::{FilePath, Name, Secret, SocketDir, Sql, SqlOrNone, TextList};
+pub(super) use tls::RootCerts;
+pub use tls::{Roots, SslMode, TlsProtocols};
 pub(super) use words::OneOf;
 pub use words::{AuthType, LogFormat, LogLevel, PoolMode, SessionState, Switch};
 

@@ -191,6 +191,6 @@ impl<W: Words> Unit for OneOf<W> {
     }
 }
 
-fn word<W: Words>(value: W) -> &'static str {
+pub(super) fn word<W: Words>(value: W) -> &'static str {
     W::WORDS.iter().find(|(_, candidate)| *candidate == value).map_or("", |(word, _)| word)
 }

@@ -1,0 +1,58 @@
+//! What holds for TLS with one database's servers: the database's word before `[pgweir]`'s.
+use std::path::PathBuf;
+
+use super::database::Database;
+use super::general::General;
+use super::units::{Roots, SslMode, TlsProtocols};
+
+/// How to speak TLS with servers. Equal ones can share what is made of them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ServerTls {
+    /// How much to insist.
+    pub sslmode: SslMode,
+    /// Whose signature counts when certificates are verified.
+    pub ca: Option<Roots>,
+    /// Certificate to show, with the key below.
+    pub cert_file: Option<PathBuf>,
+    /// Its key.
+    pub key_file: Option<PathBuf>,
+    /// Versions spoken.
+    pub protocols: TlsProtocols,
+}
+
+impl ServerTls {
+    pub(super) fn of(general: &General, database: &Database) -> Self {
+        // A file that is given for the database, even as "", is all there is.
+        let own_certificate =
+            database.server_tls_cert_file.is_some() || database.server_tls_key_file.is_some();
+        let (cert_file, key_file) = if own_certificate {
+            (database.server_tls_cert_file.clone().flatten(), database.server_tls_key_file.clone().flatten())
+        } else {
+            (general.server_tls_cert_file.clone(), general.server_tls_key_file.clone())
+        };
+        Self {
+            sslmode: database.server_tls_sslmode.unwrap_or(general.server_tls_sslmode),
+            ca: database.server_tls_ca_file.clone().unwrap_or_else(|| general.server_tls_ca_file.clone()),
+            cert_file,
+            key_file,
+            protocols: database.server_tls_protocols.unwrap_or(general.server_tls_protocols),
+        }
+    }
+
+    /// What is wrong with the settings together, after "… ".
+    pub(super) fn problem(&self) -> Option<&'static str> {
+        match (self.sslmode, &self.ca) {
+            _ if self.cert_file.is_some() != self.key_file.is_some() => {
+                Some("needs both server_tls_cert_file and server_tls_key_file, or neither")
+            }
+            (SslMode::VerifyCa, None) => Some(
+                "with server_tls_sslmode \"verify-ca\" needs server_tls_ca_file; for a public CA use \"verify-full\"",
+            ),
+            // Anybody can have a certificate of a public CA: only the name in it tells who it is.
+            (SslMode::VerifyCa, Some(Roots::System)) => {
+                Some("with server_tls_ca_file \"system\" needs server_tls_sslmode \"verify-full\"")
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! One TLS connection without its socket: ciphertext in, plaintext out, and back. It holds no buffer while nothing waits,
+//! so that an idle connection costs its keys and little more.
+
+use super::error::TlsError;
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::CertificateDer;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::{CommonState, ProtocolVersion};
+
+/// Most plaintext in a record, in bytes.
+const RECORD: usize = 16 * 1024;
+/// Most that a record's header, nonce, padding and tag add, in bytes.
+const AROUND: usize = 256;
+/// Most bytes of a handshake that wait to be complete; rustls takes no message longer than 64 KiB.
+const LONGEST_FLIGHT: usize = 128 * 1024;
+
+/// Most looks for messages that rustls still has to send.
+const LAST_WORDS: usize = 16;
+
+/// A TLS connection.
+pub struct Channel {
+    side: Side,
+    /// Ciphertext not dealt with: the beginning of a record, or records there was no room for.
+    incoming: Vec<u8>,
+    /// Plaintext there was no room for.
+    plain: Vec<u8>,
+    /// TLS's own messages: they go in front of what is sent next.
+    control: Vec<u8>,
+    /// The other side has said that nothing more comes.
+    ended: bool,
+}
+
+enum Side {
+    Client(UnbufferedClientConnection),
+    #[expect(dead_code, reason = "clients' connections are not encrypted yet")]
+    Server(UnbufferedServerConnection),
+}
+
+/// Calls rustls for either side; the status is of a different type for each.
+macro_rules! process {
+    ($side:expr, $bytes:expr, $status:ident => $then:expr) => {
+        match $side {
+            Side::Client(connection) => {
+                let $status = connection.process_tls_records($bytes);
+                $then
+            }
+            Side::Server(connection) => {
+                let $status = connection.process_tls_records($bytes);
+                $then
+            }
+        }
+    };
+}
+
+/// How far a handshake is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// It needs more from the other side; what there is to be sent comes first.
+    Waits,
+    /// It is over: plaintext may flow.
+    Done,
+}
+
+/// What rustls says to a look at the bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    /// Look again.
+    Again,
+    /// Nothing more without more bytes.
+    Enough,
+    /// The other side sends nothing more.
+    End,
+}
+
+impl Channel {
+    pub(super) fn client(connection: UnbufferedClientConnection) -> Self {
+        Self::new(Side::Client(connection))
+    }
+
+    fn new(side: Side) -> Self {
+        Self { side, incoming: Vec::new(), plain: Vec::new(), control: Vec::new(), ended: false }
+    }
+
+    fn common(&self) -> &CommonState {
+        match &self.side {
+            Side::Client(connection) => connection,
+            Side::Server(connection) => connection,
+        }
+    }
+
+    /// The version spoken, as PostgreSQL names it.
+    pub fn version(&self) -> &'static str {
+        match self.common().protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            _ => "TLS",
+        }
+    }
+
+    /// The application protocol that was agreed on.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.common().alpn_protocol()
+    }
+
+    /// The other side's certificate, if it showed one.
+    pub fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.common().peer_certificates()?.first()
+    }
+
+    /// Goes on with the handshake, with more bytes from the other side.
+    ///
+    /// # Errors
+    /// The handshake failed. What [`Self::take_control`] gives then tells the other side.
+    pub fn shake_hands(&mut self, more: &[u8]) -> Result<Progress, TlsError> {
+        self.incoming.extend_from_slice(more);
+        if self.incoming.len() > LONGEST_FLIGHT {
+            return Err(TlsError::Endless);
+        }
+        let mut incoming = std::mem::take(&mut self.incoming);
+        let mut at = 0;
+        let outcome = loop {
+            let (used, heard) = self.hear(&mut incoming[at..], &mut []);
+            at += used;
+            match heard {
+                Err(error) => break Err(error),
+                Ok((Heard::Again, _)) if self.common().is_handshaking() => {}
+                Ok((Heard::End, _)) => break Err(TlsError::Closed),
+                Ok(_) if self.common().is_handshaking() => break Ok(Progress::Waits),
+                Ok((Heard::Again, _)) => {}
+                Ok((Heard::Enough, _)) => break Ok(Progress::Done),
+            }
+        };
+        self.hold_incoming(&incoming[at..]);
+        outcome
+    }
+
+    /// Whether a whole record is there to go on with, were `more` added.
+    pub fn has_record_with(&self, more: &[u8]) -> bool {
+        let byte = |i: usize| self.incoming.get(i).or_else(|| more.get(i.wrapping_sub(self.incoming.len())));
+        match (byte(3), byte(4)) {
+            (Some(&high), Some(&low)) => {
+                let size = 5 + usize::from(u16::from_be_bytes([high, low]));
+                self.incoming.len() + more.len() >= size
+            }
+            _ => false,
+        }
+    }
+
+    /// TLS's own messages that are to be sent.
+    pub fn take_control(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.control)
+    }
+
+    /// Whether plaintext, or what could be, is held.
+    pub fn holds(&self) -> bool {
+        !self.plain.is_empty() || !self.incoming.is_empty()
+    }
+
+    /// Whether plaintext is held.
+    pub fn holds_plain(&self) -> bool {
+        !self.plain.is_empty()
+    }
+
+    /// Whether the other side has said that nothing more comes.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Takes plaintext that is held.
+    pub fn take_plain(&mut self, into: &mut [u8]) -> usize {
+        let n = self.plain.len().min(into.len());
+        into[..n].copy_from_slice(&self.plain[..n]);
+        if n == self.plain.len() {
+            self.plain = Vec::new();
+        } else {
+            self.plain.drain(..n);
+        }
+        n
+    }
+
+    /// Moves the ciphertext that is held to the front of `into`, which has room for it; returns its length.
+    pub fn take_incoming(&mut self, into: &mut Vec<u8>) -> usize {
+        let incoming = std::mem::take(&mut self.incoming);
+        if into.len() < incoming.len() {
+            into.resize(incoming.len(), 0);
+        }
+        into[..incoming.len()].copy_from_slice(&incoming);
+        incoming.len()
+    }
+
+    /// Decrypts all of `bytes`, which begin with what [`Self::take_incoming`] gave, until `into` is full; what is left of
+    /// them is held. Returns how much plaintext is in `into`. Plaintext of a record that didn't fit is held, too.
+    ///
+    /// # Errors
+    /// The other side broke the protocol.
+    pub fn open(&mut self, bytes: &mut [u8], into: &mut [u8]) -> Result<usize, TlsError> {
+        let (mut at, mut filled) = (0, 0);
+        let outcome = loop {
+            if filled == into.len() {
+                break Ok(filled);
+            }
+            let (used, heard) = self.hear(&mut bytes[at..], &mut into[filled..]);
+            at += used;
+            match heard {
+                Err(error) => break Err(error),
+                Ok((heard, n)) => {
+                    filled += n;
+                    if heard != Heard::Again {
+                        break Ok(filled);
+                    }
+                }
+            }
+        };
+        self.hold_incoming(&bytes[at..]);
+        outcome
+    }
+
+    /// Holds ciphertext that has been read: all there is.
+    pub fn hold_incoming(&mut self, rest: &[u8]) {
+        self.incoming = rest.to_vec();
+    }
+
+    /// Holds plaintext that was taken, in front of what is held.
+    pub fn put_back(&mut self, bytes: &[u8]) {
+        self.plain.splice(..0, bytes.iter().copied());
+    }
+
+    /// Encrypts `bytes` to the front of `out`, which grows as needed and isn't cut; returns the length. TLS's own messages
+    /// go first. Nothing is held back.
+    ///
+    /// # Errors
+    /// The keys are used up, or the handshake isn't over.
+    pub fn seal(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, TlsError> {
+        loop {
+            // What has been read and not dealt with has to be there: a message of TLS's own may be begun in it.
+            let mut incoming = std::mem::take(&mut self.incoming);
+            let mut plain = std::mem::take(&mut self.plain);
+            let control = &mut self.control;
+            let mut sealed = None;
+            let (used, heard) = process!(&mut self.side, &mut incoming, status => {
+                let used = status.discard;
+                match status.state {
+                    Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                        let first = std::mem::take(control);
+                        let at = first.len();
+                        let room = at + bytes.len() + (bytes.len() / RECORD + 1) * AROUND;
+                        make_room(out, room);
+                        out[..at].copy_from_slice(&first);
+                        sealed = Some(loop {
+                            match traffic.encrypt(bytes, &mut out[at..]) {
+                                Ok(n) => break Ok(at + n),
+                                Err(EncryptError::InsufficientSize(e)) => make_room(out, at + e.required_size),
+                                Err(EncryptError::EncryptExhausted) => break Err(rustls::Error::EncryptError),
+                            }
+                        });
+                        (used, Ok((Heard::Enough, 0)))
+                    }
+                    state => take_up(UnbufferedStatus { discard: used, state }, control, &mut plain, &mut []),
+                }
+            });
+            if used > 0 {
+                incoming = incoming.split_off(used);
+            }
+            (self.incoming, self.plain) = (incoming, plain);
+            match (sealed, heard?.0) {
+                (Some(sealed), _) => return Ok(sealed?),
+                (None, Heard::Again) => {}
+                (None, Heard::End) => self.ended = true,
+                (None, Heard::Enough) => return Err(rustls::Error::HandshakeNotComplete.into()),
+            }
+        }
+    }
+
+    /// Appends to `out` that nothing more will be sent.
+    pub fn say_goodbye(&mut self, out: &mut Vec<u8>) {
+        let mut incoming = std::mem::take(&mut self.incoming);
+        let at = self.collect_control(&mut incoming);
+        out.append(&mut self.control);
+        process!(&mut self.side, &mut incoming[at..], status => {
+            if let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state {
+                let at = out.len();
+                out.resize(at + AROUND, 0);
+                let n = traffic.queue_close_notify(&mut out[at..]).unwrap_or(0);
+                out.truncate(at + n);
+            }
+        });
+    }
+
+    /// One look of rustls at the bytes; plaintext goes to `into`, and is held where that is full.
+    fn hear(&mut self, bytes: &mut [u8], into: &mut [u8]) -> (usize, Result<(Heard, usize), TlsError>) {
+        let (control, plain) = (&mut self.control, &mut self.plain);
+        let (used, heard) = process!(&mut self.side, bytes, status => take_up(status, control, plain, into));
+        match heard {
+            Ok((Heard::End, _)) => self.ended = true,
+            Err(_) => drop(self.collect_control(&mut bytes[used..])),
+            Ok(_) => {}
+        }
+        (used, heard)
+    }
+
+    /// What rustls has to say to the other side, be it about an error; what came from there is of no more interest.
+    /// `bytes` are what hasn't been dealt with: rustls may remember places in them. Returns how many were used.
+    fn collect_control(&mut self, bytes: &mut [u8]) -> usize {
+        let (control, plain) = (&mut self.control, &mut self.plain);
+        let mut at = 0;
+        for _ in 0..LAST_WORDS {
+            let bytes = &mut bytes[at..];
+            let (used, heard) =
+                process!(&mut self.side, bytes, status => take_up(status, control, plain, &mut []));
+            at += used;
+            if !matches!(heard, Ok((Heard::Again, _))) {
+                break;
+            }
+        }
+        at
+    }
+}
+
+impl std::fmt::Debug for Channel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Channel").field("version", &self.version()).finish_non_exhaustive()
+    }
+}
+
+fn make_room(out: &mut Vec<u8>, room: usize) {
+    if out.len() < room {
+        out.resize(room, 0);
+    }
+}
+
+/// Takes what a status brings, and says how many bytes it has used and how many of `into`.
+fn take_up<D>(
+    status: UnbufferedStatus<'_, '_, D>,
+    control: &mut Vec<u8>,
+    plain: &mut Vec<u8>,
+    into: &mut [u8],
+) -> (usize, Result<(Heard, usize), TlsError>) {
+    let UnbufferedStatus { mut discard, state } = status;
+    let mut filled = 0;
+    let heard = match state {
+        Err(error) => return (discard, Err(error.into())),
+        Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
+            match traffic.next_record() {
+                None => break Heard::Again,
+                Some(Err(error)) => return (discard, Err(error.into())),
+                Some(Ok(record)) => {
+                    discard += record.discard;
+                    // In order: once something is held, the rest is, too.
+                    let room = if plain.is_empty() { into.len() - filled } else { 0 };
+                    let (now, later) = record.payload.split_at(record.payload.len().min(room));
+                    into[filled..filled + now.len()].copy_from_slice(now);
+                    filled += now.len();
+                    plain.extend_from_slice(later);
+                }
+            }
+        },
+        Ok(ConnectionState::EncodeTlsData(mut data)) => {
+            let at = control.len();
+            let mut size = 0;
+            loop {
+                control.resize(at + size, 0);
+                match data.encode(&mut control[at..]) {
+                    Ok(n) => {
+                        control.truncate(at + n);
+                        break Heard::Again;
+                    }
+                    Err(EncodeError::InsufficientSize(e)) => size = e.required_size,
+                    Err(EncodeError::AlreadyEncoded) => {
+                        control.truncate(at);
+                        break Heard::Again;
+                    }
+                }
+            }
+        }
+        Ok(ConnectionState::TransmitTlsData(data)) => {
+            data.done();
+            Heard::Again
+        }
+        Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => Heard::End,
+        Ok(_) => Heard::Enough,
+    };
+    (discard, Ok((heard, filled)))
+}

@@ -1,0 +1,71 @@
+//! TLS towards servers.
+
+use super::channel::Channel;
+use super::error::TlsError;
+use super::verify::{ByName, Verifier};
+use super::{ALPN, FileError, files, provider, versions};
+use crate::config::{Roots, ServerTls, SslMode};
+use rustls::ClientConfig;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{Resumption, UnbufferedClientConnection};
+use rustls::pki_types::ServerName;
+use rustls::sign::SingleCertAndKey;
+use std::sync::Arc;
+
+/// Begins TLS with servers, by the settings it was made from.
+#[derive(Debug)]
+pub struct Connector {
+    mode: SslMode,
+    config: Arc<ClientConfig>,
+}
+
+impl Connector {
+    /// Reads the files of the settings. Blocks; meant for start and reload. `None` when there is to be no TLS.
+    ///
+    /// # Errors
+    /// A file that can't be used, and why.
+    pub fn new(settings: &ServerTls) -> Result<Option<Self>, FileError> {
+        if settings.sslmode == SslMode::Disable {
+            return Ok(None);
+        }
+        let roots = match (&settings.ca, settings.sslmode.verifies()) {
+            (_, false) => None,
+            (Some(Roots::File(path)), true) => Some(files::roots(("server_tls_ca_file", path))?),
+            (Some(Roots::System) | None, true) => Some(files::system_roots()?),
+        };
+        let by_name = if settings.sslmode == SslMode::VerifyFull { ByName::Yes } else { ByName::No };
+        let verifier: Arc<dyn ServerCertVerifier> =
+            Arc::new(Verifier { provider: provider(), roots, by_name });
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions(settings.protocols))
+            .expect("the provider has ciphers for TLS 1.2 and 1.3")
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        let mut config = match (&settings.cert_file, &settings.key_file) {
+            (Some(certificate), Some(key)) => {
+                let certificate = ("server_tls_cert_file", certificate.as_path());
+                let identity = files::identity(certificate, ("server_tls_key_file", key))?;
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
+            }
+            _ => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        // PostgreSQL resumes no sessions.
+        config.resumption = Resumption::disabled();
+        Ok(Some(Self { mode: settings.sslmode, config: Arc::new(config) }))
+    }
+
+    /// Whether a server without TLS won't do.
+    pub fn is_required(&self) -> bool {
+        self.mode.is_required()
+    }
+
+    /// A connection to `host` that has not begun.
+    ///
+    /// # Errors
+    /// The host's name can't be in a certificate.
+    pub fn channel(&self, host: &str) -> Result<Channel, TlsError> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::Name(host.to_owned()))?;
+        Ok(Channel::client(UnbufferedClientConnection::new(Arc::clone(&self.config), name)?))
+    }
+}

@@ -1,0 +1,73 @@
+//! TLS without sockets: what a connection is made with, and the machine that turns plaintext into ciphertext and back.
+
+pub mod channel;
+pub mod connector;
+mod error;
+mod files;
+mod verify;
+
+pub use channel::Channel;
+pub use connector::Connector;
+pub use error::{FileError, TlsError};
+
+use crate::config::{Config, ServerTls, TlsProtocols};
+use rustls::SupportedProtocolVersion;
+use rustls::crypto::CryptoProvider;
+use rustls::version::{TLS12, TLS13};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, LazyLock};
+
+/// The name of PostgreSQL's protocol in ALPN.
+pub const ALPN: &[u8] = b"postgresql";
+
+/// All that the configuration says of TLS, its files read.
+#[derive(Debug)]
+pub struct Tls {
+    connectors: HashMap<ServerTls, Option<Arc<Connector>>>,
+}
+
+/// Settings that were not among those of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unknown;
+
+impl Tls {
+    /// Reads the files. Blocks; meant for start and reload.
+    ///
+    /// # Errors
+    /// The first file that can't be used, and why.
+    pub fn new(config: &Config) -> Result<Self, FileError> {
+        let mut connectors = HashMap::new();
+        for settings in config.all_server_tls() {
+            if let Entry::Vacant(place) = connectors.entry(settings) {
+                let connector = Connector::new(place.key())?.map(Arc::new);
+                place.insert(connector);
+            }
+        }
+        Ok(Self { connectors })
+    }
+
+    /// What TLS is begun with by these settings; `None`: there is to be none.
+    ///
+    /// # Errors
+    /// The configuration had no such settings.
+    pub fn connector(&self, settings: &ServerTls) -> Result<Option<Arc<Connector>>, Unknown> {
+        self.connectors.get(settings).cloned().ok_or(Unknown)
+    }
+}
+
+static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+    LazyLock::new(|| Arc::new(rustls::crypto::ring::default_provider()));
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::clone(&PROVIDER)
+}
+
+fn versions(protocols: TlsProtocols) -> &'static [&'static SupportedProtocolVersion] {
+    static BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+    match protocols {
+        TlsProtocols::Secure => &BOTH,
+        TlsProtocols::V13 => &BOTH[..1],
+        TlsProtocols::V12 => &BOTH[1..],
+    }
+}
