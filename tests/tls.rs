@@ -3,6 +3,9 @@
 
 mod support;
 
+use std::process::Command;
+use std::time::Duration;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -10,8 +13,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use support::certificates::{Certificates, Files, Kind, text};
 use support::cluster::{Cluster, Version};
 use support::eventually;
+use support::messages;
 use support::pgweir::{Config, Pgweir};
-use support::raw::{Client, Refusal};
+use support::raw::{Client, Refusal, Target};
+use support::tunnel::{self, Tunnel};
 
 const MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 const ENCRYPTED: &str = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
@@ -229,7 +234,7 @@ fn nothing_goes_to_the_server_in_clear() {
     let config = reach(Config::new(encrypted()), "app", ("localhost", proxy.address.port()), "verify-full");
     let pgweir = Pgweir::start(&config);
     let mut client = pgweir.client();
-    client.send(&support::messages::query("SELECT pg_sleep(60) AS plaintext"));
+    client.send(&messages::query("SELECT pg_sleep(60) AS plaintext"));
     eventually("the query runs", || encrypted().connections("query LIKE '%AS plaintext'") == 1);
     client.cancel();
     let error = client.read_until_ready().into_iter().find(|message| message.tag == b'E');
@@ -243,4 +248,250 @@ fn nothing_goes_to_the_server_in_clear() {
         assert!(!clear(b"plaintext") && !clear(b"database") && !clear(&[0x04, 0xd2, 0x16, 0x2e]));
         assert!(clear(b"localhost"), "the name is indicated");
     }
+}
+
+/// TLS with clients, too, by the certificate for localhost.
+fn for_clients(config: Config, mode: &str) -> Config {
+    let (all, localhost) = certificates();
+    let config = config
+        .set("client_tls_sslmode", mode)
+        .set("client_tls_cert_file", text(&localhost.certificate))
+        .set("client_tls_key_file", text(&localhost.key));
+    if mode.starts_with("verify") { config.set("client_tls_ca_file", text(&all.ca())) } else { config }
+}
+
+/// TLS on both legs; database `app`, whose server is only known by its CA.
+fn both_legs(to: u16) -> Config {
+    let config = reach(Config::new(encrypted()), "app", ("localhost", to), "verify-full");
+    for_clients(config, "require")
+}
+
+/// What psql says, and whether it succeeded.
+fn psql(port: u16, parameters: &str) -> (bool, String) {
+    let output = Command::new(Version::V15.bin().expect("psql").join("psql"))
+        .args(["-XAtc", "SELECT 'fine'"])
+        .arg(format!("host=localhost port={port} user=app password=secret-app dbname=app {parameters}"))
+        .output()
+        .expect("psql starts");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&said).trim().to_owned())
+}
+
+#[test]
+fn every_mode_with_and_without_tls_at_the_client() {
+    let (all, _) = certificates();
+    let own = all.issue("client", &Kind::of(&["somebody"]));
+    let verified = format!("sslmode=verify-full sslrootcert={}", text(&all.ca()));
+    let shown = format!("{verified} sslcert={} sslkey={}", text(&own.certificate), text(&own.key));
+    for mode in MODES {
+        let pgweir = Pgweir::start(&for_clients(Config::new(Cluster::shared()), mode));
+        for (parameters, in_modes) in [
+            ("sslmode=disable", &["disable", "allow", "prefer"][..]),
+            ("sslmode=prefer", &["disable", "allow", "prefer", "require"]),
+            ("sslmode=require", &["allow", "prefer", "require"]),
+            (&verified, &["allow", "prefer", "require"]),
+            (&shown, &["allow", "prefer", "require", "verify-ca", "verify-full"]),
+        ] {
+            let (fine, said) = psql(pgweir.port, parameters);
+            assert_eq!(fine, in_modes.contains(&mode), "{mode}, {parameters}: {said}\n{}", pgweir.log());
+            if parameters == "sslmode=disable" && !fine {
+                assert!(said.contains("FATAL:  SSL required"), "{said}");
+            }
+        }
+        assert!(mode == "disable" || pgweir.log().contains("tls=\"TLSv1.3\""));
+    }
+}
+
+#[test]
+fn who_has_to_use_tls_is_told() {
+    let pgweir = Pgweir::start(&both_legs(encrypted().port));
+    let error = Client::try_connect(&pgweir.target("app", "app")).expect_err("SSL required").error();
+    assert_eq!((error.sqlstate().as_str(), error.field(b'M').as_deref()), ("28000", Some("SSL required")));
+    // Old clients cancel in clear, whatever they use for the rest.
+    let mut canceller = Client::open(&pgweir.target("app", "app").address).expect("a connection");
+    canceller.send(&messages::cancel_request(1, &[0; 4]));
+    assert!(canceller.drain().is_empty());
+    assert!(pgweir.metric("pgweir_pool_client_login_failures_total", &["tls_required"]) <= 1.0);
+}
+
+/// A client of pgweir through TLS, in pieces of this size, by the versions of TLS given.
+fn through_tls(pgweir: &Pgweir, pieces: usize, version: &'static tunnel::Version) -> (Tunnel, Target) {
+    let proxy = Proxy::start(pgweir.address(), pieces);
+    let tunnel = Tunnel::start(proxy.address, &certificates().0.ca(), version);
+    let target = Target::tcp(tunnel.address, "app", "app");
+    (tunnel, target)
+}
+
+#[test]
+fn records_may_be_cut_anywhere() {
+    for version in [tunnel::V12, tunnel::V13] {
+        let servers = Proxy::start(encrypted().address(), 1);
+        let pgweir = Pgweir::start(&both_legs(servers.address.port()));
+        let (_tunnel, target) = through_tls(&pgweir, 1, version);
+        let mut client = Client::connect(&target);
+        assert_eq!(client.value(ENCRYPTED), "t");
+        for n in 0..20 {
+            assert_eq!(
+                client.value(&format!("SELECT {n} || repeat('x', 100)")).len(),
+                100 + n.to_string().len()
+            );
+        }
+    }
+}
+
+#[test]
+fn much_and_many_pass_through_both_legs() {
+    for version in [tunnel::V12, tunnel::V13] {
+        let pgweir = Pgweir::start(&both_legs(encrypted().port));
+        let (_tunnel, target) = through_tls(&pgweir, 65536, version);
+        let mut client = Client::connect(&target);
+        // Many messages in few records, both ways.
+        let mut batch = messages::parse("s", "SELECT $1 || 'y'");
+        for n in 0..2000 {
+            batch.extend(messages::bind("", "s", &[Some(&n.to_string())]));
+            batch.extend(messages::execute("", 0));
+        }
+        batch.extend(messages::sync());
+        client.send(&batch);
+        let answers = client.read_until_ready();
+        let rows: Vec<_> = answers.iter().filter(|m| m.tag == b'D').flat_map(|m| m.columns()).collect();
+        assert_eq!(rows.len(), 2000);
+        assert!(rows.iter().enumerate().all(|(n, row)| row.as_deref() == Some(&*format!("{n}y"))));
+        // 40 MB at once, long messages.
+        let rows =
+            client.rows("SELECT repeat(md5(n::text), 31250) FROM generate_series(1, 40) n").expect("rows");
+        assert_eq!(rows.iter().map(|row| row[0].as_ref().map_or(0, String::len)).sum::<usize>(), 40_000_000);
+        // COPY there and back.
+        client.rows("CREATE TEMP TABLE t (a text)").expect("a table");
+        client.send(&messages::query("COPY t FROM STDIN"));
+        client.read_until(|message| message.tag == b'G');
+        let line = "0123456789".repeat(20) + "\n";
+        let data = messages::copy_data(line.repeat(300).as_bytes());
+        for _ in 0..200 {
+            client.send(&data);
+        }
+        client.send(&messages::copy_done());
+        client.expect(&["C COPY 60000", "Z I"]);
+        client.send(&messages::query("COPY t TO STDOUT"));
+        let copied = client.read_until_ready();
+        let bytes: usize = copied.iter().filter(|m| m.tag == b'd').map(|m| m.body.len()).sum();
+        assert_eq!(bytes, 60_000 * line.len());
+        client.terminate();
+    }
+}
+
+#[test]
+fn a_cancel_request_comes_through_both_legs() {
+    let pgweir = Pgweir::start(&both_legs(encrypted().port));
+    let (_tunnel, target) = through_tls(&pgweir, 65536, tunnel::V13);
+    let mut client = Client::connect(&target);
+    client.send(&messages::query("SELECT pg_sleep(60) AS through_both"));
+    eventually("the query runs", || encrypted().connections("query LIKE '%AS through_both'") == 1);
+    client.cancel();
+    let error = client.read_until_ready().into_iter().find(|message| message.tag == b'E');
+    assert_eq!(error.expect("an error").sqlstate(), "57014");
+    assert_eq!(client.value("SELECT 'alive'"), "alive");
+    let mut leaving = Client::connect(&target);
+    leaving.send(&messages::query("SELECT pg_sleep(60) AS left_alone"));
+    eventually("the query runs", || encrypted().connections("query LIKE '%AS left_alone'") == 1);
+    drop(leaving);
+    eventually("it is cancelled", || {
+        encrypted().connections("query LIKE '%AS left_alone' AND state = 'active'") == 0
+    });
+}
+
+#[test]
+fn hostile_handshakes_harm_nobody() {
+    let config = both_legs(encrypted().port).set("client_login_timeout", 1);
+    let pgweir = Pgweir::start(&config);
+    let open = || Client::open(&pgweir.target("app", "app").address).expect("a connection");
+    let after_s = |bytes: &[u8]| {
+        let mut client = open();
+        client.send(&messages::ssl_request());
+        assert_eq!(client.read_byte(), b'S');
+        client.send(bytes);
+        client
+    };
+    let mut stuffed = open();
+    stuffed.send(&[messages::ssl_request(), messages::startup(3 << 16, &[("user", "app")])].concat());
+    let end = stuffed.read_to_end();
+    assert_eq!(end[0].field(b'M').as_deref(), Some("received unencrypted data after SSL request"));
+    let hello = tunnel::client_hello(&[]);
+    for (what, mut client) in [
+        ("a StartupMessage in clear", after_s(&messages::startup(3 << 16, &[("user", "app")]))),
+        ("another SSLRequest", after_s(&messages::ssl_request())),
+        ("nonsense", after_s(b"GET / HTTP/1.1\r\n\r\n")),
+        ("an empty record", after_s(&[0x16, 3, 1, 0, 0])),
+        ("a record too long", after_s(&[&[0x16, 3, 1, 0xff, 0xff][..], &[0; 70_000]].concat())),
+    ] {
+        let said = client.drain();
+        assert!(said.first().is_none_or(|b| *b == 0x15), "{what}: an alert or nothing, not {said:?}");
+    }
+    // Half of a handshake: ends with its client.
+    let cut = after_s(&hello[..hello.len() / 2]);
+    cut.shutdown_write();
+    let mut cut = cut;
+    assert!(cut.drain().len() < 8);
+    // Half of a handshake, and then nothing: ends with client_login_timeout.
+    for bytes in [&hello[..hello.len() / 2], &hello[..], &hello[..1]] {
+        after_s(bytes).drain();
+    }
+    // Direct TLS needs to say what for.
+    let mut direct = open();
+    direct.send(&hello);
+    direct.set_timeout(Duration::from_secs(5));
+    direct.drain();
+    assert!(pgweir.log().contains("TLS handshake failed: "));
+    let (_tunnel, target) = through_tls(&pgweir, 65536, tunnel::V13);
+    assert_eq!(Client::connect(&target).value("SELECT 'alive'"), "alive");
+    assert!(!pgweir.log().contains("panicked"), "{}", pgweir.log());
+}
+
+#[test]
+fn direct_tls_without_alpn_is_refused() {
+    let pgweir = Pgweir::start(&both_legs(encrypted().port));
+    let ca = certificates().0.ca();
+    assert!(tunnel::direct(pgweir.address(), &ca, &[b"postgresql"]).is_ok());
+    assert!(tunnel::direct(pgweir.address(), &ca, &[]).is_err());
+    assert!(tunnel::direct(pgweir.address(), &ca, &[b"h2"]).is_err());
+    assert!(pgweir.log().contains("received direct SSL connection request without ALPN"));
+}
+
+#[test]
+fn sessions_are_resumed_and_certificates_reloaded() {
+    let own = Certificates::new();
+    let files = own.issue("mine", &Kind::of(&["localhost"]));
+    let config = for_clients(Config::new(Cluster::shared()), "require")
+        .set("client_tls_cert_file", text(&files.certificate))
+        .set("client_tls_key_file", text(&files.key));
+    let pgweir = Pgweir::start(&config);
+    let mut visitor = tunnel::Visitor::new(&own.ca());
+    let first = visitor.visit(pgweir.address());
+    assert!(!first.resumed);
+    let again = visitor.visit(pgweir.address());
+    assert!(again.resumed && again.certificate == first.certificate);
+
+    let bad = |what: &str, complaint: &str| {
+        pgweir.reload(&config);
+        eventually(what, || pgweir.log().contains(complaint));
+        let after = tunnel::Visitor::new(&own.ca()).visit(pgweir.address());
+        assert_eq!(after.certificate, first.certificate, "{what}");
+    };
+    let key = std::fs::read_to_string(&files.key).expect("a key");
+    std::fs::write(&files.certificate, "nonsense").expect("our file");
+    let place = text(&files.certificate);
+    bad("no certificate", &format!("cannot use client_tls_cert_file {place}: no certificate in PEM form"));
+    let newer = own.issue("mine", &Kind::of(&["localhost"]));
+    std::fs::write(&files.key, key).expect("our file");
+    bad("another key", "it is not the key of the certificate in");
+    std::fs::remove_file(&newer.key).expect("our file");
+    bad("no key", &format!("cannot use client_tls_key_file {}: No such file", text(&files.key)));
+
+    own.issue("mine", &Kind::of(&["localhost"]));
+    pgweir.reload(&config);
+    eventually("the reload", || pgweir.log().contains("configuration reloaded"));
+    let renewed = tunnel::Visitor::new(&own.ca()).visit(pgweir.address());
+    assert_ne!(renewed.certificate, first.certificate);
+    let after = visitor.visit(pgweir.address());
+    assert!(!after.resumed && after.certificate == renewed.certificate, "old tickets are of no use");
 }

@@ -30,6 +30,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::sleep;
 
@@ -97,6 +98,7 @@ fn share(
         config: ArcSwap::from_pointee(config),
         tls: ArcSwap::from_pointee(tls),
         store: ArcSwap::from_pointee(store),
+        handshakes: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
         lifecycle: Lifecycle::default(),
         logins: Default::default(),
         opening: AtomicUsize::new(0),

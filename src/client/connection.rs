@@ -4,9 +4,9 @@ use super::console::{is_console, rights};
 use super::context::{PoolContext, Shared};
 use super::greeting::greeting;
 use super::login::{self, LoginEnd};
-use super::report::Trouble;
+use super::report::{Trouble, printable};
 use super::session::{Session, State};
-use super::startup::{self, StartupEnd, Wants, Wish};
+use super::startup::{self, Encryption, StartupEnd, Wants, Wish};
 use crate::admin::{self, Guest, Rights};
 use crate::cancel;
 use crate::clock::Instant;
@@ -16,6 +16,7 @@ use crate::net::stream::Stream;
 use crate::pool::WaitError;
 use crate::prepared::client_statements::ClientStatements;
 use crate::roster::{self, Admission, ClientAddress, Kick};
+use crate::tls::{Acceptor, Channel};
 use crate::wire::backend::{self, Severity};
 use crate::wire::startup::MINOR;
 use std::future::poll_fn;
@@ -130,11 +131,17 @@ pub(super) struct Refused {
     trouble: Option<Box<Trouble>>,
     failure: LoginFailure,
     wish: Option<(String, String)>,
+    /// Why there is no TLS.
+    handshake: Option<String>,
 }
 
 impl Refused {
     pub(super) fn tell(trouble: Trouble, failure: LoginFailure) -> Self {
-        Self { trouble: Some(Box::new(trouble)), failure, wish: None }
+        Self { trouble: Some(Box::new(trouble)), ..Self::silently(failure, None) }
+    }
+
+    fn silently(failure: LoginFailure, handshake: Option<String>) -> Self {
+        Self { trouble: None, failure, wish: None, handshake }
     }
 
     /// Adds whose login it was and, if it waited in vain, what kept it waiting.
@@ -146,7 +153,7 @@ impl Refused {
     }
 
     fn lost() -> Self {
-        Self { trouble: None, failure: LoginFailure::ClientLost, wish: None }
+        Self::silently(LoginFailure::ClientLost, None)
     }
 }
 
@@ -157,13 +164,21 @@ async fn negotiate(
 ) -> Result<Outcome, Refused> {
     let limit = shared.config.load().general.client_login_timeout;
     let mut patience = shared.logins.begin(limit).await;
-    let wants = patience.bound(async { startup::receive(stream).await.map_err(Refused::from) }).await?;
+    let tls = shared.tls.load().acceptor().filter(|_| matches!(address, ClientAddress::Tcp(_)));
+    let encryption = Encryption {
+        is_required: tls.as_deref().is_some_and(Acceptor::is_required),
+        acceptor: tls,
+        permits: &shared.handshakes,
+    };
+    let receiving = async { startup::receive(stream, &encryption).await.map_err(Refused::from) };
+    let wants = patience.bound(receiving).await?;
     let wish = match wants {
         Wants::Session(wish) => wish,
         Wants::Nothing => return Ok(Outcome::Nothing),
         Wants::Cancel(pid, secret) => {
             drop(patience);
             cancel_for(shared, pid, &secret).await;
+            stream.shutdown();
             return Ok(Outcome::Nothing);
         }
     };
@@ -183,9 +198,13 @@ impl From<Trouble> for Refused {
 impl From<StartupEnd> for Refused {
     fn from(end: StartupEnd) -> Self {
         match end {
+            StartupEnd::Tell(trouble @ Trouble::TlsRequired) => {
+                Self::tell(trouble, LoginFailure::TlsRequired)
+            }
             StartupEnd::Tell(trouble) => Self::tell(trouble, LoginFailure::Protocol),
             StartupEnd::Lost(_) => Self::lost(),
-            StartupEnd::DirectTls => Self { trouble: None, failure: LoginFailure::Protocol, wish: None },
+            StartupEnd::DirectTls => Self::silently(LoginFailure::Protocol, None),
+            StartupEnd::Handshake(why) => Self::silently(LoginFailure::TlsHandshake, Some(why.to_string())),
         }
     }
 }
@@ -223,7 +242,8 @@ impl Newcomer<'_> {
         opened.context.metrics.login_ok(Instant::now().nanos_since(self.since));
         if self.shared.config.load().general.log_connections.is_on() {
             let (database, user) = (&*self.wish.database, &*self.wish.user);
-            tracing::info!(client = opened.member.entry().id, address = %self.address, database, user, "login");
+            let tls = self.stream.tls().map(Channel::version);
+            tracing::info!(client = opened.member.entry().id, address = %self.address, database, user, tls, "login");
         }
         Ok(Outcome::Session(opened))
     }
@@ -327,6 +347,10 @@ async fn refuse(stream: &mut Stream, address: ClientAddress, shared: &Shared, re
     match shared.known_metrics(database, user) {
         Some(pool) => pool.login_failed(refused.failure),
         None => shared.metrics.login_failed(refused.failure),
+    }
+    if let Some(why) = &refused.handshake {
+        tracing::info!(%address, "TLS handshake failed: {}", printable(why));
+        return;
     }
     let Some(trouble) = &refused.trouble else {
         tracing::debug!(%address, database, user, "login ended: {}", refused.failure.label());

@@ -36,6 +36,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 
 /// One for the process.
@@ -70,6 +71,8 @@ pub struct Shared {
     pub store: ArcSwap<Store>,
     /// Whether pgweir is running or about to stop.
     pub lifecycle: Lifecycle,
+    /// Each for one handshake's work, as many as there are cores.
+    pub handshakes: Arc<Semaphore>,
     /// Connections that have not logged in yet, to end them.
     pub logins: Logins,
     /// Connections that have not logged in yet.

@@ -34,6 +34,8 @@ pub enum Trouble {
     DatabaseDisabled(String),
     /// Too many connections are logging in.
     TooManyLogins,
+    /// client_tls_sslmode
+    TlsRequired,
     /// Replication isn't passed on.
     Replication,
     /// client_login_timeout, and what it waited for if that kept failing.
@@ -102,6 +104,7 @@ impl Trouble {
                 let words = plain(sqlstate::TOO_MANY_CONNECTIONS, "sorry, too many clients already");
                 (words.0, words.1, Some("too many connections are logging in".to_owned()), words.3)
             }
+            Self::TlsRequired => plain(sqlstate::INVALID_AUTHORIZATION, "SSL required"),
             Self::Replication => {
                 plain(sqlstate::FEATURE_NOT_SUPPORTED, "replication connections are not supported by pgweir")
             }

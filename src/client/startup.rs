@@ -1,10 +1,16 @@
-//! A connection up to its StartupMessage: SSLRequest and GSSENCRequest are declined, CancelRequest handed on.
+//! A connection up to its StartupMessage: TLS begun for who wants it, GSSENCRequest declined, CancelRequest handed on.
 
 use super::report::Trouble;
 use crate::net::stream::Stream;
 use crate::roster::SecretSize;
+use crate::tls::{ALPN, Acceptor, Channel};
 use crate::wire::startup::{self, MINOR, Startup, StartupError};
 use std::io;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// What TLS begins with.
+const CLIENT_HELLO: u8 = 0x16;
 
 /// Requests for encryption a client may make before it has to get to the point.
 const NEGOTIATIONS: usize = 2;
@@ -59,6 +65,19 @@ pub enum StartupEnd {
     Lost(io::Error),
     /// It wants TLS from the first byte, which can't be answered in clear.
     DirectTls,
+    /// TLS could not be begun.
+    Handshake(io::Error),
+}
+
+/// What there is of TLS for a connection.
+#[derive(Debug)]
+pub struct Encryption<'a> {
+    /// Begins it.
+    pub acceptor: Option<Arc<Acceptor>>,
+    /// Whether there is no session without it.
+    pub is_required: bool,
+    /// For handshakes.
+    pub permits: &'a Arc<Semaphore>,
 }
 
 impl From<io::Error> for StartupEnd {
@@ -74,24 +93,41 @@ impl From<StartupError> for StartupEnd {
 }
 
 /// Reads what the connection wants. Holds at most one startup packet. The caller bounds the time.
-pub async fn receive(stream: &mut Stream) -> Result<Wants, StartupEnd> {
+pub async fn receive(stream: &mut Stream, encryption: &Encryption<'_>) -> Result<Wants, StartupEnd> {
     let mut buffer = Vec::new();
+    begin_direct_tls(stream, &mut buffer, encryption).await?;
     for negotiation in 0..=NEGOTIATIONS {
         let Some(size) = packet(stream, &mut buffer).await? else { return Ok(Wants::Nothing) };
-        match Startup::parse(&buffer[..size])? {
+        let packet = Startup::parse(&buffer[..size])?;
+        match packet {
             Startup::Ssl | Startup::Gss if negotiation < NEGOTIATIONS => {
+                let wants_tls = packet == Startup::Ssl;
                 if buffer.len() > size {
                     // Sent before the answer: PostgreSQL, too, takes this for an attack.
-                    return Err(StartupError::Layout.into());
+                    return Err(StartupError::Unencrypted(if wants_tls {
+                        "SSL"
+                    } else {
+                        "GSSAPI encryption"
+                    })
+                    .into());
                 }
-                stream.write_all(b"N").await?;
                 buffer.clear();
+                match encryption.acceptor.as_deref() {
+                    Some(acceptor) if wants_tls && stream.tls().is_none() => {
+                        stream.write_all(b"S").await?;
+                        secure(stream, acceptor, Vec::new(), encryption).await?;
+                    }
+                    _ => stream.write_all(b"N").await?,
+                }
             }
             Startup::Ssl | Startup::Gss => return Err(StartupError::Layout.into()),
             Startup::Cancel { pid, secret } => return Ok(Wants::Cancel(pid, secret.to_vec())),
             Startup::Start { minor, parameters } => {
                 if buffer.len() > size {
                     return Err(StartupError::Layout.into());
+                }
+                if encryption.is_required && stream.tls().is_none() {
+                    return Err(StartupEnd::Tell(Trouble::TlsRequired));
                 }
                 return wish(minor, &parameters)
                     .map(|w| Wants::Session(Box::new(w)))
@@ -102,10 +138,39 @@ pub async fn receive(stream: &mut Stream) -> Result<Wants, StartupEnd> {
     Err(StartupError::Layout.into())
 }
 
+async fn secure(
+    stream: &mut Stream,
+    acceptor: &Acceptor,
+    more: Vec<u8>,
+    encryption: &Encryption<'_>,
+) -> Result<(), StartupEnd> {
+    stream.accept_tls(acceptor, more, encryption.permits).await.map_err(StartupEnd::Handshake)
+}
+
+/// Begins TLS with a client that doesn't ask first, as PostgreSQL does since 17; else leaves what it has read in `buffer`.
+async fn begin_direct_tls(
+    stream: &mut Stream,
+    buffer: &mut Vec<u8>,
+    encryption: &Encryption<'_>,
+) -> Result<(), StartupEnd> {
+    let Some(acceptor) = encryption.acceptor.as_deref() else { return Ok(()) };
+    if stream.read_some(buffer, 1024).await? == 0 || buffer.first() != Some(&CLIENT_HELLO) {
+        return Ok(());
+    }
+    secure(stream, acceptor, std::mem::take(buffer), encryption).await?;
+    // It could be any protocol's client, led here by an attacker.
+    if stream.tls().and_then(Channel::alpn) != Some(ALPN) {
+        let why = "received direct SSL connection request without ALPN protocol negotiation extension";
+        stream.shutdown();
+        return Err(StartupEnd::Handshake(io::Error::other(why)));
+    }
+    Ok(())
+}
+
 /// Fills `buffer` until it begins with a whole packet; `None`: the client left before it sent anything.
 async fn packet(stream: &mut Stream, buffer: &mut Vec<u8>) -> Result<Option<usize>, StartupEnd> {
     loop {
-        if buffer.first() == Some(&0x16) {
+        if buffer.first() == Some(&CLIENT_HELLO) {
             return Err(StartupEnd::DirectTls);
         }
         if let Some(size) = startup::size(buffer)?

@@ -8,7 +8,7 @@ use super::general::General;
 use super::pool_settings::PoolSettings;
 use super::resolve::Sections;
 use super::section::{Read, Section};
-use super::tls::ServerTls;
+use super::tls::{ClientTls, ServerTls};
 use super::units::{AuthType, Limit, ListenAddr};
 
 const GENERAL_SIZES: [&str; 5] = [
@@ -214,8 +214,28 @@ const SERVER_TLS: [&str; 5] = [
     "server_tls_protocols",
 ];
 
+const CLIENT_TLS: [&str; 5] = [
+    "client_tls_sslmode",
+    "client_tls_cert_file",
+    "client_tls_key_file",
+    "client_tls_ca_file",
+    "client_tls_protocols",
+];
+
 /// Files and modes of TLS that don't fit together.
 fn encryption(sections: &Sections, report: &mut Report<'_>) {
+    let general = &sections.general;
+    let clients = ClientTls::of(&general.section);
+    if let (Some(at), Some(problem)) = (general.given("client_tls_sslmode"), clients.problem())
+        && general.sound(&CLIENT_TLS)
+    {
+        let mode = clients.sslmode.as_str();
+        report.problem(at, format!("client_tls_sslmode {mode:?} in {} {problem}", general.title));
+    }
+    servers_encryption(sections, report);
+}
+
+fn servers_encryption(sections: &Sections, report: &mut Report<'_>) {
     let general = &sections.general;
     if !general.sound(&SERVER_TLS) {
         return;

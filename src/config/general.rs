@@ -95,6 +95,17 @@ section! {
     /// Iterations of SCRAM verifiers made from passwords in clear.
     pub scram_iterations: u32 as Number<1, 1_000_000> = Is("4096");
 
+    /// TLS with clients over TCP: whether they may, or must, and whether they need a certificate (both verify modes).
+    pub client_tls_sslmode: SslMode as OneOf<SslMode> = Is(r#""disable""#);
+    /// Certificate to show to clients, with those that lead to its CA, in PEM.
+    pub client_tls_cert_file: Option<PathBuf> as FilePath = Is(r#""""#);
+    /// Private key of that certificate, in PEM.
+    pub client_tls_key_file: Option<PathBuf> as FilePath = Is(r#""""#);
+    /// Certificates of the CAs that have to have signed a client's, where clients need one.
+    pub client_tls_ca_file: Option<PathBuf> as FilePath = Is(r#""""#);
+    /// Versions of TLS to speak with clients.
+    pub client_tls_protocols: TlsProtocols as TlsProtocols = Is(r#""secure""#);
+
     /// TLS with servers: whether it must be, and how far a server's certificate is verified.
     pub server_tls_sslmode: SslMode as OneOf<SslMode> = Is(r#""prefer""#);
     /// Certificates of the CAs that may sign a server's; for verify-full, none is the same as "system".

@@ -37,7 +37,7 @@ pub use self::overrides::Overrides;
 pub use self::password::Password;
 pub use self::pool_settings::PoolSettings;
 pub use self::section::{Effect, Preset, Setting};
-pub use self::tls::ServerTls;
+pub use self::tls::{ClientTls, ServerTls};
 pub use self::units::{
     AuthType, Host, Limit, ListenAddr, LogFormat, LogLevel, MetricsListen, PoolMode, Roots, SessionState,
     SslMode, Switch, TlsProtocols,
@@ -97,6 +97,11 @@ impl Config {
     /// PgBouncer shows them.
     pub fn general_values(&self) -> Vec<(&'static Setting, String, String)> {
         set::values(&self.general)
+    }
+
+    /// How to speak TLS with clients.
+    pub fn client_tls(&self) -> ClientTls {
+        ClientTls::of(&self.general)
     }
 
     /// How to speak TLS with the servers of a database.

@@ -462,6 +462,28 @@ proptest! {
 }
 
 #[test]
+fn encryption_of_clients() {
+    let rest = "[databases.a]\n[users.u]\npassword = \"p\"\n";
+    check(&[
+        (
+            &format!("[pgweir]\nclient_tls_sslmode = \"require\"\nclient_tls_cert_file = \"c\"\n{rest}"),
+            &[
+                r#"f:2:22: client_tls_sslmode "require" in [pgweir] needs client_tls_cert_file and client_tls_key_file"#,
+            ],
+        ),
+        (
+            &format!(
+                "[pgweir]\nclient_tls_sslmode = \"verify-ca\"\nclient_tls_cert_file = \"c\"\nclient_tls_key_file = \"k\"\n{rest}"
+            ),
+            &[
+                r#"f:2:22: client_tls_sslmode "verify-ca" in [pgweir] needs client_tls_ca_file, to know whose certificates to trust"#,
+            ],
+        ),
+        (&format!("[pgweir]\nclient_tls_cert_file = \"c\"\n{rest}"), &[]),
+    ]);
+}
+
+#[test]
 fn encryption_of_servers() {
     check(&[
         (

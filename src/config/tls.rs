@@ -1,9 +1,58 @@
-//! What holds for TLS with one database's servers: the database's word before `[pgweir]`'s.
-use std::path::PathBuf;
+//! What holds for TLS: with clients, and with one database's servers, where the database's word goes before `[pgweir]`'s.
+use std::path::{Path, PathBuf};
 
 use super::database::Database;
 use super::general::General;
 use super::units::{Roots, SslMode, TlsProtocols};
+
+/// How to speak TLS with clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientTls {
+    /// How much to insist.
+    pub sslmode: SslMode,
+    /// Versions spoken.
+    pub protocols: TlsProtocols,
+    cert_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+}
+
+impl ClientTls {
+    pub(super) fn of(general: &General) -> Self {
+        Self {
+            sslmode: general.client_tls_sslmode,
+            protocols: general.client_tls_protocols,
+            cert_file: general.client_tls_cert_file.clone(),
+            key_file: general.client_tls_key_file.clone(),
+            ca_file: general.client_tls_ca_file.clone(),
+        }
+    }
+
+    /// The certificate to show and its key, if TLS is spoken at all.
+    pub fn files(&self) -> Option<(&Path, &Path)> {
+        if self.sslmode == SslMode::Disable {
+            return None;
+        }
+        Some((self.cert_file.as_deref()?, self.key_file.as_deref()?))
+    }
+
+    /// The CAs that have to have signed every client's certificate; `None`: clients need none.
+    pub fn trusted(&self) -> Option<&Path> {
+        self.ca_file.as_deref().filter(|_| self.sslmode.verifies())
+    }
+
+    /// What is wrong with the settings together, after "… ".
+    pub(super) fn problem(&self) -> Option<&'static str> {
+        if self.sslmode == SslMode::Disable {
+            return None;
+        }
+        if self.cert_file.is_none() || self.key_file.is_none() {
+            return Some("needs client_tls_cert_file and client_tls_key_file");
+        }
+        let blind = self.sslmode.verifies() && self.ca_file.is_none();
+        blind.then_some("needs client_tls_ca_file, to know whose certificates to trust")
+    }
+}
 
 /// How to speak TLS with servers. Equal ones can share what is made of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

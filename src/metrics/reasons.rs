@@ -49,6 +49,8 @@ labels! {
         Rejected = "rejected",
         /// TLS is required and was not used.
         TlsRequired = "tls_required",
+        /// TLS could not be begun.
+        TlsHandshake = "tls_handshake",
         /// No such database, known only after the password was proved.
         NoDatabase = "no_database",
         /// The database is disabled, or pgweir is going down.

@@ -9,7 +9,9 @@ use rustix::fd::{AsFd, BorrowedFd};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use tokio::sync::Semaphore;
 
 /// Most ciphertext read at once, in bytes; a record and what is held of one always fit.
 const READ: usize = 160 * 1024;
@@ -17,6 +19,8 @@ const READ: usize = 160 * 1024;
 const WRITE: usize = 64 * 1024;
 /// What records add to so much plaintext as is asked for, so that a read brings about as much.
 const AROUND: usize = 512;
+/// What a handshake's records begin with.
+const HANDSHAKE: u8 = 0x16;
 /// Most bytes read at once in a handshake.
 const FLIGHT: usize = 16 * 1024;
 
@@ -51,6 +55,36 @@ impl Secured {
                 Err(error) => return Err(give_up(&mut socket, &mut channel, error).await),
             }
             receive(&mut socket, &mut more).await?;
+        }
+    }
+
+    /// The handshake of a server; the client has sent `more` of it already. What makes the CPU hot is done by the runtime's
+    /// blocking threads, under a permit.
+    pub(super) async fn accept(
+        mut socket: Socket,
+        channel: Box<Channel>,
+        mut more: Vec<u8>,
+        permits: &Arc<Semaphore>,
+    ) -> io::Result<Self> {
+        let mut hello = Vec::new();
+        while is_begun_only(&more, &channel) {
+            receive(&mut socket, &mut hello).await?;
+            more.extend_from_slice(&hello);
+        }
+        let (mut channel, mut progress) = answer_hello(channel, more, permits).await?;
+        loop {
+            match progress {
+                Ok(Progress::Done) if channel.speaks_last() => {
+                    send(&mut socket, &channel.take_control()).await?;
+                    return Ok(Self { socket, channel });
+                }
+                // What is left to be said, a ticket, goes with the first plaintext.
+                Ok(Progress::Done) => return Ok(Self { socket, channel }),
+                Ok(Progress::Waits) => send(&mut socket, &channel.take_control()).await?,
+                Err(error) => return Err(give_up(&mut socket, &mut channel, error).await),
+            }
+            receive(&mut socket, &mut hello).await?;
+            progress = channel.shake_hands(&hello);
         }
     }
 
@@ -209,6 +243,26 @@ impl AsFd for Secured {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// Whether `bytes` are the beginning of a handshake's first record, and not all of it.
+fn is_begun_only(bytes: &[u8], channel: &Channel) -> bool {
+    matches!(bytes.first(), None | Some(&HANDSHAKE)) && !channel.has_record_with(bytes)
+}
+
+/// The first step of a server's handshake: a signature and a key exchange, up to a millisecond with RSA.
+async fn answer_hello(
+    mut channel: Box<Channel>,
+    hello: Vec<u8>,
+    permits: &Arc<Semaphore>,
+) -> io::Result<(Box<Channel>, Result<Progress, TlsError>)> {
+    let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
+    let work = tokio::task::spawn_blocking(move || {
+        let progress = channel.shake_hands(&hello);
+        drop(permit);
+        (channel, progress)
+    });
+    work.await.map_err(io::Error::other)
 }
 
 async fn send(socket: &mut Socket, bytes: &[u8]) -> io::Result<()> {

@@ -4,13 +4,15 @@ use super::kept::Kept;
 use super::secured::Secured;
 use super::socket::Socket;
 pub use super::socket::yield_to_others;
-use crate::tls::{Channel, Connector};
+use crate::tls::{Acceptor, Channel, Connector};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::{getpeername, getsockname};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio::sync::Semaphore;
 
 /// A TCP or Unix-domain connection, registered with the reactor of the runtime that it was made in.
 ///
@@ -40,6 +42,20 @@ impl Stream {
         let channel = Box::new(connector.channel(host)?);
         let socket = self.take_socket()?;
         self.0 = Kind::Secured(Box::new(Secured::connect(socket, channel).await?));
+        Ok(())
+    }
+
+    /// Begins TLS with a client that wants it and has sent `more` of its handshake already. The permits are for what makes
+    /// the CPU hot. Not cancel safe: dropped, or failed, the connection is of no more use.
+    pub async fn accept_tls(
+        &mut self,
+        acceptor: &Acceptor,
+        more: Vec<u8>,
+        permits: &Arc<Semaphore>,
+    ) -> io::Result<()> {
+        let channel = Box::new(acceptor.channel()?);
+        let socket = self.take_socket()?;
+        self.0 = Kind::Secured(Box::new(Secured::accept(socket, channel, more, permits).await?));
         Ok(())
     }
 

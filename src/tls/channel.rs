@@ -15,9 +15,6 @@ const AROUND: usize = 256;
 /// Most bytes of a handshake that wait to be complete; rustls takes no message longer than 64 KiB.
 const LONGEST_FLIGHT: usize = 128 * 1024;
 
-/// Most looks for messages that rustls still has to send.
-const LAST_WORDS: usize = 16;
-
 /// A TLS connection.
 pub struct Channel {
     side: Side,
@@ -29,11 +26,12 @@ pub struct Channel {
     control: Vec<u8>,
     /// The other side has said that nothing more comes.
     ended: bool,
+    /// After an error rustls isn't asked again: it would look at the same bytes.
+    failed: Option<rustls::Error>,
 }
 
 enum Side {
     Client(UnbufferedClientConnection),
-    #[expect(dead_code, reason = "clients' connections are not encrypted yet")]
     Server(UnbufferedServerConnection),
 }
 
@@ -78,8 +76,19 @@ impl Channel {
         Self::new(Side::Client(connection))
     }
 
+    pub(super) fn server(connection: UnbufferedServerConnection) -> Self {
+        Self::new(Side::Server(connection))
+    }
+
     fn new(side: Side) -> Self {
-        Self { side, incoming: Vec::new(), plain: Vec::new(), control: Vec::new(), ended: false }
+        Self {
+            side,
+            incoming: Vec::new(),
+            plain: Vec::new(),
+            control: Vec::new(),
+            ended: false,
+            failed: None,
+        }
     }
 
     fn common(&self) -> &CommonState {
@@ -96,6 +105,11 @@ impl Channel {
             Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
             _ => "TLS",
         }
+    }
+
+    /// Whether a server ends the handshake: then the client waits for its last message.
+    pub fn speaks_last(&self) -> bool {
+        self.common().protocol_version() == Some(ProtocolVersion::TLSv1_2)
     }
 
     /// The application protocol that was agreed on.
@@ -232,6 +246,9 @@ impl Channel {
     /// # Errors
     /// The keys are used up, or the handshake isn't over.
     pub fn seal(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, TlsError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone().into());
+        }
         loop {
             // What has been read and not dealt with has to be there: a message of TLS's own may be begun in it.
             let mut incoming = std::mem::take(&mut self.incoming);
@@ -263,7 +280,8 @@ impl Channel {
                 incoming = incoming.split_off(used);
             }
             (self.incoming, self.plain) = (incoming, plain);
-            match (sealed, heard?.0) {
+            let heard = heard.inspect_err(|error| self.failed = Some(error.clone()))?;
+            match (sealed, heard.0) {
                 (Some(sealed), _) => return Ok(sealed?),
                 (None, Heard::Again) => {}
                 (None, Heard::End) => self.ended = true,
@@ -274,10 +292,12 @@ impl Channel {
 
     /// Appends to `out` that nothing more will be sent.
     pub fn say_goodbye(&mut self, out: &mut Vec<u8>) {
-        let mut incoming = std::mem::take(&mut self.incoming);
-        let at = self.collect_control(&mut incoming);
+        self.collect_control();
         out.append(&mut self.control);
-        process!(&mut self.side, &mut incoming[at..], status => {
+        if self.failed.is_some() {
+            return;
+        }
+        process!(&mut self.side, &mut self.incoming, status => {
             if let Ok(ConnectionState::WriteTraffic(mut traffic)) = status.state {
                 let at = out.len();
                 out.resize(at + AROUND, 0);
@@ -289,31 +309,32 @@ impl Channel {
 
     /// One look of rustls at the bytes; plaintext goes to `into`, and is held where that is full.
     fn hear(&mut self, bytes: &mut [u8], into: &mut [u8]) -> (usize, Result<(Heard, usize), TlsError>) {
+        if let Some(error) = &self.failed {
+            return (0, Err(error.clone().into()));
+        }
         let (control, plain) = (&mut self.control, &mut self.plain);
         let (used, heard) = process!(&mut self.side, bytes, status => take_up(status, control, plain, into));
-        match heard {
+        match &heard {
             Ok((Heard::End, _)) => self.ended = true,
-            Err(_) => drop(self.collect_control(&mut bytes[used..])),
             Ok(_) => {}
-        }
-        (used, heard)
-    }
-
-    /// What rustls has to say to the other side, be it about an error; what came from there is of no more interest.
-    /// `bytes` are what hasn't been dealt with: rustls may remember places in them. Returns how many were used.
-    fn collect_control(&mut self, bytes: &mut [u8]) -> usize {
-        let (control, plain) = (&mut self.control, &mut self.plain);
-        let mut at = 0;
-        for _ in 0..LAST_WORDS {
-            let bytes = &mut bytes[at..];
-            let (used, heard) =
-                process!(&mut self.side, bytes, status => take_up(status, control, plain, &mut []));
-            at += used;
-            if !matches!(heard, Ok((Heard::Again, _))) {
-                break;
+            Err(error) => {
+                self.failed = Some(error.clone());
+                self.collect_control();
             }
         }
-        at
+        (used, heard.map_err(TlsError::from))
+    }
+
+    /// What rustls has to say to the other side, be it about an error. Nothing of the other side's is looked at.
+    fn collect_control(&mut self) {
+        while self.common().wants_write() {
+            let (control, plain) = (&mut self.control, &mut self.plain);
+            let (_, heard) =
+                process!(&mut self.side, &mut [], status => take_up(status, control, plain, &mut []));
+            if heard.is_err() {
+                return;
+            }
+        }
     }
 }
 
@@ -335,15 +356,15 @@ fn take_up<D>(
     control: &mut Vec<u8>,
     plain: &mut Vec<u8>,
     into: &mut [u8],
-) -> (usize, Result<(Heard, usize), TlsError>) {
+) -> (usize, Result<(Heard, usize), rustls::Error>) {
     let UnbufferedStatus { mut discard, state } = status;
     let mut filled = 0;
     let heard = match state {
-        Err(error) => return (discard, Err(error.into())),
+        Err(error) => return (discard, Err(error)),
         Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
             match traffic.next_record() {
                 None => break Heard::Again,
-                Some(Err(error)) => return (discard, Err(error.into())),
+                Some(Err(error)) => return (discard, Err(error)),
                 Some(Ok(record)) => {
                     discard += record.discard;
                     // In order: once something is held, the rest is, too.

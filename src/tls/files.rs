@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 /// A setting's name and the file it names.
 pub(super) type Named<'a> = (&'static str, &'a Path);
 
-fn refuse((setting, path): Named<'_>, why: impl ToString) -> FileError {
+pub(super) fn refuse((setting, path): Named<'_>, why: impl ToString) -> FileError {
     FileError { setting, path: path.to_owned(), why: why.to_string() }
 }
 

@@ -1,11 +1,13 @@
 //! TLS without sockets: what a connection is made with, and the machine that turns plaintext into ciphertext and back.
 
+mod acceptor;
 pub mod channel;
 pub mod connector;
 mod error;
 mod files;
 mod verify;
 
+pub use acceptor::Acceptor;
 pub use channel::Channel;
 pub use connector::Connector;
 pub use error::{FileError, TlsError};
@@ -24,6 +26,7 @@ pub const ALPN: &[u8] = b"postgresql";
 /// All that the configuration says of TLS, its files read.
 #[derive(Debug)]
 pub struct Tls {
+    acceptor: Option<Arc<Acceptor>>,
     connectors: HashMap<ServerTls, Option<Arc<Connector>>>,
 }
 
@@ -37,6 +40,7 @@ impl Tls {
     /// # Errors
     /// The first file that can't be used, and why.
     pub fn new(config: &Config) -> Result<Self, FileError> {
+        let acceptor = Acceptor::new(&config.client_tls())?.map(Arc::new);
         let mut connectors = HashMap::new();
         for settings in config.all_server_tls() {
             if let Entry::Vacant(place) = connectors.entry(settings) {
@@ -44,7 +48,12 @@ impl Tls {
                 place.insert(connector);
             }
         }
-        Ok(Self { connectors })
+        Ok(Self { acceptor, connectors })
+    }
+
+    /// What answers clients that want TLS; `None`: they are told that there is none.
+    pub fn acceptor(&self) -> Option<Arc<Acceptor>> {
+        self.acceptor.clone()
     }
 
     /// What TLS is begun with by these settings; `None`: there is to be none.

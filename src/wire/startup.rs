@@ -50,6 +50,9 @@ pub enum StartupError {
     /// A name or value isn't UTF-8.
     #[error("invalid byte sequence for encoding \"UTF8\" in startup packet")]
     Encoding,
+    /// Bytes behind a request for encryption, before its answer: somebody could have put them there.
+    #[error("received unencrypted data after {0} request")]
+    Unencrypted(&'static str),
     /// No user name.
     #[error("no PostgreSQL user name specified in startup packet")]
     NoUser,

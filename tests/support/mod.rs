@@ -10,6 +10,7 @@ pub mod oracle;
 pub mod pgweir;
 pub mod process;
 pub mod raw;
+pub mod tunnel;
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,67 @@
+//! TLS towards clients.
+
+use super::channel::Channel;
+use super::error::TlsError;
+use super::{ALPN, FileError, files, provider, versions};
+use crate::config::{ClientTls, SslMode};
+use rustls::ServerConfig;
+use rustls::crypto::ring::Ticketer;
+use rustls::server::{
+    NoClientAuth, NoServerSessionStorage, UnbufferedServerConnection, WebPkiClientVerifier,
+    danger::ClientCertVerifier,
+};
+use rustls::sign::SingleCertAndKey;
+use std::sync::Arc;
+
+/// Answers clients that want TLS, by the settings it was made from.
+#[derive(Debug)]
+pub struct Acceptor {
+    mode: SslMode,
+    config: Arc<ServerConfig>,
+}
+
+impl Acceptor {
+    /// Reads the files of the settings. Blocks; meant for start and reload. `None` when there is to be no TLS.
+    ///
+    /// # Errors
+    /// A file that can't be used, and why.
+    pub fn new(settings: &ClientTls) -> Result<Option<Self>, FileError> {
+        let Some((certificate, key)) = settings.files() else { return Ok(None) };
+        let identity = files::identity(("client_tls_cert_file", certificate), ("client_tls_key_file", key))?;
+        let verifier: Arc<dyn ClientCertVerifier> = match settings.trusted() {
+            None => Arc::new(NoClientAuth),
+            Some(path) => {
+                let file = ("client_tls_ca_file", path);
+                let roots = Arc::new(files::roots(file)?);
+                let built = WebPkiClientVerifier::builder_with_provider(roots, provider()).build();
+                built.map_err(|e| files::refuse(file, e))?
+            }
+        };
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions(settings.protocols))
+            .expect("the provider has ciphers for TLS 1.2 and 1.3")
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        // What a session needs to be resumed is in the client's hands, encrypted; the keys change with every reload.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 1;
+        config.ticketer = Ticketer::new().map_err(|e| {
+            files::refuse(("client_tls_key_file", key), format!("no randomness for tickets: {e}"))
+        })?;
+        Ok(Some(Self { mode: settings.sslmode, config: Arc::new(config) }))
+    }
+
+    /// Whether there is no session without TLS.
+    pub fn is_required(&self) -> bool {
+        self.mode.is_required()
+    }
+
+    /// A connection that has not begun.
+    ///
+    /// # Errors
+    /// Not with the settings there are.
+    pub fn channel(&self) -> Result<Channel, TlsError> {
+        Ok(Channel::server(UnbufferedServerConnection::new(Arc::clone(&self.config))?))
+    }
+}
