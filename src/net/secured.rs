@@ -74,12 +74,12 @@ impl Secured {
         let (mut channel, mut progress) = answer_hello(channel, more, permits).await?;
         loop {
             match progress {
-                Ok(Progress::Done) if channel.speaks_last() => {
+                // TLS 1.3 has only a ticket left to be sent. It could wait for the first plaintext, but a client that leaves
+                // Nagle's algorithm on would wait 40 ms for its acknowledgement before it sends its StartupMessage.
+                Ok(Progress::Done) => {
                     send(&mut socket, &channel.take_control()).await?;
                     return Ok(Self { socket, channel });
                 }
-                // What is left to be said, a ticket, goes with the first plaintext.
-                Ok(Progress::Done) => return Ok(Self { socket, channel }),
                 Ok(Progress::Waits) => send(&mut socket, &channel.take_control()).await?,
                 Err(error) => return Err(give_up(&mut socket, &mut channel, error).await),
             }
