@@ -57,6 +57,11 @@ fn reach(config: Config, name: &str, (host, port): (&str, u16), mode: &str) -> C
     }
 }
 
+#[track_caller]
+fn logged(pgweir: &Pgweir, what: &str) {
+    eventually(&format!("the log says {what}"), || pgweir.log().contains(what));
+}
+
 fn error_of(pgweir: &Pgweir, database: &str) -> (String, String) {
     match Client::try_connect(&pgweir.target("app", database)) {
         Err(Refusal::Server(message)) => (message.sqlstate(), message.field(b'M').unwrap_or_default()),
@@ -89,7 +94,7 @@ fn every_mode_with_and_without_tls_at_the_server() {
             assert!(message.ends_with("server does not support SSL, but SSL was required"), "{message}");
         }
     }
-    assert!(pgweir.log().contains("tls=\"TLSv1.3\""));
+    logged(&pgweir, "tls=\"TLSv1.3\"");
 }
 
 /// What a server of the test's own does with a connection that has asked for TLS.
@@ -164,14 +169,14 @@ fn certificates_that_do_not_fit_are_told_apart() {
         let (code, message) = error_of(&pgweir, name);
         assert_eq!(code, "08006", "{message}");
         assert!(message.contains(what), "{message}");
-        assert!(pgweir.log().contains(what), "the log tells, too");
+        logged(&pgweir, what);
     }
     for (name, what) in [
         ("stuffed", "received unencrypted data after SSL response"),
         ("neither", "received invalid response to SSL negotiation"),
     ] {
         assert_eq!(error_of(&pgweir, name).1, "client_login_timeout");
-        assert!(pgweir.log().contains(what), "{name}");
+        logged(&pgweir, what);
     }
     let mut client = Client::connect(&pgweir.target("app", "any_host"));
     assert_eq!(client.value(ENCRYPTED), "t");
@@ -298,7 +303,9 @@ fn every_mode_with_and_without_tls_at_the_client() {
                 assert!(said.contains("FATAL:  SSL required"), "{said}");
             }
         }
-        assert!(mode == "disable" || pgweir.log().contains("tls=\"TLSv1.3\""));
+        if mode != "disable" {
+            logged(&pgweir, "tls=\"TLSv1.3\"");
+        }
     }
 }
 
@@ -433,15 +440,14 @@ fn hostile_handshakes_harm_nobody() {
     let mut cut = cut;
     assert!(cut.drain().len() < 8);
     // Half of a handshake, and then nothing: ends with client_login_timeout.
-    for bytes in [&hello[..hello.len() / 2], &hello[..], &hello[..1]] {
-        after_s(bytes).drain();
-    }
+    let halves = [&hello[..hello.len() / 2], &hello[..], &hello[..1]].map(after_s);
+    halves.into_iter().for_each(|mut half| drop(half.drain()));
     // Direct TLS needs to say what for.
     let mut direct = open();
     direct.send(&hello);
     direct.set_timeout(Duration::from_secs(5));
     direct.drain();
-    assert!(pgweir.log().contains("TLS handshake failed: "));
+    logged(&pgweir, "TLS handshake failed: ");
     let (_tunnel, target) = through_tls(&pgweir, 65536, tunnel::V13);
     assert_eq!(Client::connect(&target).value("SELECT 'alive'"), "alive");
     assert!(!pgweir.log().contains("panicked"), "{}", pgweir.log());
@@ -454,7 +460,7 @@ fn direct_tls_without_alpn_is_refused() {
     assert!(tunnel::direct(pgweir.address(), &ca, &[b"postgresql"]).is_ok());
     assert!(tunnel::direct(pgweir.address(), &ca, &[]).is_err());
     assert!(tunnel::direct(pgweir.address(), &ca, &[b"h2"]).is_err());
-    assert!(pgweir.log().contains("received direct SSL connection request without ALPN"));
+    logged(&pgweir, "received direct SSL connection request without ALPN");
 }
 
 #[test]
@@ -494,4 +500,45 @@ fn sessions_are_resumed_and_certificates_reloaded() {
     assert_ne!(renewed.certificate, first.certificate);
     let after = visitor.visit(pgweir.address());
     assert!(!after.resumed && after.certificate == renewed.certificate, "old tickets are of no use");
+}
+
+#[test]
+fn logins_are_bound_to_tls() {
+    let (all, localhost) = certificates();
+    let verifier = encrypted().value("postgres", "SELECT rolpassword FROM pg_authid WHERE rolname = 'app'");
+    // Between pgweir and PostgreSQL somebody may sit where no certificate is verified.
+    let tunnel = Tunnel::start(encrypted().address(), &all.ca(), tunnel::V13);
+    let intruder =
+        tunnel::eavesdrop(shows(&all.issue("intruder", &Kind::of(&["localhost"]))), tunnel.address);
+    let twin = tunnel::eavesdrop(shows(localhost), tunnel.address);
+    for secret in ["secret-app", &verifier] {
+        let mut config = both_legs(encrypted().port).put("users.app", "password", secret);
+        for (name, port) in [("intruder", intruder), ("twin", twin)] {
+            config = reach(config, name, ("localhost", port), "require");
+        }
+        let pgweir = Pgweir::start(&config);
+        let bound = format!("sslmode=verify-full sslrootcert={} channel_binding=require", text(&all.ca()));
+        assert_eq!(psql(pgweir.port, &bound), (true, "fine".to_owned()));
+        assert_eq!(psql(pgweir.port, "sslmode=require channel_binding=disable"), (true, "fine".to_owned()));
+        let through = |name: &str| psql(pgweir.port, &format!("{bound} dbname={name}"));
+        assert_eq!(through("twin"), (true, "fine".to_owned()), "who has the certificate is the server");
+        let (fine, said) = through("intruder");
+        assert!(!fine && said.contains("SCRAM channel binding check failed"), "{said}");
+    }
+}
+
+#[test]
+fn every_kind_of_certificate_can_be_bound_to() {
+    let (all, _) = certificates();
+    for (name, algorithm) in
+        [("p384", &rcgen::PKCS_ECDSA_P384_SHA384), ("p256", &rcgen::PKCS_ECDSA_P256_SHA256)]
+    {
+        let key = rcgen::KeyPair::generate_for(algorithm).expect("a key");
+        let own = all.issue_signed_by_itself(name, &Kind::of(&["localhost"]).with_key(key));
+        let config = for_clients(Config::new(Cluster::shared()), "require")
+            .set("client_tls_cert_file", text(&own.certificate))
+            .set("client_tls_key_file", text(&own.key));
+        let pgweir = Pgweir::start(&config);
+        assert_eq!(psql(pgweir.port, "sslmode=require channel_binding=require"), (true, "fine".to_owned()));
+    }
 }

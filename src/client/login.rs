@@ -3,10 +3,11 @@
 use super::context::Shared;
 use super::report::Trouble;
 use super::startup::Wish;
-use crate::auth::login::{Entropy, Login, MAX_RESPONSE, Method, Proof, Request, Step};
+use crate::auth::login::{Circumstances, Login, MAX_RESPONSE, Method, Proof, Request, Step};
 use crate::config::AuthType;
 use crate::net::stream::Stream;
 use crate::params::set::Set;
+use crate::tls::Channel;
 use crate::wire::backend::{self, Authentication};
 use crate::wire::frame::{self, HEADER};
 use crate::wire::tag::frontend::PASSWORD;
@@ -52,8 +53,8 @@ pub async fn authenticate(
         AuthType::ScramSha256 => Method::ScramSha256,
     };
     let secret = shared.store.load().secret(&wish.user);
-    let mut step =
-        Login::start(method, &wish.user, secret, &shared.login, entropy()).map_err(Trouble::Login)?;
+    let mut step = Login::start(method, &wish.user, secret, &shared.login, circumstances(stream))
+        .map_err(Trouble::Login)?;
     let mut buffer = Vec::new();
     loop {
         match step {
@@ -82,12 +83,13 @@ pub async fn authenticate(
     }
 }
 
-/// From the thread's cryptographic generator.
-fn entropy() -> Entropy {
-    let mut entropy = Entropy { nonce: [0; 18], md5_salt: [0; 4] };
-    rand::fill(&mut entropy.nonce);
-    rand::fill(&mut entropy.md5_salt);
-    entropy
+/// Random bytes are from the thread's cryptographic generator.
+fn circumstances(stream: &Stream) -> Circumstances {
+    let end_point = stream.tls().and_then(Channel::end_point);
+    let mut own = Circumstances { nonce: [0; 18], md5_salt: [0; 4], end_point };
+    rand::fill(&mut own.nonce);
+    rand::fill(&mut own.md5_salt);
+    own
 }
 
 fn encode(request: &Request, out: &mut Vec<u8>) {

@@ -3,13 +3,13 @@
 use super::cancel::CancelKey;
 use super::conversation::Conversation;
 use super::error::{ConnectError, Refusal};
-use super::login::{Login, Next, ServerSecret};
+use super::login::{Encryption, Login, Next, ServerSecret};
 use super::{Server, cancel};
 use crate::clock::Instant;
 use crate::net::options::TcpOptions;
 use crate::net::stream::Stream;
 use crate::params::set::Set;
-use crate::tls::Connector;
+use crate::tls::{Channel, Connector};
 use crate::wire::backend;
 use crate::wire::frame::{self, HEADER};
 use crate::wire::startup;
@@ -150,7 +150,7 @@ pub async fn connect(target: Target, ids: &ServerIds) -> Result<Server, ConnectE
     if let (Address::Tcp(..), Some(socket)) = (&target.address, stream.socket()) {
         target.tcp.apply(&socket).map_err(io)?;
     }
-    let (mut login, first) = Login::start(&target.user, &target.database, target.secret);
+    let (mut login, first) = Login::start(&target.user, &target.database, target.secret, encryption(&stream));
     stream.write_all(&first).await.map_err(io)?;
     let mut buffer = Vec::new();
     let mut wire = Wire { stream: &mut stream, buffer: &mut buffer, address: &target.address };
@@ -187,6 +187,14 @@ pub async fn connect(target: Target, ids: &ServerIds) -> Result<Server, ConnectE
         query_began: now,
         traffic: Default::default(),
     })
+}
+
+fn encryption(stream: &Stream) -> Encryption {
+    match stream.tls().map(Channel::end_point) {
+        None => Encryption::None,
+        Some(None) => Encryption::Unbindable,
+        Some(Some(end_point)) => Encryption::EndPoint(end_point),
+    }
 }
 
 /// A connection in login, message by message.

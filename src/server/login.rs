@@ -5,7 +5,7 @@ use super::error::ConnectError;
 use crate::auth::md5;
 use crate::auth::scram;
 use crate::auth::scram::client::{ClientExchange, ClientSecret, WaitsForFinal};
-use crate::auth::scram::messages::{ChannelBinding, Nonce};
+use crate::auth::scram::messages::{ChannelBinding, EndPoint, Nonce};
 use crate::auth::scram::secret::PassThrough;
 use crate::auth::secret::Secret;
 use crate::wire::backend::{self, Authentication};
@@ -37,11 +37,23 @@ pub enum Next {
     Done,
 }
 
+/// What a login can be bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encryption {
+    /// There is no TLS.
+    None,
+    /// There is, with a certificate that nothing can be bound to.
+    Unbindable,
+    /// There is, with this certificate.
+    EndPoint(EndPoint),
+}
+
 /// A login in progress, and what it has brought so far.
 #[derive(Debug)]
 pub struct Login {
     user: String,
     secret: ServerSecret,
+    encryption: Encryption,
     scram: Scram,
     authenticated: bool,
     /// BackendKeyData.
@@ -60,13 +72,19 @@ enum Scram {
 
 impl Login {
     /// Begins; the bytes are the StartupMessage, protocol 3.0.
-    pub fn start(user: &str, database: &str, secret: ServerSecret) -> (Self, Vec<u8>) {
+    pub fn start(
+        user: &str,
+        database: &str,
+        secret: ServerSecret,
+        encryption: Encryption,
+    ) -> (Self, Vec<u8>) {
         let mut message = BytesMut::new();
         // Names come from configuration or startup packets and hold no zero byte, the only thing refused here.
         let _ = frontend::startup_message([("user", user), ("database", database)], &mut message);
         let login = Self {
             user: user.to_owned(),
             secret,
+            encryption,
             scram: Scram::None,
             authenticated: false,
             key: (0, vec![0; 4]),
@@ -148,10 +166,7 @@ impl Login {
     }
 
     fn scram_first(&mut self, mechanisms: &[u8]) -> Result<Next, ConnectError> {
-        if !mechanisms.split(|&b| b == 0).any(|m| m == scram::MECHANISM.as_bytes()) {
-            let text = "none of the server's SASL authentication mechanisms are supported";
-            return Err(ConnectError::Credentials(text.to_owned()));
-        }
+        let (mechanism, binding) = self.mechanism(mechanisms)?;
         let secret = match &self.secret {
             ServerSecret::PassThrough(proof) => ClientSecret::PassThrough(proof.clone()),
             ServerSecret::Stored(secret) if let Secret::Plain(password) = &**secret => {
@@ -160,9 +175,26 @@ impl Login {
             _ => return Err(self.wrong_type("SCRAM")),
         };
         let nonce = Nonce::from_random(rand::random());
-        let (exchange, message) = ClientExchange::new(secret, nonce, ChannelBinding::Unsupported);
+        let (exchange, message) = ClientExchange::new(secret, nonce, binding);
         self.scram = Scram::First(exchange);
-        Ok(Next::Send(sent(|buf| frontend::sasl_initial_response(scram::MECHANISM, &message, buf))))
+        Ok(Next::Send(sent(|buf| frontend::sasl_initial_response(mechanism, &message, buf))))
+    }
+
+    /// The best of the server's mechanisms, and what is said to it about channel binding. Said that it wasn't offered though
+    /// it could be used, a server that did offer it knows that somebody is in between.
+    fn mechanism(&self, offered: &[u8]) -> Result<(&'static str, ChannelBinding), ConnectError> {
+        let is_offered = |name: &str| offered.split(|&b| b == 0).any(|m| m == name.as_bytes());
+        let plus = is_offered(scram::MECHANISM_PLUS);
+        match self.encryption {
+            Encryption::EndPoint(end_point) if plus => {
+                Ok((scram::MECHANISM_PLUS, ChannelBinding::EndPoint(end_point)))
+            }
+            _ if !is_offered(scram::MECHANISM) => Err(ConnectError::Credentials(
+                "none of the server's SASL authentication mechanisms are supported".to_owned(),
+            )),
+            Encryption::EndPoint(_) => Ok((scram::MECHANISM, ChannelBinding::NotOffered)),
+            Encryption::None | Encryption::Unbindable => Ok((scram::MECHANISM, ChannelBinding::Unsupported)),
+        }
     }
 
     fn wrong_type(&self, wanted: &str) -> ConnectError {

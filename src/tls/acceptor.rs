@@ -1,8 +1,10 @@
 //! TLS towards clients.
 
 use super::channel::Channel;
+use super::end_point;
 use super::error::TlsError;
 use super::{ALPN, FileError, files, provider, versions};
+use crate::auth::scram::messages::EndPoint;
 use crate::config::{ClientTls, SslMode};
 use rustls::ServerConfig;
 use rustls::crypto::ring::Ticketer;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 pub struct Acceptor {
     mode: SslMode,
     config: Arc<ServerConfig>,
+    end_point: Option<EndPoint>,
 }
 
 impl Acceptor {
@@ -28,6 +31,7 @@ impl Acceptor {
     pub fn new(settings: &ClientTls) -> Result<Option<Self>, FileError> {
         let Some((certificate, key)) = settings.files() else { return Ok(None) };
         let identity = files::identity(("client_tls_cert_file", certificate), ("client_tls_key_file", key))?;
+        let end_point = identity.cert.first().and_then(|certificate| end_point::of(certificate));
         let verifier: Arc<dyn ClientCertVerifier> = match settings.trusted() {
             None => Arc::new(NoClientAuth),
             Some(path) => {
@@ -49,7 +53,7 @@ impl Acceptor {
         config.ticketer = Ticketer::new().map_err(|e| {
             files::refuse(("client_tls_key_file", key), format!("no randomness for tickets: {e}"))
         })?;
-        Ok(Some(Self { mode: settings.sslmode, config: Arc::new(config) }))
+        Ok(Some(Self { mode: settings.sslmode, config: Arc::new(config), end_point }))
     }
 
     /// Whether there is no session without TLS.
@@ -62,6 +66,6 @@ impl Acceptor {
     /// # Errors
     /// Not with the settings there are.
     pub fn channel(&self) -> Result<Channel, TlsError> {
-        Ok(Channel::server(UnbufferedServerConnection::new(Arc::clone(&self.config))?))
+        Ok(Channel::server(UnbufferedServerConnection::new(Arc::clone(&self.config))?, self.end_point))
     }
 }

@@ -1,9 +1,10 @@
 //! One TLS connection without its socket: ciphertext in, plaintext out, and back. It holds no buffer while nothing waits,
 //! so that an idle connection costs its keys and little more.
 
+use super::end_point;
 use super::error::TlsError;
+use crate::auth::scram::messages::EndPoint;
 use rustls::client::UnbufferedClientConnection;
-use rustls::pki_types::CertificateDer;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{CommonState, ProtocolVersion};
@@ -28,6 +29,8 @@ pub struct Channel {
     ended: bool,
     /// After an error rustls isn't asked again: it would look at the same bytes.
     failed: Option<rustls::Error>,
+    /// Our own certificate, as a server.
+    own: Option<EndPoint>,
 }
 
 enum Side {
@@ -76,8 +79,8 @@ impl Channel {
         Self::new(Side::Client(connection))
     }
 
-    pub(super) fn server(connection: UnbufferedServerConnection) -> Self {
-        Self::new(Side::Server(connection))
+    pub(super) fn server(connection: UnbufferedServerConnection, own: Option<EndPoint>) -> Self {
+        Self { own, ..Self::new(Side::Server(connection)) }
     }
 
     fn new(side: Side) -> Self {
@@ -88,6 +91,7 @@ impl Channel {
             control: Vec::new(),
             ended: false,
             failed: None,
+            own: None,
         }
     }
 
@@ -107,19 +111,17 @@ impl Channel {
         }
     }
 
-    /// Whether a server ends the handshake: then the client waits for its last message.
-    pub fn speaks_last(&self) -> bool {
-        self.common().protocol_version() == Some(ProtocolVersion::TLSv1_2)
-    }
-
     /// The application protocol that was agreed on.
     pub fn alpn(&self) -> Option<&[u8]> {
         self.common().alpn_protocol()
     }
 
-    /// The other side's certificate, if it showed one.
-    pub fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
-        self.common().peer_certificates()?.first()
+    /// What SCRAM can bind to: the server's certificate, whichever side that is.
+    pub fn end_point(&self) -> Option<EndPoint> {
+        match &self.side {
+            Side::Server(_) => self.own,
+            Side::Client(connection) => end_point::of(connection.peer_certificates()?.first()?),
+        }
     }
 
     /// Goes on with the handshake, with more bytes from the other side.

@@ -3,6 +3,7 @@
 mod acceptor;
 pub mod channel;
 pub mod connector;
+mod end_point;
 mod error;
 mod files;
 mod verify;

@@ -117,6 +117,12 @@ pub fn text(path: &Path) -> &str {
 }
 
 impl Certificates {
+    /// A certificate of nobody but itself.
+    pub fn issue_signed_by_itself(&self, file: &str, kind: &Kind) -> Files {
+        let params = CertificateParams::new(kind.names.clone()).expect("names");
+        self.write(file, &params.self_signed(&kind.key).expect("a certificate").pem(), &kind.key)
+    }
+
     /// The same with the files among those of `other`, who outlives this CA.
     pub fn issue_in(self, other: &Self, file: &str, kind: &Kind) -> Files {
         let files = self.issue(file, kind);

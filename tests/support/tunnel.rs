@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, ClientConnection, Connection, HandshakeKind, RootCertStore, ServerConfig, ServerConnection,
+    SupportedProtocolVersion,
+};
 
 use super::{PATIENCE, messages};
 
@@ -77,6 +80,16 @@ fn pass(near: TcpStream, to: SocketAddr, config: Arc<ClientConfig>) -> io::Resul
         connection.complete_io(&mut far)?;
     }
     far.set_read_timeout(None)?;
+    both_ways(connection.into(), near, far)
+}
+
+/// Between `near`, in clear, and `far`.
+fn both_ways(mut connection: Connection, mut near: TcpStream, far: TcpStream) -> io::Result<()> {
+    // What came with the end of the handshake.
+    let mut early =
+        vec![0; connection.process_new_packets().map_err(io::Error::other)?.plaintext_bytes_to_read()];
+    connection.reader().read_exact(&mut early)?;
+    near.write_all(&early)?;
     let connection = Arc::new(Mutex::new(connection));
     let forth = {
         let (connection, near, far) = (Arc::clone(&connection), near.try_clone()?, far.try_clone()?);
@@ -87,7 +100,28 @@ fn pass(near: TcpStream, to: SocketAddr, config: Arc<ClientConfig>) -> io::Resul
     back
 }
 
-fn encrypt(connection: &Mutex<ClientConnection>, mut near: TcpStream, mut far: TcpStream) -> io::Result<()> {
+/// Reads along: a server that shows a certificate of its own and passes on to `to` what it hears, in clear.
+pub fn eavesdrop(shown: Arc<ServerConfig>, to: SocketAddr) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    std::thread::spawn(move || {
+        for mut victim in listener.incoming().map_while(Result::ok) {
+            let shown = Arc::clone(&shown);
+            std::thread::spawn(move || {
+                victim.read_exact(&mut [0; 8])?;
+                victim.write_all(b"S")?;
+                let mut connection = ServerConnection::new(shown).map_err(io::Error::other)?;
+                while connection.is_handshaking() {
+                    connection.complete_io(&mut victim)?;
+                }
+                both_ways(connection.into(), connect(to)?, victim)
+            });
+        }
+    });
+    port
+}
+
+fn encrypt(connection: &Mutex<Connection>, mut near: TcpStream, mut far: TcpStream) -> io::Result<()> {
     let mut chunk = vec![0; 65536];
     let lock = || connection.lock().unwrap_or_else(PoisonError::into_inner);
     while let Ok(n @ 1..) = near.read(&mut chunk) {
@@ -106,7 +140,7 @@ fn encrypt(connection: &Mutex<ClientConnection>, mut near: TcpStream, mut far: T
     far.shutdown(Shutdown::Write)
 }
 
-fn decrypt(connection: &Mutex<ClientConnection>, mut near: TcpStream, mut far: TcpStream) -> io::Result<()> {
+fn decrypt(connection: &Mutex<Connection>, mut near: TcpStream, mut far: TcpStream) -> io::Result<()> {
     let (mut chunk, mut plain) = (vec![0; 65536], vec![0; 65536]);
     while let Ok(n @ 1..) = far.read(&mut chunk) {
         let mut rest = &chunk[..n];

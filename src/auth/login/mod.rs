@@ -15,11 +15,13 @@ use zeroize::Zeroizing;
 
 use super::md5;
 use super::scram::ScramError;
-use super::scram::messages::Nonce;
+use super::scram::messages::{EndPoint, Nonce};
 use super::scram::secret::{MockKey, PassThrough, ScramSecret};
-use super::scram::server::{ServerExchange, WaitsForFinal};
+use super::scram::server::{Offer, ServerExchange, WaitsForFinal};
+use super::scram::{MECHANISM, MECHANISM_PLUS};
 use super::secret::{Form, Secret, StoredSecret};
 pub use error::{Detail, LoginError};
+use response::Mechanism;
 use table::{Challenge, Plan};
 pub use table::{Method, Mock};
 
@@ -37,13 +39,15 @@ pub struct Settings {
     pub unknown: Mock,
 }
 
-/// Random bytes of a cryptographic source, fresh for each login.
+/// What is each login's own: random bytes of a cryptographic source, and what it can be bound to.
 #[derive(Clone, Copy)]
-pub struct Entropy {
+pub struct Circumstances {
     /// The server's share of the SCRAM nonce, before base64.
     pub nonce: [u8; 18],
     /// The MD5 challenge.
     pub md5_salt: [u8; 4],
+    /// The certificate that the client was shown, if there is TLS.
+    pub end_point: Option<EndPoint>,
 }
 
 /// The Authentication message to send.
@@ -111,8 +115,8 @@ enum State {
     Clear(Arc<StoredSecret>),
     /// Waits for a PasswordMessage with the answer to the salt.
     Md5(Arc<StoredSecret>, [u8; 4]),
-    /// Waits for a SASLInitialResponse.
-    SaslInitial(Verifier),
+    /// Waits for a SASLInitialResponse, which may choose to be bound to this.
+    SaslInitial(Verifier, Option<EndPoint>),
     /// Waits for a SASLResponse with the client-first-message, which the SASLInitialResponse left out.
     SaslFirst(Verifier),
     /// Waits for a SASLResponse with the client-final-message. The secret is there if it is worth passing through.
@@ -126,6 +130,7 @@ struct Verifier {
     iterations: u32,
     salt: [u8; 16],
     nonce: Nonce,
+    offer: Offer,
 }
 
 impl Login {
@@ -136,7 +141,7 @@ impl Login {
         user: &str,
         secret: Option<Arc<StoredSecret>>,
         settings: &Settings,
-        entropy: Entropy,
+        own: Circumstances,
     ) -> Result<Step, LoginError> {
         let form = secret.as_ref().map(|stored| stored.secret().form());
         let (challenge, doomed) = match table::plan(method, form, settings.unknown) {
@@ -151,15 +156,18 @@ impl Login {
         };
         let (state, request) = match challenge {
             Challenge::Clear => (State::Clear(secret), Request::CleartextPassword),
-            Challenge::Md5 => (State::Md5(secret, entropy.md5_salt), Request::Md5Password(entropy.md5_salt)),
+            Challenge::Md5 => (State::Md5(secret, own.md5_salt), Request::Md5Password(own.md5_salt)),
             Challenge::Scram => {
                 let verifier = Verifier {
                     secret,
                     iterations: settings.scram_iterations,
                     salt: settings.mock_key.salt(user),
-                    nonce: Nonce::from_random(entropy.nonce),
+                    nonce: Nonce::from_random(own.nonce),
+                    offer: Offer::None,
                 };
-                (State::SaslInitial(verifier), Request::Sasl(&[super::scram::MECHANISM]))
+                let mechanisms: &[&str] =
+                    if own.end_point.is_some() { &[MECHANISM_PLUS, MECHANISM] } else { &[MECHANISM] };
+                (State::SaslInitial(verifier, own.end_point), Request::Sasl(mechanisms))
             }
         };
         Ok(Step::Continue(Self { user: user.into(), doomed, state }, request))
@@ -176,7 +184,7 @@ impl Login {
     pub fn is_heavy(&self) -> bool {
         match &self.state {
             State::Clear(secret) => secret.secret().form() == Form::Scram,
-            State::SaslInitial(verifier) | State::SaslFirst(verifier) => verifier.secret.must_derive(),
+            State::SaslInitial(verifier, _) | State::SaslFirst(verifier) => verifier.secret.must_derive(),
             State::Md5(..) | State::SaslFinal(..) => false,
         }
     }
@@ -191,7 +199,9 @@ impl Login {
             match state {
                 State::Clear(secret) => on_password(&user, &secret, body),
                 State::Md5(secret, salt) => on_md5(&user, &secret, salt, body),
-                State::SaslInitial(verifier) => on_sasl_initial(verifier, body, doomed.is_some()),
+                State::SaslInitial(verifier, end_point) => {
+                    on_sasl_initial(verifier, end_point, body, doomed.is_some())
+                }
                 State::SaslFirst(verifier) => on_client_first(verifier, body, doomed.is_some()),
                 State::SaslFinal(exchange, secret) => on_client_final(exchange, secret, body),
             }
@@ -230,8 +240,20 @@ fn on_md5(user: &str, secret: &StoredSecret, salt: [u8; 4], body: &[u8]) -> Resu
     Ok(Next::Proved(None, Proof::Nothing))
 }
 
-fn on_sasl_initial(verifier: Verifier, body: &[u8], doomed: bool) -> Result<Next, Detail> {
-    match response::sasl_initial(body)? {
+fn on_sasl_initial(
+    mut verifier: Verifier,
+    end_point: Option<EndPoint>,
+    body: &[u8],
+    doomed: bool,
+) -> Result<Next, Detail> {
+    let (mechanism, client_first) = response::sasl_initial(body)?;
+    verifier.offer = match (mechanism, end_point) {
+        (Mechanism::Plus, Some(end_point)) => Offer::Taken(end_point),
+        (Mechanism::Plus, None) => return Err(Detail::Mechanism),
+        (Mechanism::Bare, Some(_)) => Offer::Declined,
+        (Mechanism::Bare, None) => Offer::None,
+    };
+    match client_first {
         Some(client_first) => on_client_first(verifier, client_first, doomed),
         // RFC 4422: without an initial response the server begins with an empty challenge.
         None => Ok(Next::Ask(State::SaslFirst(verifier), Request::SaslContinue(Vec::new()))),
@@ -239,14 +261,14 @@ fn on_sasl_initial(verifier: Verifier, body: &[u8], doomed: bool) -> Result<Next
 }
 
 fn on_client_first(verifier: Verifier, body: &[u8], doomed: bool) -> Result<Next, Detail> {
-    let Verifier { secret, iterations, salt, nonce } = verifier;
+    let Verifier { secret, iterations, salt, nonce, offer } = verifier;
     let scram = secret.verifier(iterations, &salt).ok_or(Detail::WrongPassword)?;
     let exchange = if doomed {
         ServerExchange::mock(scram.clone(), nonce)
     } else {
         ServerExchange::new(scram.clone(), nonce)
     };
-    let (exchange, server_first) = exchange.client_first(body).map_err(Detail::Scram)?;
+    let (exchange, server_first) = exchange.offering(offer).client_first(body).map_err(Detail::Scram)?;
     let stored = matches!(secret.secret(), Secret::Scram(_)).then_some(scram);
     Ok(Next::Ask(State::SaslFinal(exchange, stored), Request::SaslContinue(server_first)))
 }

@@ -2,7 +2,7 @@
 //! No length in them is believed before it is compared with what is there.
 
 use super::Detail;
-use crate::auth::scram::MECHANISM;
+use crate::auth::scram::{MECHANISM, MECHANISM_PLUS};
 
 /// The text of a PasswordMessage: exactly one terminator, at its end, and something before it.
 pub(super) fn password(body: &[u8]) -> Result<&[u8], Detail> {
@@ -14,18 +14,29 @@ pub(super) fn password(body: &[u8]) -> Result<&[u8], Detail> {
     }
 }
 
-/// The data of a SASLInitialResponse for the mechanism we offer; `None` if it has none (length -1), which is not the
-/// same as empty data.
-pub(super) fn sasl_initial(body: &[u8]) -> Result<Option<&[u8]>, Detail> {
+/// Which of our mechanisms a client chose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mechanism {
+    /// Without channel binding.
+    Bare,
+    /// With it.
+    Plus,
+}
+
+/// The mechanism and the data of a SASLInitialResponse; `None` if it has none (length -1), which is not the same as empty
+/// data.
+pub(super) fn sasl_initial(body: &[u8]) -> Result<(Mechanism, Option<&[u8]>), Detail> {
     const BROKEN: Detail = Detail::Protocol("invalid SASLInitialResponse");
     let end = body.iter().position(|b| *b == 0).ok_or(BROKEN)?;
-    if &body[..end] != MECHANISM.as_bytes() {
-        return Err(Detail::Mechanism);
-    }
+    let mechanism = match &body[..end] {
+        name if name == MECHANISM.as_bytes() => Mechanism::Bare,
+        name if name == MECHANISM_PLUS.as_bytes() => Mechanism::Plus,
+        _ => return Err(Detail::Mechanism),
+    };
     let (length, data) = body[end + 1..].split_first_chunk::<4>().ok_or(BROKEN)?;
     match i32::from_be_bytes(*length) {
-        -1 if data.is_empty() => Ok(None),
-        length if usize::try_from(length) == Ok(data.len()) => Ok(Some(data)),
+        -1 if data.is_empty() => Ok((mechanism, None)),
+        length if usize::try_from(length) == Ok(data.len()) => Ok((mechanism, Some(data))),
         _ => Err(BROKEN),
     }
 }
@@ -60,9 +71,11 @@ mod tests {
             assert_eq!(sasl_initial(&body), Err(Detail::Protocol("invalid SASLInitialResponse")), "{length}");
         }
         assert!(sasl_initial(&with(u32::MAX, b"n,,")).is_err());
-        assert_eq!(sasl_initial(&with(3, b"n,,")), Ok(Some(&b"n,,"[..])));
-        assert_eq!(sasl_initial(&with(0, b"")), Ok(Some(&b""[..])));
-        assert_eq!(sasl_initial(&with(u32::MAX, b"")), Ok(None));
+        assert_eq!(sasl_initial(&with(3, b"n,,")), Ok((Mechanism::Bare, Some(&b"n,,"[..]))));
+        assert_eq!(sasl_initial(&with(0, b"")), Ok((Mechanism::Bare, Some(&b""[..]))));
+        assert_eq!(sasl_initial(&with(u32::MAX, b"")), Ok((Mechanism::Bare, None)));
+        let plus = [b"SCRAM-SHA-256-PLUS\0", &u32::MAX.to_be_bytes()[..]].concat();
+        assert_eq!(sasl_initial(&plus), Ok((Mechanism::Plus, None)));
     }
 
     #[test]
@@ -75,8 +88,8 @@ mod tests {
     }
 
     #[test]
-    fn only_the_offered_mechanism_is_accepted() {
-        for name in ["", "SCRAM-SHA-256-PLUS", "scram-sha-256", "SCRAM-SHA-1", "PLAIN"] {
+    fn only_known_mechanisms_are_accepted() {
+        for name in ["", "SCRAM-SHA-256-PLU", "scram-sha-256", "SCRAM-SHA-1", "PLAIN"] {
             let body = [name.as_bytes(), b"\0\0\0\0\x03n,,"].concat();
             assert_eq!(sasl_initial(&body), Err(Detail::Mechanism), "{name}");
         }

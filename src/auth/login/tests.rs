@@ -8,7 +8,7 @@ use crate::auth::scram::client::{ClientExchange, ClientSecret};
 use crate::auth::scram::messages::ChannelBinding;
 use crate::auth::scram::server::ServerExchange as OtherServer;
 
-const ENTROPY: Entropy = Entropy { nonce: [5; 18], md5_salt: [1, 2, 3, 4] };
+const OWN: Circumstances = Circumstances { nonce: [5; 18], md5_salt: [1, 2, 3, 4], end_point: None };
 const METHODS: [Method; 4] = [Method::Trust, Method::Password, Method::Md5, Method::ScramSha256];
 
 fn settings(unknown: Mock) -> Settings {
@@ -26,7 +26,7 @@ fn stored(form: Form) -> Arc<StoredSecret> {
 }
 
 fn start(method: Method, secret: Option<Arc<StoredSecret>>, unknown: Mock) -> Result<Step, LoginError> {
-    Login::start(method, "joe", secret, &settings(unknown), ENTROPY)
+    Login::start(method, "joe", secret, &settings(unknown), OWN)
 }
 
 /// A login that has been asked something.
@@ -162,8 +162,8 @@ fn a_right_answer_to_a_mock_challenge_is_wrong() {
     let standing_in = Secret::Md5(Zeroizing::new([b'0'; 32]));
     for (form, detail) in [(None, Detail::UnknownUser), (Some(Form::Empty), Detail::EmptySecret)] {
         let (login, request) = asked(Method::Md5, form, Mock::Md5);
-        assert_eq!(request, Request::Md5Password(ENTROPY.md5_salt));
-        let answer = md5::answer(&standing_in, "joe", ENTROPY.md5_salt).unwrap();
+        assert_eq!(request, Request::Md5Password(OWN.md5_salt));
+        let answer = md5::answer(&standing_in, "joe", OWN.md5_salt).unwrap();
         let State::Md5(mock, salt) = &login.state else { panic!() };
         assert!(md5::is_answer(mock.secret(), "joe", *salt, answer.as_bytes()), "it is the right one");
         let error = login.on_response(format!("{answer}\0").as_bytes()).unwrap_err();
@@ -176,7 +176,7 @@ fn a_right_answer_to_a_mock_challenge_is_wrong() {
 fn a_users_salt_stays_the_same() {
     let salt = |user: &str, secret| {
         let settings = settings(Mock::Scram);
-        let first = Login::start(Method::ScramSha256, user, secret, &settings, ENTROPY);
+        let first = Login::start(Method::ScramSha256, user, secret, &settings, OWN);
         let Ok(Step::Continue(login, _)) = first else { panic!() };
         match login.on_response(&initial(b"n,,n=,r=x")) {
             Ok(Step::Continue(_, Request::SaslContinue(data))) => data,
@@ -228,7 +228,10 @@ fn broken_responses_are_protocol_violations_for_everybody() {
             (b"secret\0", "client selected an invalid SASL authentication mechanism"),
             (b"SCRAM-SHA-256-PLUS\0\0\0\0\x00", "client selected an invalid SASL authentication mechanism"),
             (b"SCRAM-SHA-256\0\x7f\xff\xff\xff", "invalid SASLInitialResponse"),
-            (&initial(b"p=tls-server-end-point,,n=,r=x"), "channel binding is not supported"),
+            (
+                &initial(b"p=tls-server-end-point,,n=,r=x"),
+                "malformed SCRAM client-first-message: it has channel binding, for SCRAM-SHA-256",
+            ),
             (&initial(b"n,a=postgres,n=,r=x"), "an authorization identity is not supported"),
             (&initial(b""), "malformed SCRAM client-first-message: it is empty"),
             (&vec![0; MAX_RESPONSE + 1], "the response is too long"),
@@ -344,5 +347,32 @@ proptest! {
                 };
             }
         }
+    }
+}
+
+#[test]
+fn over_tls_the_client_may_bind_and_may_not_be_led_astray() {
+    let start = || {
+        let own = Circumstances { end_point: EndPoint::new(&[7; 32]), ..OWN };
+        let secret = Some(stored(Form::Scram));
+        Login::start(Method::ScramSha256, "joe", secret, &settings(Mock::Scram), own)
+    };
+    let Ok(Step::Continue(login, Request::Sasl(offered))) = start() else { panic!() };
+    assert_eq!(offered, ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"]);
+    let error = login.on_response(&initial(b"y,,n=,r=x")).unwrap_err();
+    assert_eq!(&*error.client_message(), "SCRAM channel binding negotiation error");
+    let Ok(Step::Continue(login, _)) = start() else { panic!() };
+    assert!(login.on_response(&initial(b"n,,n=,r=x")).is_ok());
+    for (seen, fine) in [([7; 32], true), ([8; 32], false)] {
+        let Ok(Step::Continue(login, _)) = start() else { panic!() };
+        let binding = sasl::ChannelBinding::tls_server_end_point(seen.to_vec());
+        let mut scram = sasl::ScramSha256::new(b"pencil", binding);
+        let length = u32::try_from(scram.message().len()).unwrap().to_be_bytes();
+        let body = [b"SCRAM-SHA-256-PLUS\0", &length[..], scram.message()].concat();
+        let Ok(Step::Continue(login, Request::SaslContinue(first))) = login.on_response(&body) else {
+            panic!()
+        };
+        scram.update(&first).unwrap();
+        assert_eq!(login.on_response(scram.message()).is_ok(), fine);
     }
 }

@@ -57,7 +57,7 @@ impl ClientExchange {
         }
         let keys = keys(self.secret, &first)?;
         let client_first = ClientFirst::encode(self.binding, &self.nonce);
-        let bare = &client_first[self.binding.input().len()..];
+        let bare = &client_first[self.binding.flag().gs2_header().len()..];
         let mut answer = ClientFinal::encode_without_proof(self.binding, first.nonce);
         let signed = auth_message(bare, message, &answer);
         let proof = xor(&keys.client_key, &hmac(&keys.stored_key, &signed));

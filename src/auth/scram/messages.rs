@@ -38,28 +38,86 @@ impl fmt::Display for Message {
     }
 }
 
-/// What the client says about channel binding. A variant carrying the `tls-server-end-point` hash is all that
-/// SCRAM-SHA-256-PLUS would add here.
+/// The hash of a server's certificate: what `tls-server-end-point` (RFC 5929) binds to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct EndPoint {
+    hash: [u8; LONGEST_HASH],
+    size: u8,
+}
+
+/// SHA-512's, in bytes.
+const LONGEST_HASH: usize = 64;
+
+impl EndPoint {
+    /// From a hash of at most 64 bytes; `None` for a longer one.
+    pub fn new(hash: &[u8]) -> Option<Self> {
+        let mut this = Self { hash: [0; LONGEST_HASH], size: u8::try_from(hash.len()).ok()? };
+        this.hash.get_mut(..hash.len())?.copy_from_slice(hash);
+        Some(this)
+    }
+
+    /// The hash.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.hash[..usize::from(self.size)]
+    }
+}
+
+impl fmt::Debug for EndPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EndPoint(..)")
+    }
+}
+
+/// What a client says about channel binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChannelBinding {
     /// `n`: the client can't.
     Unsupported,
     /// `y`: the client could, but was not offered it.
     NotOffered,
+    /// `p=tls-server-end-point`: this is what it sees.
+    EndPoint(EndPoint),
 }
 
 impl ChannelBinding {
-    /// The header that opens a client-first-message.
-    fn gs2_header(self) -> &'static str {
+    /// How a client-first-message begins.
+    pub fn flag(self) -> Flag {
         match self {
-            Self::Unsupported => "n,,",
-            Self::NotOffered => "y,,",
+            Self::Unsupported => Flag::Unsupported,
+            Self::NotOffered => Flag::NotOffered,
+            Self::EndPoint(_) => Flag::EndPoint,
         }
     }
 
     /// The decoded value of `c=` in a client-final-message.
-    pub fn input(self) -> &'static [u8] {
-        self.gs2_header().as_bytes()
+    pub fn input(self) -> Vec<u8> {
+        let header = self.flag().gs2_header().as_bytes();
+        match self {
+            Self::EndPoint(end_point) => [header, end_point.as_bytes()].concat(),
+            Self::Unsupported | Self::NotOffered => header.to_vec(),
+        }
+    }
+}
+
+/// The channel binding flag of a client-first-message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flag {
+    /// `n`
+    Unsupported,
+    /// `y`
+    NotOffered,
+    /// `p=tls-server-end-point`
+    EndPoint,
+}
+
+impl Flag {
+    /// The header that opens a client-first-message.
+    pub(super) fn gs2_header(self) -> &'static str {
+        match self {
+            Self::Unsupported => "n,,",
+            Self::NotOffered => "y,,",
+            Self::EndPoint => "p=tls-server-end-point,,",
+        }
     }
 }
 
@@ -88,7 +146,7 @@ impl Nonce {
 #[derive(Debug, PartialEq, Eq)]
 pub struct ClientFirst<'a> {
     /// What the client says about channel binding.
-    pub binding: ChannelBinding,
+    pub flag: Flag,
     /// Everything after the header: part of what both sides sign.
     pub bare: &'a [u8],
     /// The client's share of the nonce.
@@ -101,10 +159,11 @@ impl<'a> ClientFirst<'a> {
         const M: Message = Message::ClientFirst;
         let header = |b: &'a [u8]| split(b).ok_or(M.malformed("the channel binding header is cut short"));
         let (flag, rest) = header(checked(M, bytes)?)?;
-        let binding = match flag {
-            b"n" => ChannelBinding::Unsupported,
-            b"y" => ChannelBinding::NotOffered,
-            [b'p', b'=', ..] => return Err(ScramError::Unsupported("channel binding")),
+        let flag = match flag {
+            b"n" => Flag::Unsupported,
+            b"y" => Flag::NotOffered,
+            b"p=tls-server-end-point" => Flag::EndPoint,
+            [b'p', b'=', ..] => return Err(ScramError::Unsupported("this kind of channel binding")),
             _ => return Err(M.malformed("the channel binding flag is none of n, y and p=")),
         };
         let (identity, bare) = header(rest)?;
@@ -117,12 +176,12 @@ impl<'a> ClientFirst<'a> {
         attributes.expect(b'n', "the user name (n=) is missing or out of place")?;
         let nonce = attributes.expect(b'r', "the nonce (r=) is missing or out of place")?;
         attributes.extensions_only()?;
-        Ok(Self { binding, bare, nonce: nonce_text(M, nonce, MAX_CLIENT_NONCE)? })
+        Ok(Self { flag, bare, nonce: nonce_text(M, nonce, MAX_CLIENT_NONCE)? })
     }
 
     /// With an empty user name, as libpq sends it.
     pub fn encode(binding: ChannelBinding, nonce: &Nonce) -> Vec<u8> {
-        format!("{}n=,r={}", binding.gs2_header(), nonce.as_str()).into_bytes()
+        format!("{}n=,r={}", binding.flag().gs2_header(), nonce.as_str()).into_bytes()
     }
 }
 

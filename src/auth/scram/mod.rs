@@ -1,4 +1,4 @@
-//! SCRAM-SHA-256 (RFC 5802, RFC 7677) as PostgreSQL speaks it, both sides, without channel binding.
+//! SCRAM-SHA-256 (RFC 5802, RFC 7677) as PostgreSQL speaks it, both sides, also bound to TLS by the server's certificate.
 //! Bytes in, bytes out; it never trusts a length, a count or a nonce of the peer.
 
 pub mod client;
@@ -13,8 +13,11 @@ use thiserror::Error;
 
 use messages::Message;
 
-/// The only SASL mechanism offered and used.
+/// The SASL mechanism without channel binding.
 pub const MECHANISM: &str = "SCRAM-SHA-256";
+
+/// The one with channel binding, only used over TLS.
+pub const MECHANISM_PLUS: &str = "SCRAM-SHA-256-PLUS";
 
 /// The most PBKDF2 iterations accepted from a server, a stored secret or the configuration. At this bound one
 /// derivation takes a good part of a second.
@@ -52,6 +55,9 @@ pub enum ScramError {
     /// The client repeats another channel binding header than it began with.
     #[error("the SCRAM channel binding header doesn't match")]
     BindingMismatch,
+    /// The client could bind to TLS and believes that it wasn't offered: somebody has taken the offer away.
+    #[error("SCRAM channel binding negotiation error")]
+    Downgrade,
     /// The client's proof is wrong: wrong password, or an exchange that was never meant to succeed.
     #[error("wrong proof")]
     WrongProof,

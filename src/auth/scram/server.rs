@@ -8,7 +8,10 @@ use subtle::Choice;
 use zeroize::Zeroizing;
 
 use super::ScramError;
-use super::messages::{ChannelBinding, ClientFinal, ClientFirst, Nonce, ServerFinal, ServerFirst};
+use super::messages::Message;
+use super::messages::{
+    ChannelBinding, ClientFinal, ClientFirst, EndPoint, Flag, Nonce, ServerFinal, ServerFirst,
+};
 use super::secret::{ScramSecret, hmac, is_client_key, xor};
 
 /// Waits for the client-first-message.
@@ -17,6 +20,33 @@ pub struct ServerExchange {
     secret: Arc<ScramSecret>,
     kind: Kind,
     nonce: Nonce,
+    offer: Offer,
+}
+
+/// What became of the offer to bind to TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// There was none.
+    None,
+    /// The client chose the mechanism without it.
+    Declined,
+    /// The client chose the mechanism with it; this is what it has to see.
+    Taken(EndPoint),
+}
+
+impl Offer {
+    /// What the client binds to, if its flag goes with the mechanism it chose.
+    fn binding(self, flag: Flag) -> Result<ChannelBinding, ScramError> {
+        let malformed = |what| ScramError::Malformed { message: Message::ClientFirst, what };
+        match (self, flag) {
+            (Self::Taken(end_point), Flag::EndPoint) => Ok(ChannelBinding::EndPoint(end_point)),
+            (Self::Taken(_), _) => Err(malformed("it has no channel binding, for SCRAM-SHA-256-PLUS")),
+            (_, Flag::EndPoint) => Err(malformed("it has channel binding, for SCRAM-SHA-256")),
+            (Self::Declined, Flag::NotOffered) => Err(ScramError::Downgrade),
+            (Self::None, Flag::NotOffered) => Ok(ChannelBinding::NotOffered),
+            (_, Flag::Unsupported) => Ok(ChannelBinding::Unsupported),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -28,24 +58,30 @@ enum Kind {
 impl ServerExchange {
     /// Succeeds for a client that knows the secret's password. `nonce` must be fresh.
     pub fn new(secret: Arc<ScramSecret>, nonce: Nonce) -> Self {
-        Self { secret, kind: Kind::Real, nonce }
+        Self { secret, kind: Kind::Real, nonce, offer: Offer::None }
     }
 
     /// Never succeeds, whatever the proof; from outside like any other. `secret` gives the salt and the count
     /// to show, see [`ScramSecret::mock`].
     pub fn mock(secret: Arc<ScramSecret>, nonce: Nonce) -> Self {
-        Self { secret, kind: Kind::Mock, nonce }
+        Self { secret, kind: Kind::Mock, nonce, offer: Offer::None }
+    }
+
+    /// The same over TLS.
+    pub fn offering(self, offer: Offer) -> Self {
+        Self { offer, ..self }
     }
 
     /// Takes the client-first-message; gives the server-first-message to send.
     pub fn client_first(self, message: &[u8]) -> Result<(WaitsForFinal, Vec<u8>), ScramError> {
         let first = ClientFirst::parse(message)?;
+        let binding = self.offer.binding(first.flag)?;
         let nonce = [first.nonce, self.nonce.as_str()].concat();
         let answer = ServerFirst::encode(&nonce, self.secret.salt(), self.secret.iterations());
         let state = WaitsForFinal {
             secret: self.secret,
             kind: self.kind,
-            binding: first.binding,
+            binding,
             said: [first.bare, &answer].join(&b','),
             nonce,
         };

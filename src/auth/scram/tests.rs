@@ -7,8 +7,11 @@ use proptest::prelude::*;
 use zeroize::Zeroizing;
 
 use super::client::{self, ClientExchange, ClientSecret};
-use super::messages::{ChannelBinding, ClientFinal, ClientFirst, Message, Nonce, ServerFinal, ServerFirst};
+use super::messages::{
+    ChannelBinding, ClientFinal, ClientFirst, EndPoint, Flag, Message, Nonce, ServerFinal, ServerFirst,
+};
 use super::secret::{Derived, MockKey, PassThrough, ScramSecret, hmac, xor};
+use super::server::Offer;
 use super::server::{self, ServerExchange};
 use super::*;
 
@@ -227,16 +230,16 @@ fn client_first_headers() {
     ] {
         assert!(malformed(text), "{text}");
     }
-    for text in ["p=tls-server-end-point,,n=,r=x", "p=tls-unique,,n=,r=x", "n,a=joe,n=,r=x", "n,,m=x,n=,r=x"]
-    {
+    for text in ["p=tls-unique,,n=,r=x", "n,a=joe,n=,r=x", "n,,m=x,n=,r=x"] {
         assert!(matches!(ClientFirst::parse(text.as_bytes()), Err(ScramError::Unsupported(_))), "{text}");
     }
-    for (text, binding) in [
-        ("n,,n=,r=x", ChannelBinding::Unsupported),
-        ("y,,n=joe,r=x,z=extension", ChannelBinding::NotOffered),
-        (&format!("n,,n=*,r={}", &long[1..]), ChannelBinding::Unsupported),
+    for (text, flag) in [
+        ("n,,n=,r=x", Flag::Unsupported),
+        ("y,,n=joe,r=x,z=extension", Flag::NotOffered),
+        ("p=tls-server-end-point,,n=,r=x", Flag::EndPoint),
+        (&format!("n,,n=*,r={}", &long[1..]), Flag::Unsupported),
     ] {
-        assert_eq!(ClientFirst::parse(text.as_bytes()).map(|m| m.binding), Ok(binding), "{text}");
+        assert_eq!(ClientFirst::parse(text.as_bytes()).map(|m| m.flag), Ok(flag), "{text}");
     }
     let latin1 = ClientFirst::parse(b"n,,n=\xe9,r=x");
     assert!(latin1.is_ok(), "the user name is ignored, so its encoding is too");
@@ -445,4 +448,44 @@ proptest! {
         let (client, server) = begun(password(&b), ServerExchange::new(secret, nonce(2)));
         prop_assert_eq!(server.client_final(&client.unwrap().1).unwrap_err(), ScramError::WrongProof);
     }
+}
+
+/// What the client sees × what became of the server's offer.
+#[test]
+fn bound_to_tls() {
+    let hash = |byte: u8| EndPoint::new(&[byte; 32]).unwrap();
+    let seen = [ChannelBinding::Unsupported, ChannelBinding::NotOffered, ChannelBinding::EndPoint(hash(1))];
+    let offers = [Offer::None, Offer::Declined, Offer::Taken(hash(1)), Offer::Taken(hash(2))];
+    for binding in seen {
+        let outcomes = offers.map(|offer| {
+            let (client, first) = ClientExchange::new(password("pencil"), nonce(1), binding);
+            let server = ServerExchange::new(rfc_secret(), nonce(2)).offering(offer);
+            let (server, answer) = server.client_first(&first)?;
+            let (client, last) = client.server_first(&answer)?;
+            client.server_final(&server.client_final(&last)?.server_final)
+        });
+        let malformed =
+            |outcome: &Result<(), ScramError>| matches!(outcome, Err(ScramError::Malformed { .. }));
+        match binding {
+            ChannelBinding::Unsupported => {
+                assert_eq!(outcomes[..2], [Ok(()), Ok(())]);
+                assert!(outcomes[2..].iter().all(malformed));
+            }
+            ChannelBinding::NotOffered => {
+                assert_eq!(outcomes[..2], [Ok(()), Err(ScramError::Downgrade)]);
+                assert!(outcomes[2..].iter().all(malformed));
+            }
+            ChannelBinding::EndPoint(_) => {
+                assert!(outcomes[..2].iter().all(malformed));
+                assert_eq!(outcomes[2..], [Ok(()), Err(ScramError::BindingMismatch)]);
+            }
+        }
+    }
+    assert!(EndPoint::new(&[0; 64]).is_some() && EndPoint::new(&[0; 65]).is_none());
+    let mut theirs =
+        sasl::ScramSha256::new(b"pencil", sasl::ChannelBinding::tls_server_end_point(vec![1; 32]));
+    let server = ServerExchange::new(rfc_secret(), nonce(2)).offering(Offer::Taken(hash(1)));
+    let (server, answer) = server.client_first(theirs.message()).unwrap();
+    theirs.update(&answer).unwrap();
+    theirs.finish(&server.client_final(theirs.message()).unwrap().server_final).unwrap();
 }
