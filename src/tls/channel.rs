@@ -405,3 +405,11 @@ fn take_up<D>(
     };
     (discard, Ok((heard, filled)))
 }
+
+#[cfg(test)]
+impl Channel {
+    /// Bytes of room in its buffers.
+    pub(super) fn room(&self) -> usize {
+        self.incoming.capacity() + self.plain.capacity() + self.control.capacity()
+    }
+}

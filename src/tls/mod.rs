@@ -6,6 +6,8 @@ pub mod connector;
 mod end_point;
 mod error;
 mod files;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use acceptor::Acceptor;

@@ -1,0 +1,182 @@
+//! Both sides in memory: any cuts, any sizes, any bytes.
+use super::channel::Progress;
+use super::*;
+use crate::config::{self, Config};
+use proptest::prelude::*;
+use rcgen::{CertificateParams, KeyPair};
+
+/// What the configuration with these lines has of TLS; a certificate for localhost, which is trusted.
+fn tls(lines: &str) -> Result<Tls, FileError> {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+    let (certificate, key_file) = (dir.path().join("c"), dir.path().join("k"));
+    std::fs::write(&certificate, params.self_signed(&key).expect("a certificate").pem()).expect("our file");
+    std::fs::write(&key_file, key.serialize_pem()).expect("our file");
+    let text = format!(
+        "[pgweir]\nclient_tls_sslmode = \"allow\"\nclient_tls_cert_file = {certificate:?}\n\
+         client_tls_key_file = {key_file:?}\nserver_tls_sslmode = \"verify-full\"\n\
+         server_tls_ca_file = {certificate:?}\n{lines}\n[databases.a]\n"
+    );
+    Tls::new(&parsed(&text))
+}
+
+fn parsed(text: &str) -> Config {
+    config::parse(text, "f").unwrap_or_else(|errors| panic!("{errors}")).0
+}
+
+/// A client and a server that have not begun.
+fn pair(tls: &Tls) -> (Channel, Channel) {
+    let connector = tls.connectors.values().next().cloned().flatten().expect("one database, with TLS");
+    let client = connector.channel("localhost").expect("a name");
+    (client, tls.acceptor().expect("TLS with clients").channel().expect("a server"))
+}
+
+/// Both after their handshake, of which no more than `cut` bytes arrived at once; what the client has left to send goes first.
+fn connected(tls: &Tls, cut: usize) -> (Channel, Channel) {
+    let (mut client, mut server) = pair(tls);
+    let mut to_server = Vec::new();
+    let mut to_client = Vec::new();
+    let mut done = (false, false);
+    for _ in 0..10_000 {
+        let arrived: Vec<u8> = to_client.drain(..cut.min(to_client.len())).collect();
+        done.0 |= client.shake_hands(&arrived).expect("a good server") == Progress::Done;
+        to_server.extend(client.take_control());
+        let arrived: Vec<u8> = to_server.drain(..cut.min(to_server.len())).collect();
+        done.1 |= server.shake_hands(&arrived).expect("a good client") == Progress::Done;
+        to_client.extend(server.take_control());
+        if done == (true, true) && to_server.is_empty() && to_client.is_empty() {
+            return (client, server);
+        }
+    }
+    panic!("the handshake has no end");
+}
+
+/// What arrives of `bytes`, cut and read in pieces of these sizes.
+fn read(channel: &mut Channel, bytes: &[u8], (cut, room): (usize, usize)) -> Result<Vec<u8>, TlsError> {
+    let (mut all, mut into, mut cipher) = (Vec::new(), vec![0; room], Vec::new());
+    for piece in bytes.chunks(cut) {
+        let held = channel.take_incoming(&mut cipher);
+        cipher.truncate(held);
+        cipher.extend_from_slice(piece);
+        let mut n = channel.open(&mut cipher, &mut into)?;
+        while n > 0 {
+            all.extend_from_slice(&into[..n]);
+            n = if channel.holds_plain() {
+                channel.take_plain(&mut into)
+            } else {
+                let held = channel.take_incoming(&mut cipher);
+                channel.open(&mut cipher[..held], &mut into)?
+            };
+        }
+    }
+    Ok(all)
+}
+
+fn sealed(channel: &mut Channel, bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let n = channel.seal(bytes, &mut out).expect("an open channel");
+    out.truncate(n);
+    out
+}
+
+fn any_version() -> impl Strategy<Value = Tls> {
+    prop_oneof![Just("tlsv1.2"), Just("tlsv1.3")].prop_map(|version| {
+        tls(&format!("client_tls_protocols = {version:?}")).unwrap_or_else(|e| panic!("{e}"))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn what_is_sent_arrives(
+        tls in any_version(),
+        cuts in (1usize..300, 1usize..40_000, 1usize..40_000),
+        texts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..30_000), 1..4),
+    ) {
+        let (mut client, mut server) = connected(&tls, cuts.0);
+        for text in &texts {
+            let there = sealed(&mut client, text);
+            prop_assert_eq!(&read(&mut server, &there, (cuts.1, cuts.2)).expect("good bytes"), text);
+            let back = sealed(&mut server, text);
+            prop_assert_eq!(&read(&mut client, &back, (cuts.1, cuts.2)).expect("good bytes"), text);
+            prop_assert!(!client.holds() && !server.holds());
+        }
+        let mut goodbye = Vec::new();
+        client.say_goodbye(&mut goodbye);
+        prop_assert!(read(&mut server, &goodbye, (cuts.1, cuts.2)).expect("good bytes").is_empty());
+        prop_assert!(server.has_ended());
+    }
+
+    #[test]
+    fn a_changed_byte_ends_it(tls in any_version(), at in 0usize..2000, by in 1u8..=255, cut in 1usize..3000) {
+        let (mut client, mut server) = connected(&tls, usize::MAX);
+        let mut there = sealed(&mut client, &[b'x'; 2000]);
+        let at = 5 + at;
+        there[at] ^= by;
+        prop_assert!(read(&mut server, &there, (cut, 500)).is_err());
+        // From then on nothing is asked of rustls, and nothing panics.
+        prop_assert!(read(&mut server, &there, (cut, 500)).is_err());
+        prop_assert!(server.seal(b"x", &mut Vec::new()).is_err());
+        let mut goodbye = Vec::new();
+        server.say_goodbye(&mut goodbye);
+        prop_assert!(!goodbye.is_empty(), "an alert");
+    }
+
+    #[test]
+    fn any_bytes_are_survived(
+        tls in any_version(),
+        bytes in prop::collection::vec(any::<u8>(), 0..600),
+        header in any::<bool>(),
+        cut in 1usize..600,
+    ) {
+        let length = u16::try_from(bytes.len()).unwrap_or(0).to_be_bytes();
+        let bytes = if header { [&[0x16, 3, 1], &length[..], &bytes].concat() } else { bytes };
+        let (client, server) = pair(&tls);
+        for mut channel in [client, server] {
+            let _ = channel.shake_hands(&[]);
+            for piece in bytes.chunks(cut) {
+                if channel.shake_hands(piece).is_err() {
+                    channel.take_control();
+                }
+            }
+            channel.say_goodbye(&mut Vec::new());
+        }
+    }
+}
+
+#[test]
+fn versions_are_those_asked_for() {
+    for (client, server, version) in [
+        ("secure", "secure", Some("TLSv1.3")),
+        ("tlsv1.2", "secure", Some("TLSv1.2")),
+        ("tlsv1.2", "tlsv1.3", None),
+    ] {
+        let lines = format!("client_tls_protocols = {client:?}\nserver_tls_protocols = {server:?}");
+        let tls = tls(&lines).unwrap_or_else(|e| panic!("{e}"));
+        if let Some(version) = version {
+            let (client, server) = connected(&tls, usize::MAX);
+            assert_eq!((client.version(), server.version()), (version, version));
+            assert_eq!(client.end_point(), server.end_point());
+            assert!(client.end_point().is_some() && server.alpn() == Some(ALPN));
+        } else {
+            let (mut client, mut server) = pair(&tls);
+            client.shake_hands(&[]).expect("a ClientHello");
+            let error = server.shake_hands(&client.take_control()).expect_err("no common version");
+            assert!(error.is_final(), "{error}");
+            let told = client.shake_hands(&server.take_control()).expect_err("an alert");
+            assert_eq!(told.to_string(), "the other side refused: no common version of TLS");
+        }
+    }
+}
+
+#[test]
+fn an_idle_channel_holds_nothing() {
+    let (mut client, mut server) = connected(&tls("").unwrap_or_else(|e| panic!("{e}")), usize::MAX);
+    let there = sealed(&mut client, &[b'x'; 50_000]);
+    assert_eq!(read(&mut server, &there, (70_000, 1000)).expect("good bytes").len(), 50_000);
+    assert_eq!(server.room(), 0);
+    // rustls's own, and all that it points to, comes to some 3 KiB more.
+    assert!(size_of::<Channel>() <= 1536, "{} bytes", size_of::<Channel>());
+}
