@@ -372,6 +372,17 @@ fn beside_a_temporary_table() {
         client.query("INSERT INTO t VALUES (1)");
     }
     client.set_timeout(Duration::from_secs(10));
+    // What has come during a transaction, whether there is something to ask behind it or not.
+    for last in ["SELECT 1", "SET work_mem = '7MB'"] {
+        client.query("BEGIN");
+        let told = bench.metric("pgweir_pool_notifications_total", &[]);
+        speaker.query("NOTIFY a, 'within'");
+        eventually("it has come to pgweir", || bench.metric("pgweir_pool_notifications_total", &[]) > told);
+        client.query(last);
+        client.send(&query("COMMIT"));
+        client.read_until(|m| m.tag == b'A' && words(m).1 == "within");
+        hears_nothing(&mut client);
+    }
     client.query("DROP TABLE t");
     bench.wait_until_handed_over();
     speaker.query("NOTIFY a, 'end'");

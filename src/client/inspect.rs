@@ -101,7 +101,7 @@ impl Session {
         }
         active.step = Step::Between;
         if self.inbound.is_empty() {
-            return Turn::Again;
+            return self.answer_knock(cx);
         }
         (active.lease.began, active.lease.query_began) = (now, now);
         active.step = Step::Relay;

@@ -265,7 +265,7 @@ impl Session {
         let Link::Active(active) = &self.link else { return Turn::Again };
         let talk = &active.lease.talk;
         if !talk.held.is_empty() && talk.is_sound() {
-            return self.hand_over(cx);
+            return self.stay(cx);
         }
         let now = self.count_transaction();
         self.give_back(now)

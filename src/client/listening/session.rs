@@ -39,6 +39,15 @@ impl Session {
         live.len() < found.len()
     }
 
+    /// Between two transactions on a server the client keeps: nobody wakes it for what has come during the first.
+    #[cold]
+    pub(in super::super) fn stay(&mut self, cx: &mut Context<'_>) -> Turn {
+        match self.answer_knock(cx) {
+            end @ Turn::End(_) => end,
+            _ => self.hand_over(cx),
+        }
+    }
+
     /// Has the listening server take over what only the client's own listens to, if it is ready to.
     #[cold]
     pub(in super::super) fn hand_over(&mut self, cx: &mut Context<'_>) -> Turn {
