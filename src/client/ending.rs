@@ -1,0 +1,161 @@
+//! What a session is asked from outside, and how it ends.
+
+use super::cleanup;
+use super::report::Trouble;
+use super::session::{End, Link, Session, Turn};
+use super::transaction::{Active, count_traffic};
+use crate::clock::Instant;
+use crate::params::set::Set;
+use crate::params::traces::Traces;
+use crate::pool::{ClientId, CloseReason};
+use crate::roster::{Kick, Phase, ServerTold, Told};
+use crate::wire::backend::Severity;
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long a parting word may take to be sent.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+impl Session {
+    /// Somebody wants something of the session.
+    #[cold]
+    pub(super) fn called(&mut self, cx: &mut Context<'_>) -> Option<Box<End>> {
+        if let Some(kick) = self.member.entry().kicked()
+            && let Some(end) = self.kicked(kick)
+        {
+            return Some(Box::new(end));
+        }
+        match self.answer_knock(cx) {
+            Turn::End(end) => Some(end),
+            Turn::Again | Turn::Wait => None,
+        }
+    }
+
+    fn kicked(&mut self, kick: Kick) -> Option<End> {
+        let told = || Some(End::Told(Trouble::Kicked(kick)));
+        match (kick, &self.link) {
+            (Kick::Now | Kick::Killed | Kick::Forced, _)
+            | (Kick::Shutdown, Link::Idle | Link::Wanting | Link::Queued(..)) => told(),
+            (Kick::Shutdown, Link::Active(active)) if active.is_between_transactions() => told(),
+            (Kick::ClientIdle, Link::Idle) | (Kick::IdleInTransaction, Link::Active(_))
+                if self.is_overdue(kick) =>
+            {
+                told()
+            }
+            (Kick::Shutdown, Link::Active(_)) => None,
+            (Kick::Ask, _) => {
+                self.tell();
+                self.member.entry().forgive();
+                None
+            }
+            (Kick::ClientIdle | Kick::IdleInTransaction | Kick::Cancel, _) => {
+                self.member.entry().forgive();
+                None
+            }
+        }
+    }
+
+    /// Answers an operator who asks what only the session knows.
+    #[cold]
+    fn tell(&self) {
+        let name = |set: &Set| set.value("application_name").unwrap_or_default().to_owned();
+        let server = match &self.link {
+            Link::Active(active) => Some(ServerTold {
+                id: active.lease.id,
+                application_name: name(&active.lease.talk.parameters),
+                prepared_statements: active.lease.talk.names.len(),
+            }),
+            _ => None,
+        };
+        self.context.shared.roster.tell(
+            self.id(),
+            Told {
+                application_name: name(&self.state.wanted),
+                prepared_statements: self.state.statements.names.len(),
+                local: self.stream.local_address(),
+                server,
+            },
+        );
+    }
+
+    /// Says why, if there is a why, and takes care of the server.
+    pub(super) async fn farewell(mut self, end: End) {
+        self.context.hub.leave(self.id());
+        self.context.pins.forget(self.id());
+        let speechless = matches!(&self.link, Link::Active(active) if active.is_within_message());
+        match std::mem::replace(&mut self.link, Link::Idle) {
+            Link::Idle | Link::Wanting => {}
+            Link::Queued(ticket, _) => drop(ticket),
+            Link::Active(active) => self.part(active, &end),
+        }
+        if let End::Told(trouble) = &end
+            && !speechless
+        {
+            let mut words = Vec::new();
+            trouble.encode(&mut words, Severity::Fatal);
+            let _ = self.stream.keep(&words, &mut self.outbound);
+        }
+        if !matches!(end, End::Lost(_)) && !self.outbound.is_empty() {
+            let pending = std::mem::take(&mut self.outbound);
+            let _ = timeout(FAREWELL, self.stream.drain(pending)).await;
+        }
+        if !matches!(end, End::Closed) {
+            self.stream.shutdown();
+        }
+        self.context.count_client(false);
+        self.log(&end);
+    }
+
+    fn log(&self, end: &End) {
+        if !self.context.shared.config.load().general.log_disconnections.is_on() {
+            return;
+        }
+        let (entry, client) = (self.member.entry(), self.id());
+        let (address, database, user) = (entry.address(), &*entry.place.database, &*entry.place.user);
+        match end {
+            End::Closed => tracing::info!(client, %address, database, user, "disconnect: client closed"),
+            End::Lost(error) => {
+                tracing::info!(client, %address, database, user, "disconnect: client lost: {error}");
+            }
+            End::ServerFatal => {
+                tracing::warn!(client, %address, database, user, "disconnect: server ended the session");
+            }
+            End::Told(trouble) => {
+                tracing::warn!(client, %address, database, user, "disconnect: {}", trouble.log_line());
+            }
+        }
+    }
+
+    fn part(&self, active: Active, end: &End) {
+        let (mut lease, whole) = active.into_lease();
+        count_traffic(self.cells(), &mut lease);
+        let forever = lease.talk.held.has(Traces::FOREVER);
+        let held = std::mem::take(&mut lease.talk.held);
+        self.context.pins.change(self.id(), &lease, (held, Traces::NONE));
+        match end {
+            // Nothing takes it back.
+            _ if forever => lease.close(CloseReason::ClientGone),
+            End::ServerFatal | End::Told(Trouble::ServerLost) => lease.close(CloseReason::Lost),
+            _ if !whole => lease.close(CloseReason::ClientGone),
+            _ => {
+                let client = ClientId(self.id());
+                tokio::spawn(cleanup::clean_up(lease, Arc::clone(&self.context), client));
+            }
+        }
+    }
+
+    /// Whether the timeout behind a kick is still over: the session may have gone on since the janitor looked.
+    fn is_overdue(&self, kick: Kick) -> bool {
+        let shared = &self.context.shared;
+        let general = &shared.config.load().general;
+        let (idle, limit) = match kick {
+            Kick::ClientIdle => (Phase::Idle, general.client_idle_timeout),
+            _ => (Phase::IdleInTransaction, general.idle_transaction_timeout),
+        };
+        let (phase, since) = self.member.entry().phase();
+        let lasted = shared.roster.at(Instant::now()).saturating_sub(since);
+        phase == idle && limit.is_some_and(|limit| u128::from(lasted) >= limit.as_nanos())
+    }
+}

@@ -1,0 +1,227 @@
+//! What the sessions of one pool share.
+
+use super::context::{Shared, pool_settings};
+use super::greeting::Canonical;
+use super::intercept::{Looks, Names, Refuses};
+use super::listening::Hub;
+use super::opener::Opener;
+use super::pins::Pins;
+use crate::config::{Config, PoolMode, SessionState};
+use crate::metrics::{Cells, Gauges, PoolGauges, PoolMetrics};
+use crate::net::worker;
+use crate::params::custom::Customs;
+use crate::params::routines::Routines;
+use crate::params::set::Set;
+use crate::params::traces::Traces;
+use crate::pool::{CloseReason, Pool};
+use crate::roster::Place;
+use crate::server::Server;
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// ParameterStatus values by name.
+pub type Reported = Arc<[(String, String)]>;
+
+/// One for each pool.
+pub struct PoolContext {
+    /// The process.
+    pub shared: Arc<Shared>,
+    /// The pool.
+    pub pool: Arc<Pool<Server>>,
+    /// What its clients have in common for others, by the user they logged in as.
+    pub(super) places: Mutex<HashMap<Box<str>, Arc<Place>>>,
+    /// Opens its servers.
+    pub opener: Arc<Opener>,
+    /// When servers go back.
+    pub mode: PoolMode,
+    /// Whether statement names are kept by pgweir.
+    pub names: Names,
+    /// What makes a used server clean; `None`: nothing is done.
+    pub reset_query: Option<String>,
+    /// Whether to reset even what looks clean.
+    pub reset_always: bool,
+    /// Its numbers.
+    pub metrics: Arc<PoolMetrics>,
+    /// The parameters of a session that changed nothing.
+    pub defaults: Arc<Set>,
+    /// What becomes of session state.
+    pub session_state: SessionState,
+    /// Most clients tied to their servers; `None`: as many as there are servers.
+    pub max_pins: Option<NonZeroU32>,
+    /// Whether some statements may be refused.
+    pub may_refuse: bool,
+    /// Clients tied to their servers.
+    pub pins: Pins,
+    /// Listens for them.
+    pub hub: Hub,
+    /// Custom parameters its clients have mentioned.
+    pub customs: Customs,
+    /// Functions that leave session state.
+    pub routines: Arc<Routines>,
+    /// Parameters of the last server that logged in.
+    pub welcome: Arc<ArcSwapOption<Vec<(String, String)>>>,
+    /// Parameter sets as servers see them, by the sets' addresses.
+    pub canonical: Mutex<HashMap<usize, Canonical>>,
+    pub(super) clients: AtomicUsize,
+    pub(super) keeps_minimum_always: AtomicBool,
+}
+
+impl PoolContext {
+    /// The counters of the worker that this is called on.
+    #[inline]
+    pub fn cells(&self) -> &Cells {
+        self.metrics.worker(worker::index())
+    }
+
+    /// What the clients that log in as this user have in common.
+    pub fn place(&self, login: &str) -> Arc<Place> {
+        let mut places = self.places.lock();
+        if let Some(place) = places.get(login) {
+            return Arc::clone(place);
+        }
+        let key = self.pool.key();
+        let user = Arc::clone(&key.user);
+        let place = Arc::new(Place {
+            database: Arc::clone(&key.database),
+            login: if *user == *login { Arc::clone(&user) } else { login.into() },
+            user,
+            roster: Arc::clone(&self.shared.roster),
+        });
+        places.insert(login.into(), Arc::clone(&place));
+        place
+    }
+
+    /// Clients that have logged in.
+    pub fn clients(&self) -> usize {
+        self.clients.load(Ordering::Relaxed)
+    }
+
+    /// A client has logged in, or left: min_pool_size holds while one is connected.
+    pub fn count_client(&self, came: bool) {
+        let before = if came {
+            self.clients.fetch_add(1, Ordering::Relaxed)
+        } else {
+            self.clients.fetch_sub(1, Ordering::Relaxed)
+        };
+        let last_or_first = before == usize::from(!came);
+        if last_or_first && !self.keeps_minimum_always.load(Ordering::Relaxed) {
+            self.pool.keep_minimum(came);
+        }
+    }
+
+    /// min_pool_size holds also without clients.
+    pub fn keep_minimum_always(&self) {
+        self.keeps_minimum_always.store(true, Ordering::Relaxed);
+        self.pool.keep_minimum(true);
+    }
+
+    /// The configuration was read again: servers go where it says now, and are opened with the secret it has now. Those
+    /// at another place end with their lease.
+    pub fn follow(&self, config: &Config) {
+        let key = self.pool.key();
+        let Some(database) = config.database(&key.database) else {
+            return self.pool.retire(CloseReason::Removed);
+        };
+        if database.user.as_ref().is_some_and(|user| **user != *key.user) {
+            return self.pool.retire(CloseReason::ConfigChanged);
+        }
+        self.pool.reconfigure(pool_settings(config, &database, &key.user));
+        let secret = self.shared.server_secret(&database, &key.user);
+        if self.opener.follow(&database, config.server_tls(&database), secret) {
+            self.canonical.lock().clear();
+            self.routines.outdate();
+            self.pool.retire(CloseReason::ConfigChanged);
+            self.hub.retire();
+        }
+        if !self.pool.may_stand_beside() {
+            self.hub.retire();
+        }
+    }
+
+    /// What tells from a text which session state it leaves.
+    #[inline]
+    pub fn looks(&self) -> Looks<'_> {
+        Looks { scanner: &self.shared.scanner, customs: &self.customs, routines: &self.routines }
+    }
+
+    /// Whether a client finds its session state on every server.
+    #[inline]
+    pub fn is_transparent(&self) -> bool {
+        self.session_state != SessionState::Discard && self.mode != PoolMode::Session
+    }
+
+    /// What is refused of a client whose server holds this for it.
+    #[inline]
+    pub fn refuses(&self, held: Traces) -> Refuses {
+        if self.may_refuse { self.refuses_now(held) } else { Refuses::Nothing }
+    }
+
+    fn refuses_now(&self, held: Traces) -> Refuses {
+        let pins = self.pins.count();
+        let crowded = !held.has(Traces::PINS) && self.max_pins.is_some_and(|max| pins >= max.get() as usize);
+        match self.session_state {
+            _ if self.mode == PoolMode::Session => Refuses::Nothing,
+            SessionState::Strict => Refuses::All,
+            _ if crowded => Refuses::Pins,
+            _ => Refuses::Nothing,
+        }
+    }
+
+    /// Whether the listening server can listen for a client that wants these parameters: what it hears is in the database's
+    /// encoding, which has to be the client's.
+    pub fn may_listen_for(&self, wanted: &Set) -> bool {
+        let is_utf8 = |encoding: &str| {
+            let letters: String = encoding.chars().filter(char::is_ascii_alphanumeric).collect();
+            letters.eq_ignore_ascii_case("utf8") || letters.eq_ignore_ascii_case("unicode")
+        };
+        wanted.value("client_encoding").is_none_or(is_utf8)
+            && self.default_of("client_encoding").is_some_and(|encoding| is_utf8(&encoding))
+    }
+
+    /// Whether a prelude that has to succeed may be sent with the client's bytes behind it.
+    pub fn may_guard(&self) -> bool {
+        self.is_transparent()
+    }
+
+    /// The value a parameter has on a server nobody changed.
+    pub fn default_of(&self, name: &str) -> Option<String> {
+        let welcome = self.welcome.load();
+        let found = welcome.iter().flat_map(|w| w.iter()).find(|(n, _)| n.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.clone())
+    }
+}
+
+impl std::fmt::Debug for PoolContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PoolContext").field("pool", self.pool.key()).finish_non_exhaustive()
+    }
+}
+
+impl Gauges for PoolContext {
+    fn gauges(&self) -> PoolGauges {
+        let numbers = self.pool.numbers();
+        let settings = self.pool.settings();
+        let (listens, subscriptions) = self.hub.numbers();
+        let clients = self.clients.load(Ordering::Relaxed);
+        PoolGauges {
+            clients_active: numbers.active,
+            clients_waiting: numbers.waiting,
+            clients_idle: clients.saturating_sub(numbers.active + numbers.waiting),
+            servers_active: numbers.active,
+            servers_idle: numbers.idle,
+            servers_used: numbers.dirty_idle,
+            servers_login: numbers.opening,
+            servers_being_canceled: numbers.canceling,
+            max_wait: numbers.oldest_wait_since.map(|since| since.elapsed()).unwrap_or_default(),
+            size_limit: settings.size.map(|n| n.get() as usize),
+            reserve_limit: settings.reserve_size as usize,
+            listening_servers: usize::from(listens),
+            subscriptions,
+            notifications: self.hub.totals(),
+        }
+    }
+}
