@@ -20,13 +20,13 @@ fn links(realm: &dyn Realm) -> HashMap<u64, (u64, u32)> {
     links
 }
 
-pub(super) async fn sockets(realm: &dyn Realm) -> Vec<Socket> {
-    let mut told = realm.clients().ask().await;
+/// `told` is what the sessions have said of themselves.
+pub(super) fn sockets(realm: &dyn Realm, told: &HashMap<u64, Told>) -> Vec<Socket> {
     let (links, now) = (links(realm), Now::read());
     let (clients, consoles) = (realm.clients(), realm.consoles());
     let mut all = Vec::new();
     for entry in clients.list() {
-        let told = told.remove(&entry.id).unwrap_or_default();
+        let told = told.get(&entry.id).cloned().unwrap_or_default();
         let link = links.get(&entry.id).map(|(server, _)| format!("S{server}"));
         all.push(Socket { link: link.unwrap_or_default(), ..client(clients, &entry, told, now) });
     }

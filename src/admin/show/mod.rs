@@ -18,6 +18,8 @@ mod waits;
 use super::dialogue::{Notice, Reply};
 use super::realm::Realm;
 use super::table::{Column, Table, Value};
+use crate::roster::Told;
+use std::collections::HashMap;
 
 type Rows = Vec<Vec<Value>>;
 
@@ -91,6 +93,16 @@ const USAGE: &str = "
 \tSHUTDOWN
 \tSHUTDOWN WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS";
 
+/// The SHOWs of connections, with what sessions have said when asked.
+fn connections(show: Show, realm: &dyn Realm, told: &HashMap<u64, Told>) -> Rows {
+    let both = || [clients::sockets(realm, told), servers::sockets(realm, told)].concat();
+    match show {
+        Show::Clients => sockets::short(clients::sockets(realm, told)),
+        Show::Servers => sockets::short(servers::sockets(realm, told)),
+        _ => sockets::all(both(), show == Show::ActiveSockets),
+    }
+}
+
 /// What there is to see.
 pub(super) async fn reply(show: Show, realm: &dyn Realm) -> Reply {
     let Some(columns) = show.columns() else {
@@ -107,10 +119,9 @@ pub(super) async fn reply(show: Show, realm: &dyn Realm) -> Reply {
         Show::Pools => pools::rows(realm),
         Show::Databases => databases::rows(realm),
         Show::Users => users::rows(realm),
-        Show::Clients => sockets::short(clients::sockets(realm).await),
-        Show::Servers => sockets::short(servers::sockets(realm).await),
-        Show::Sockets => sockets::all(realm, false).await,
-        Show::ActiveSockets => sockets::all(realm, true).await,
+        Show::Clients | Show::Servers | Show::Sockets | Show::ActiveSockets => {
+            connections(show, realm, &realm.clients().ask().await)
+        }
         Show::Lists => lists::rows(realm),
         Show::Config => config::rows(realm),
         Show::Mem => process::mem(realm),

@@ -4,7 +4,7 @@ use super::sockets::Socket;
 use super::time::Now;
 use crate::admin::realm::Realm;
 use crate::pool::{ClientId, PoolKey, ServerState, ServerView};
-use crate::roster::ServerTold;
+use crate::roster::{ServerTold, Told};
 use crate::server::connect::Address;
 use crate::server::{About, Server};
 use std::collections::HashMap;
@@ -20,11 +20,11 @@ fn look(server: &Server) -> ServerTold {
     }
 }
 
-pub(super) async fn sockets(realm: &dyn Realm) -> Vec<Socket> {
-    let told = realm.clients().ask().await;
+/// `told` is what the sessions have said of themselves and of the servers they have.
+pub(super) fn sockets(realm: &dyn Realm, told: &HashMap<u64, Told>) -> Vec<Socket> {
     // By the server's number: one may have changed hands since it was told of.
     let told: HashMap<u64, ServerTold> =
-        told.into_values().filter_map(|told| told.server).map(|server| (server.id, server)).collect();
+        told.values().filter_map(|told| told.server.clone()).map(|server| (server.id, server)).collect();
     let roster = realm.clients();
     let since: HashMap<u64, u64> = roster.list().iter().map(|entry| (entry.id, entry.phase().1)).collect();
     let now = Now::read();

@@ -1,8 +1,7 @@
 //! SHOW SOCKETS and ACTIVE_SOCKETS, and the columns they share with SHOW CLIENTS and SERVERS.
 
+use super::Rows;
 use super::time::parts;
-use super::{Rows, clients, servers};
-use crate::admin::realm::Realm;
 use crate::admin::table::Type::{Int4, Text};
 use crate::admin::table::{Column, Value, row};
 use std::net::SocketAddr;
@@ -115,9 +114,9 @@ pub(super) fn short(sockets: Vec<Socket>) -> Rows {
 }
 
 /// As PgBouncer, which names states by kind here; positions in buffers are 0, since idle sockets have none.
-pub(super) async fn all(realm: &dyn Realm, only_active: bool) -> Rows {
-    let sockets = clients::sockets(realm).await.into_iter().chain(servers::sockets(realm).await);
-    let wanted = sockets.filter(|socket| !only_active || matches!(socket.state, "active" | "waiting"));
+pub(super) fn all(sockets: Vec<Socket>, only_active: bool) -> Rows {
+    let wanted =
+        sockets.into_iter().filter(|socket| !only_active || matches!(socket.state, "active" | "waiting"));
     let row = |mut socket: Socket| {
         socket.state = state(socket.kind, socket.state);
         let mut row = socket.row();
