@@ -7,6 +7,7 @@ use super::realm::Realm;
 use crate::clock::Instant;
 use crate::net::stream::Stream;
 use crate::roster::{ClientAddress, Entry, Kick, Newcomer, Phase, Place, SecretSize, Told};
+use crate::tls::Channel;
 use crate::wire::backend::{self, Authentication, READY_IDLE, Report, Severity};
 use crate::wire::error::WireError;
 use crate::wire::frame::{self, HEADER};
@@ -105,7 +106,12 @@ pub async fn serve(guest: Guest, realm: Arc<dyn Realm>) {
         waker: poll_fn(|cx| Poll::Ready(cx.waker().clone())).await,
     });
     let entry = Arc::clone(member.entry());
-    let told = Told { application_name, local: stream.local_address(), ..Told::default() };
+    let told = Told {
+        application_name,
+        local: stream.local_address(),
+        tls: stream.tls().map_or("", Channel::version),
+        ..Told::default()
+    };
     realm.desk().guests.lock().insert(entry.id, told);
     tracing::info!(client = entry.id, %address, user, ?rights, "login to the console");
     let mut out = before;

@@ -9,6 +9,7 @@ use crate::params::set::Set;
 use crate::params::traces::Traces;
 use crate::pool::{ClientId, CloseReason};
 use crate::roster::{Kick, Phase, ServerTold, Told};
+use crate::tls::Channel;
 use crate::wire::backend::Severity;
 use std::sync::Arc;
 use std::task::Context;
@@ -75,6 +76,7 @@ impl Session {
                 application_name: name(&self.state.wanted),
                 prepared_statements: self.state.statements.names.len(),
                 local: self.stream.local_address(),
+                tls: self.stream.tls().map_or("", Channel::version),
                 server,
             },
         );

@@ -23,6 +23,8 @@ pub struct Told {
     pub prepared_statements: usize,
     /// This end of its TCP connection.
     pub local: Option<SocketAddr>,
+    /// The version of TLS it is spoken to with; empty without.
+    pub tls: &'static str,
     /// The server it has.
     pub server: Option<ServerTold>,
 }

@@ -10,6 +10,7 @@ pub mod prelude;
 use crate::clock::Instant;
 use crate::net::kept::Kept;
 use crate::net::stream::Stream;
+use crate::tls::Channel;
 use connect::Address;
 use conversation::Conversation;
 use std::io;
@@ -56,6 +57,8 @@ pub struct About {
     pub address: Address,
     /// Process ID of its backend.
     pub pid: u32,
+    /// The version of TLS it is spoken to with; empty without.
+    pub tls: &'static str,
     /// This end of a TCP connection.
     pub local: Option<SocketAddr>,
     /// That end of a TCP connection.
@@ -82,6 +85,7 @@ impl Server {
             id: self.id,
             address: self.key.address.clone(),
             pid: self.key.pid,
+            tls: self.stream.tls().map_or("", Channel::version),
             local: self.stream.local_address(),
             peer: self.stream.peer_address(),
         }

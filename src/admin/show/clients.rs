@@ -54,6 +54,7 @@ fn client(roster: &Roster, entry: &Entry, told: Told, now: Now) -> Socket {
         peer,
         place: place.to_owned(),
         local: told.local,
+        tls: told.tls,
         connected: now.date_in(roster, roster.came(entry.id)),
         requested: now.date_in(roster, since),
         waited,

@@ -72,6 +72,7 @@ fn server(
         close_needed: view.obsolete,
         name: format!("S{id}"),
         link,
+        tls: about.map_or("", |about| about.tls),
         remote_pid: about.map_or(0, |about| about.pid),
         application_name: known.application_name,
         prepared_statements: known.prepared_statements,
