@@ -446,6 +446,25 @@ fn pause_and_resume() {
     );
 }
 
+/// The server that listens for a pool's clients is closed, too, and listens again after it.
+#[test]
+fn pause_ends_the_listening_server() {
+    let pgweir = Pgweir::start(&config());
+    let (mut console, mut client) = (admin(&pgweir), pgweir.client());
+    let listening = || pgweir.metric("pgweir_pool_listening_servers", &[]);
+    client.query("LISTEN console_news");
+    eventually("a listening server", || listening() == 1.0);
+    assert_eq!(words(&mut console, "PAUSE"), "C PAUSE");
+    assert_eq!(listening(), 0.0);
+    assert_eq!(words(&mut console, "RESUME"), "C RESUME");
+    let told = "01000 notifications may have been lost on channels \"console_news\"";
+    assert_eq!(short(&client.read()), told, "it listens again");
+    assert_eq!(words(&mut console, "RECONNECT"), "C RECONNECT");
+    assert_eq!(short(&client.read()), told, "and again");
+    Cluster::shared().sql("app", "NOTIFY console_news, 'after'");
+    client.read_until(|message| message.tag == b'A' && message.to_string().contains("after"));
+}
+
 /// KILL sends clients away and pauses, RESUME ends that; DISABLE is for those who come.
 #[test]
 fn kill_and_disable() {

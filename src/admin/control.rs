@@ -104,7 +104,7 @@ async fn pause(realm: &dyn Realm, database: Option<&str>) -> Result<Reply, Failu
         Some(name) => pools.is_paused(name),
         None => pools.is_all_paused(),
     };
-    while pools.of(database).iter().any(|pool| pool.numbers().connections > 0) {
+    while realm.connections_paused(database) > 0 {
         if !is_paused() {
             let message = "the pause was ended by RESUME".to_owned();
             return Err(Failure { code: sqlstate::QUERY_CANCELED, message, detail: None });

@@ -35,6 +35,9 @@ pub trait Realm: Send + Sync {
     fn desk(&self) -> &Desk;
     /// Whether the process is about to stop.
     fn phase(&self) -> Phase;
+    /// Connections to PostgreSQL that are left of a paused database, or of all. A listening server is sent away when it is
+    /// the last of its pool.
+    fn connections_paused(&self, database: Option<&str>) -> usize;
     /// Servers of a database, or all, are replaced by new ones as they come back.
     fn reconnect(&self, database: Option<&str>);
     /// Hands an order to the process.

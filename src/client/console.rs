@@ -80,10 +80,23 @@ impl Realm for Shared {
         self.lifecycle.phase()
     }
 
+    fn connections_paused(&self, database: Option<&str>) -> usize {
+        let left = |context: &Arc<PoolContext>| {
+            let (own, listens) = (context.pool.numbers().connections, context.hub.numbers().0);
+            if own == 0 && listens {
+                // Not earlier: a client may have to hand over to it what its own server listens to.
+                context.hub.retire();
+            }
+            own + usize::from(listens)
+        };
+        self.contexts_of(database).iter().map(left).sum()
+    }
+
     fn reconnect(&self, database: Option<&str>) {
         for context in self.contexts_of(database) {
             context.canonical.lock().clear();
             context.pool.retire(CloseReason::Obsolete);
+            context.hub.retire();
         }
     }
 

@@ -30,6 +30,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const TRIES: u32 = 10;
 const TRY_AGAIN: Duration = Duration::from_millis(20);
 
+/// How often is looked whether a pause is over.
+const RESUMED: Duration = Duration::from_millis(100);
+
 /// A failure this long after the connection was made begins with the first pause again.
 const LASTING: Duration = Duration::from_secs(10);
 
@@ -51,6 +54,9 @@ pub(super) async fn run(context: Arc<PoolContext>) {
     let (database, user) = (&*key.database, &*key.user);
     let mut pause = FIRST_PAUSE;
     while !is_over(&context) {
+        while is_held_off(&context) {
+            sleep(RESUMED).await;
+        }
         let begun = Instant::now();
         let why = match once(&context).await {
             Ok(()) => continue,
@@ -124,6 +130,12 @@ fn is_over(context: &PoolContext) -> bool {
     let is_over = state.books.is_idle() && state.given.is_none();
     state.task = if is_over { Task::None } else { Task::Runs };
     is_over
+}
+
+/// Whether the pool is paused and has no server any more: before, a client may keep its own until there is one that listens.
+fn is_held_off(context: &PoolContext) -> bool {
+    let numbers = context.pool.numbers();
+    numbers.paused && numbers.connections == 0
 }
 
 /// Serves on one connection until nobody listens any more or servers are to be elsewhere; fails when it is lost.
