@@ -144,7 +144,8 @@ async fn secure(
     more: Vec<u8>,
     encryption: &Encryption<'_>,
 ) -> Result<(), StartupEnd> {
-    stream.accept_tls(acceptor, more, encryption.permits).await.map_err(StartupEnd::Handshake)
+    // Boxed, so that a login without it is no larger for it.
+    Box::pin(stream.accept_tls(acceptor, more, encryption.permits)).await.map_err(StartupEnd::Handshake)
 }
 
 /// Begins TLS with a client that doesn't ask first, as PostgreSQL does since 17; else leaves what it has read in `buffer`.
