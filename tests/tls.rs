@@ -149,21 +149,25 @@ fn certificates_that_do_not_fit_are_told_apart() {
     let (ours, localhost) = certificates();
     let expired = ours.issue("expired", &Kind::of(&["localhost"]).expired());
     let stranger = Certificates::new().issue_in(ours, "stranger", &Kind::of(&["localhost"]));
+    let authority = ours.issue_signed_by_itself("authority", &Kind::of(&["localhost"]).authority());
     let mut config = Config::new(encrypted());
     for (name, host, manner, mode) in [
         ("expired", "localhost", Manner::Shows(expired), "verify-ca"),
         ("stranger", "localhost", Manner::Shows(stranger), "verify-ca"),
         ("wrong_host", "127.0.0.1", Manner::Shows(localhost.clone()), "verify-full"),
+        ("authority", "localhost", Manner::Shows(authority.clone()), "verify-ca"),
         ("stuffed", "localhost", Manner::Says(b"SE\0\0\0\x08oops"), "require"),
         ("neither", "localhost", Manner::Says(b"E\0\0\0\x08oops"), "prefer"),
     ] {
         config = reach(config, name, (host, server(manner)), mode);
     }
+    config = config.put("databases.authority", "server_tls_ca_file", text(&authority.certificate));
     config = reach(config, "any_host", ("127.0.0.1", encrypted().port), "verify-ca");
     let pgweir = Pgweir::start(&config.set("client_login_timeout", 1));
     for (name, what) in [
         ("expired", "TLS: certificate verify failed: certificate has expired"),
         ("stranger", "TLS: certificate verify failed: no trusted CA has signed the certificate"),
+        ("authority", "TLS: certificate verify failed: it is a CA's own certificate"),
         ("wrong_host", "TLS: certificate verify failed: certificate not valid for name \"127.0.0.1\""),
     ] {
         let (code, message) = error_of(&pgweir, name);

@@ -81,6 +81,10 @@ fn certificate(why: &CertificateError) -> String {
         }
         CertificateError::UnknownIssuer => "no trusted CA has signed the certificate".to_owned(),
         CertificateError::BadSignature => "certificate signature failure".to_owned(),
+        // webpki's error, whose type isn't to be had through rustls.
+        CertificateError::Other(why) if why.to_string() == "CaUsedAsEndEntity" => {
+            "it is a CA's own certificate, not one that a CA has signed for a server".to_owned()
+        }
         other => other.to_string(),
     }
 }

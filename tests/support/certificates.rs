@@ -29,6 +29,7 @@ pub struct Kind {
     pub names: Vec<String>,
     pub subject: String,
     pub expired: bool,
+    pub authority: bool,
     pub key: KeyPair,
 }
 
@@ -39,6 +40,7 @@ impl Kind {
             names: names.iter().map(|name| (*name).to_owned()).collect(),
             subject: names.first().map_or("somebody", |name| name).to_owned(),
             expired: false,
+            authority: false,
             key: KeyPair::generate().expect("a key"),
         }
     }
@@ -46,6 +48,11 @@ impl Kind {
     #[must_use]
     pub fn expired(self) -> Self {
         Self { expired: true, ..self }
+    }
+
+    #[must_use]
+    pub fn authority(self) -> Self {
+        Self { authority: true, ..self }
     }
 
     #[must_use]
@@ -119,7 +126,10 @@ pub fn text(path: &Path) -> &str {
 impl Certificates {
     /// A certificate of nobody but itself.
     pub fn issue_signed_by_itself(&self, file: &str, kind: &Kind) -> Files {
-        let params = CertificateParams::new(kind.names.clone()).expect("names");
+        let mut params = CertificateParams::new(kind.names.clone()).expect("names");
+        if kind.authority {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
         self.write(file, &params.self_signed(&kind.key).expect("a certificate").pem(), &kind.key)
     }
 
