@@ -546,3 +546,30 @@ fn every_kind_of_certificate_can_be_bound_to() {
         assert_eq!(psql(pgweir.port, "sslmode=require channel_binding=require"), (true, "fine".to_owned()));
     }
 }
+
+/// As with libpq, "prefer" does without TLS where the server's isn't good enough; who requires it is told.
+#[test]
+fn without_a_common_version() {
+    let settings = certificates().1.settings();
+    let mut settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    settings.push("ssl_max_protocol_version=TLSv1.2");
+    let old = Cluster::with_settings(Version::V18, &settings);
+    let mut config = Config::new(&old);
+    for (name, mode, protocols) in [
+        ("preferred", "prefer", "tlsv1.3"),
+        ("required", "require", "tlsv1.3"),
+        ("common", "verify-full", "tlsv1.2"),
+    ] {
+        let table = format!("databases.{name}");
+        config =
+            reach(config, name, ("localhost", old.port), mode).put(&table, "server_tls_protocols", protocols);
+    }
+    let pgweir = Pgweir::start(&config);
+    for (name, encrypted) in [("preferred", "f"), ("common", "t")] {
+        assert_eq!(Client::connect(&pgweir.target("app", name)).value(ENCRYPTED), encrypted, "{name}");
+    }
+    logged(&pgweir, "tls=\"TLSv1.2\"");
+    let (code, message) = error_of(&pgweir, "required");
+    assert_eq!(code, "08006");
+    assert!(message.ends_with("the other side refused: no common version of TLS"), "{message}");
+}
