@@ -570,3 +570,31 @@ fn what_nothing_takes_back_goes_with_its_client() {
         eventually("its server is closed", || cluster.connections(&format!("pid = {home}")) == 0);
     }
 }
+
+/// With max_pins_reached = "wait" who would be one too many waits for another to let go, as long as query_wait_timeout.
+#[test]
+fn who_would_keep_one_server_more_may_wait() {
+    let cluster = Cluster::start(Version::V15);
+    let config = Config::new(&cluster)
+        .set("default_pool_size", 3)
+        .set("max_pins", 1)
+        .set("max_pins_reached", "wait")
+        .set("query_wait_timeout", 1);
+    let pgweir = Pgweir::start(&config);
+    let (mut holder, mut waiter, mut other) = (pgweir.client(), pgweir.client(), pgweir.client());
+    holder.query("SELECT pg_advisory_lock(1)");
+    waiter.send(&query("SELECT pg_advisory_lock(2)"));
+    eventually("it waits", || pgweir.metric("pgweir_pool_clients", &["state=\"waiting\""]) == 1.0);
+    assert_eq!(other.value("SELECT 1"), "1", "others don't");
+    holder.query("SELECT pg_advisory_unlock(1)");
+    assert!(waiter.read_until_ready().iter().any(|m| m.to_string() == "C SELECT 1"));
+    let error = holder.rows("SELECT pg_advisory_lock(1)").expect_err("the wait is too long");
+    assert!(error.to_string().contains("query_wait_timeout"), "{error}");
+    holder.query("BEGIN");
+    let error = holder.rows("SELECT pg_advisory_lock(1)").expect_err("in a transaction it can't wait");
+    assert!(error.to_string().contains("0A000"), "{error}");
+    holder.query("ROLLBACK");
+    holder.send(&query("SELECT pg_advisory_lock(1)"));
+    waiter.terminate();
+    assert!(holder.read_until_ready().iter().any(|m| m.to_string() == "C SELECT 1"));
+}

@@ -34,6 +34,10 @@ impl House for Shared {
         self.config.load().general.server_reset_query.is_some()
     }
 
+    fn wake_crowds(&self) -> bool {
+        self.wake_crowds()
+    }
+
     fn remind(&self) {
         self.remind_routines();
     }

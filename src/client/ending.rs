@@ -38,7 +38,7 @@ impl Session {
         let told = || Some(End::Told(Trouble::Kicked(kick)));
         match (kick, &self.link) {
             (Kick::Now | Kick::Killed | Kick::Forced, _)
-            | (Kick::Shutdown, Link::Idle | Link::Wanting | Link::Queued(..)) => told(),
+            | (Kick::Shutdown, Link::Idle | Link::Wanting | Link::Queued(..) | Link::Crowded(_)) => told(),
             (Kick::Shutdown, Link::Active(active)) if active.is_between_transactions() => told(),
             (Kick::ClientIdle, Link::Idle) | (Kick::IdleInTransaction, Link::Active(_))
                 if self.is_overdue(kick) =>
@@ -89,6 +89,7 @@ impl Session {
         let speechless = matches!(&self.link, Link::Active(active) if active.is_within_message());
         match std::mem::replace(&mut self.link, Link::Idle) {
             Link::Idle | Link::Wanting => {}
+            Link::Crowded(_) => self.context.pins.stop_waiting(self.id()),
             Link::Queued(ticket, _) => drop(ticket),
             Link::Active(active) => self.part(active, &end),
         }

@@ -3,6 +3,7 @@ pub mod cleanup;
 pub mod connection;
 pub mod console;
 pub mod context;
+mod crowd;
 pub mod ending;
 pub mod fit;
 pub mod greeting;

@@ -7,8 +7,9 @@ use crate::metrics::PinReason;
 use crate::params::traces::Traces;
 use crate::server::Server;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Waker;
 
 /// What ties a client to its server, and what the metrics call it.
 pub const REASONS: [(Traces, PinReason); 6] = [
@@ -26,6 +27,8 @@ pub struct Pins {
     count: AtomicUsize,
     /// By client.
     who: Mutex<HashMap<u64, Tied>>,
+    /// Those that wait for others to let go, first come first, and how to wake them.
+    waiting: Mutex<VecDeque<(u64, Waker)>>,
     /// What was logged of each client that is still there.
     told: Mutex<HashMap<u64, Traces>>,
 }
@@ -68,7 +71,47 @@ impl Pins {
 
     fn recount(&self, who: &HashMap<u64, Tied>) {
         let pins = who.values().filter(|tied| tied.by.has(Traces::PINS)).count();
-        self.count.store(pins, Ordering::Relaxed);
+        if self.count.swap(pins, Ordering::Relaxed) > pins {
+            self.wake_first();
+        }
+    }
+
+    /// Whether nobody waits before this client, who may or may not wait itself.
+    pub fn is_next(&self, client: u64) -> bool {
+        self.waiting.lock().front().is_none_or(|(first, _)| *first == client)
+    }
+
+    /// Puts the client in line, at its end unless it is there already.
+    pub fn wait(&self, client: u64, waker: &Waker) {
+        let mut waiting = self.waiting.lock();
+        match waiting.iter_mut().find(|(there, _)| *there == client) {
+            Some((_, known)) => known.clone_from(waker),
+            None => waiting.push_back((client, waker.clone())),
+        }
+    }
+
+    /// How many are in line.
+    pub fn waiting(&self) -> usize {
+        self.waiting.lock().len()
+    }
+
+    /// Takes the client out of the line, and wakes who is first then.
+    pub fn stop_waiting(&self, client: u64) {
+        self.waiting.lock().retain(|(there, _)| *there != client);
+        self.wake_first();
+    }
+
+    /// Has everybody in line look at the clock. Whether there is anybody.
+    pub fn wake_all(&self) -> bool {
+        let waiting = self.waiting.lock();
+        waiting.iter().for_each(|(_, waker)| waker.wake_by_ref());
+        !waiting.is_empty()
+    }
+
+    fn wake_first(&self) {
+        if let Some((_, waker)) = self.waiting.lock().front() {
+            waker.wake_by_ref();
+        }
     }
 
     /// Whether this client is tied by something for the first time; its kinds are remembered.

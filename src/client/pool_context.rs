@@ -16,6 +16,8 @@ use crate::params::traces::Traces;
 use crate::pool::{CloseReason, Pool};
 use crate::roster::Place;
 use crate::server::Server;
+use crate::server::conversation::Conversation;
+use crate::server::exchange::Status;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -52,6 +54,8 @@ pub struct PoolContext {
     pub session_state: SessionState,
     /// Most clients tied to their servers; `None`: as many as there are servers.
     pub max_pins: Option<NonZeroU32>,
+    /// Whether who would be one more waits.
+    pub waits_for_pins: bool,
     /// Whether some statements may be refused.
     pub may_refuse: bool,
     /// Clients tied to their servers.
@@ -154,15 +158,21 @@ impl PoolContext {
         self.session_state != SessionState::Discard && self.mode != PoolMode::Session
     }
 
-    /// What is refused of a client whose server holds this for it.
+    /// What is refused of a client to whose server this is known.
     #[inline]
-    pub fn refuses(&self, held: Traces) -> Refuses {
-        if self.may_refuse { self.refuses_now(held) } else { Refuses::Nothing }
+    pub fn refuses(&self, talk: &Conversation) -> Refuses {
+        if self.may_refuse { self.refuses_now(talk) } else { Refuses::Nothing }
     }
 
-    fn refuses_now(&self, held: Traces) -> Refuses {
-        let pins = self.pins.count();
-        let crowded = !held.has(Traces::PINS) && self.max_pins.is_some_and(|max| pins >= max.get() as usize);
+    /// Whether as many clients keep their servers as may.
+    pub fn is_crowded(&self) -> bool {
+        self.max_pins.is_some_and(|max| self.pins.count() >= max.get() as usize)
+    }
+
+    fn refuses_now(&self, talk: &Conversation) -> Refuses {
+        // Who can wait has done so before it got the server.
+        let has_waited = self.waits_for_pins && talk.exchange.status() == Status::Idle;
+        let crowded = !talk.held.has(Traces::PINS) && !has_waited && self.is_crowded();
         match self.session_state {
             _ if self.mode == PoolMode::Session => Refuses::Nothing,
             SessionState::Strict => Refuses::All,
@@ -209,8 +219,8 @@ impl Gauges for PoolContext {
         let clients = self.clients.load(Ordering::Relaxed);
         PoolGauges {
             clients_active: numbers.active,
-            clients_waiting: numbers.waiting,
-            clients_idle: clients.saturating_sub(numbers.active + numbers.waiting),
+            clients_waiting: numbers.waiting + self.pins.waiting(),
+            clients_idle: clients.saturating_sub(numbers.active + numbers.waiting + self.pins.waiting()),
             servers_active: numbers.active,
             servers_idle: numbers.idle,
             servers_used: numbers.dirty_idle,

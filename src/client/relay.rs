@@ -38,7 +38,7 @@ impl Session {
         let Link::Active(active) = &mut self.link else { return (0, Turn::Again) };
         let context = &self.context;
         let server = &mut *active.lease;
-        let refuses = context.refuses(server.talk.held);
+        let refuses = context.refuses(&server.talk);
         if front.is_empty()
             && refuses == Refuses::Nothing
             && intercept::feed_lone_query(

@@ -55,6 +55,8 @@ pub(super) enum Link {
     Wanting,
     /// In line, since then.
     Queued(Ticket<Server>, Instant),
+    /// In line since then for another client to let its server go.
+    Crowded(Instant),
     /// It has one.
     Active(Active),
 }
@@ -145,6 +147,7 @@ impl Session {
                 Link::Idle => self.poll_idle(cx, buffers),
                 Link::Queued(..) => self.poll_queued(cx, buffers),
                 Link::Wanting => self.ask_again(cx, buffers),
+                Link::Crowded(_) => self.poll_crowded(cx, buffers),
             };
             match turn {
                 Turn::Again => {}
@@ -221,6 +224,14 @@ impl Session {
 
     #[inline(always)]
     fn want_server(&mut self, cx: &mut Context<'_>, input: &[u8], scratch: &mut Vec<u8>) -> Turn {
+        if self.context.may_refuse && self.is_crowded_out(input) {
+            return self.wait_for_pins(cx, input);
+        }
+        self.take_server(cx, input, scratch)
+    }
+
+    #[inline(always)]
+    pub(super) fn take_server(&mut self, cx: &mut Context<'_>, input: &[u8], scratch: &mut Vec<u8>) -> Turn {
         let now = Instant::now();
         let request = Request { client: ClientId(self.id()), hint: self.hint, now };
         match self.context.pool.take(&request, cx.waker()) {
@@ -268,7 +279,12 @@ impl Session {
     }
 
     /// The wait ended without a server: the query fails, the session goes on.
-    fn without_server(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers, error: WaitError) -> Turn {
+    pub(super) fn without_server(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &mut Buffers,
+        error: WaitError,
+    ) -> Turn {
         let behind =
             matches!(error, WaitError::Timeout).then(|| self.context.pool.last_open_error()).flatten();
         let shutdown = matches!(error, WaitError::Shutdown);

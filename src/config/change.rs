@@ -155,6 +155,7 @@ mod tests {
             "pool_mode",
             "session_state",
             "max_pins",
+            "max_pins_reached",
             "server_reset_query",
             "server_reset_query_always",
             "max_prepared_statements",

@@ -9,9 +9,9 @@ use toml::de::DeValue;
 use super::section::{Difference, Effect, Preset, Section, Setting, difference, section};
 use super::units::{
     AuthType, FileMode, FilePath, KeepaliveSeconds, Limit, ListenAddr, ListenAddrs, LogFormat, LogLevel,
-    MillisecondsOrOff, Number, OneOf, PoolMode, PositiveOrNone, Refusal, RootCerts, Roots, Seconds,
-    SecondsOrOff, SessionState, Size, SocketDir, SqlOrNone, SslMode, Switch, TcpPort, TextList, TlsProtocols,
-    Unit,
+    MillisecondsOrOff, Number, OneOf, PinsReached, PoolMode, PositiveOrNone, Refusal, RootCerts, Roots,
+    Seconds, SecondsOrOff, SessionState, Size, SocketDir, SqlOrNone, SslMode, Switch, TcpPort, TextList,
+    TlsProtocols, Unit,
 };
 use Preset::Is;
 
@@ -53,8 +53,10 @@ section! {
 
     /// Session state when servers are shared: it follows its client, is refused with an error, or stays behind.
     pub session_state: SessionState as OneOf<SessionState> = Is(r#""transparent""#), Restart;
-    /// Most clients of a pool that keep their server for state that can't follow; what would add one is refused.
+    /// Most clients of a pool that keep their server for state that can't follow.
     pub max_pins: Limit as Size = Is("0"), Restart;
+    /// What becomes of a statement that would add one: an error, or (outside a transaction) it waits.
+    pub max_pins_reached: PinsReached as OneOf<PinsReached> = Is(r#""refuse""#), Restart;
     /// What makes a used server clean for its next client; empty means never.
     pub server_reset_query: Option<String> as SqlOrNone = Is(r#""DISCARD ALL""#), Restart;
     /// Reset at every release, not only when a dirty server changes hands.

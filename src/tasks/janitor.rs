@@ -28,6 +28,8 @@ pub trait House: Send + Sync {
     fn limits(&self) -> (Option<Duration>, Option<Duration>);
     /// Whether there is a reset query at all.
     fn resets(&self) -> bool;
+    /// Wakes those who wait for something else than a server, to look at the clock; whether there are any.
+    fn wake_crowds(&self) -> bool;
     /// It is time to look again at what others may have changed.
     fn remind(&self);
     /// Resets a dirty server whose client has left, on a thread that serves clients.
@@ -62,6 +64,7 @@ fn turn(house: &dyn House, now: Instant, looked: &mut Looked) -> bool {
     let (idle, in_transaction) = house.limits();
     house.roster().tick(now, idle, in_transaction);
     let mut waiting = house.end_logins(now);
+    waiting |= house.wake_crowds();
     let (resets, departed) = (house.resets(), house.roster().departed());
     let mut connected: Option<HashSet<u64>> = None;
     for pool in house.pools().snapshot() {

@@ -9,7 +9,7 @@ mod statements;
 #[cfg(test)]
 mod tests;
 
-pub use refuse::Refuses;
+pub use refuse::{Refuses, would_pin};
 
 use crate::params::custom::Customs;
 use crate::params::routines::Routines;

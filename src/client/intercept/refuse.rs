@@ -2,6 +2,8 @@
 //! that the transaction's status and whatever is pipelined behind are right.
 
 use crate::params::traces::{self, Traces};
+use crate::wire::frame::{self, HEADER};
+use crate::wire::tag::frontend as f;
 
 /// Which kinds of state are refused, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +14,19 @@ pub enum Refuses {
     All,
     /// What would tie one more client to its server: `max_pins` is reached.
     Pins,
+}
+
+/// Whether a chunk begins with a statement that would tie its client to a server.
+pub fn would_pin(input: &[u8]) -> bool {
+    let Ok(Some(header)) = frame::header(input) else { return false };
+    let body = &input[HEADER..input.len().min(header.size)];
+    let text = match header.tag {
+        f::QUERY => body,
+        f::PARSE => body.splitn(2, |b| *b == 0).nth(1).unwrap_or_default(),
+        _ => return false,
+    };
+    let text = text.split(|b| *b == 0).next().unwrap_or_default();
+    !traces::of_statements(text).within(Refuses::Pins.kinds()).is_empty()
 }
 
 impl Refuses {

@@ -43,6 +43,19 @@ impl Words for SessionState {
         &[("transparent", Self::Transparent), ("strict", Self::Strict), ("discard", Self::Discard)];
 }
 
+/// What becomes of a statement that would tie one client more to its server than max_pins allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PinsReached {
+    /// It fails.
+    Refuse,
+    /// It waits for another client to let its server go, within a transaction it fails.
+    Wait,
+}
+
+impl Words for PinsReached {
+    const WORDS: &'static [(&'static str, Self)] = &[("refuse", Self::Refuse), ("wait", Self::Wait)];
+}
+
 /// How clients prove who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AuthType {
