@@ -10,7 +10,7 @@ use crate::admin::{Desk, Order};
 use crate::auth;
 use crate::auth::secret::Secret;
 use crate::clock::Instant;
-use crate::config::{self, Config, Database, PinsReached, PoolMode, SessionState};
+use crate::config::{self, Config, Database, PoolMode, SessionState};
 use crate::credentials::store::Store;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Metrics, PoolMetrics};
@@ -162,11 +162,10 @@ impl Shared {
             shared: Arc::downgrade(self),
             runtime: self.runtime.clone(),
         });
-        let caps = self.caps(key, &settings);
         let parts = Parts {
             key: key.clone(),
             settings: pool_settings(&config, database, &key.user),
-            caps,
+            caps: self.caps(key, &settings),
             connector: Arc::new(OpenerHandle(Arc::clone(&opener))),
             observer: Arc::clone(&opener) as Arc<dyn crate::pool::Observer>,
         };
@@ -185,9 +184,7 @@ impl Shared {
             defaults,
             session_state: general.session_state,
             max_pins: general.max_pins.max(),
-            waits_for_pins: general.max_pins_reached == PinsReached::Wait
-                && general.max_pins.max().is_some()
-                && settings.pool_mode != PoolMode::Session,
+            pins_reached: general.max_pins_reached,
             may_refuse: general.max_pins.max().is_some() || general.session_state == SessionState::Strict,
             pins: Pins::default(),
             hub: Hub::default(),
@@ -214,8 +211,8 @@ impl Shared {
     /// Has those who wait for others to let go of their servers look at the clock. Whether there are any.
     pub fn wake_crowds(&self) -> bool {
         let contexts: Vec<_> =
-            self.contexts.lock().values().filter(|c| c.waits_for_pins).map(Arc::clone).collect();
-        contexts.iter().fold(false, |any, context| context.pins.wake_all() || any)
+            self.contexts.lock().values().filter(|c| c.waits_for_pins()).map(Arc::clone).collect();
+        contexts.iter().filter(|context| context.pins.wake_all()).count() > 0
     }
 
     /// It is time to look at the catalogs again: some were changed by others, for all that is known.

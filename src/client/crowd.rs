@@ -13,7 +13,7 @@ impl Session {
     #[cold]
     pub(super) fn is_crowded_out(&self, input: &[u8]) -> bool {
         let context = &self.context;
-        context.waits_for_pins
+        context.waits_for_pins()
             && (context.is_crowded() || !context.pins.is_next(self.id()))
             && intercept::would_pin(input)
     }

@@ -6,7 +6,7 @@ use super::intercept::{Looks, Names, Refuses};
 use super::listening::Hub;
 use super::opener::Opener;
 use super::pins::Pins;
-use crate::config::{Config, PoolMode, SessionState};
+use crate::config::{Config, PinsReached, PoolMode, SessionState};
 use crate::metrics::{Cells, Gauges, PoolGauges, PoolMetrics};
 use crate::net::worker;
 use crate::params::custom::Customs;
@@ -54,8 +54,8 @@ pub struct PoolContext {
     pub session_state: SessionState,
     /// Most clients tied to their servers; `None`: as many as there are servers.
     pub max_pins: Option<NonZeroU32>,
-    /// Whether who would be one more waits.
-    pub waits_for_pins: bool,
+    /// What becomes of who would be one more.
+    pub pins_reached: PinsReached,
     /// Whether some statements may be refused.
     pub may_refuse: bool,
     /// Clients tied to their servers.
@@ -164,6 +164,11 @@ impl PoolContext {
         if self.may_refuse { self.refuses_now(talk) } else { Refuses::Nothing }
     }
 
+    /// Whether who would be one more waits.
+    pub fn waits_for_pins(&self) -> bool {
+        self.pins_reached == PinsReached::Wait && self.max_pins.is_some() && self.mode != PoolMode::Session
+    }
+
     /// Whether as many clients keep their servers as may.
     pub fn is_crowded(&self) -> bool {
         self.max_pins.is_some_and(|max| self.pins.count() >= max.get() as usize)
@@ -171,7 +176,7 @@ impl PoolContext {
 
     fn refuses_now(&self, talk: &Conversation) -> Refuses {
         // Who can wait has done so before it got the server.
-        let has_waited = self.waits_for_pins && talk.exchange.status() == Status::Idle;
+        let has_waited = self.waits_for_pins() && talk.exchange.status() == Status::Idle;
         let crowded = !talk.held.has(Traces::PINS) && !has_waited && self.is_crowded();
         match self.session_state {
             _ if self.mode == PoolMode::Session => Refuses::Nothing,
