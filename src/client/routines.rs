@@ -2,8 +2,9 @@
 //! once a minute while there is work.
 
 use super::fit::drain;
+use super::report::printable;
 use crate::params::catalog::{self, Found, ROUNDS};
-use crate::params::routines::{Reading, Routines};
+use crate::params::routines::{Names, Reading, Routines};
 use crate::server::Server;
 use crate::server::exchange::{Action, Reply};
 use crate::wire::backend;
@@ -15,6 +16,9 @@ use tokio::time::timeout;
 
 /// How long it may take.
 const LIMIT: Duration = Duration::from_secs(15);
+
+/// Names in the log at most.
+const TOLD: usize = 20;
 
 /// Why nothing was learned.
 enum Unread {
@@ -43,7 +47,7 @@ impl From<WireError> for Unread {
 /// When the server was lost. Not cancel safe: dropped half way, the server must be closed.
 pub async fn learn(server: &mut Server, routines: &Routines, database: &str) -> io::Result<()> {
     let Some(reading) = routines.begin() else { return Ok(()) };
-    let read = timeout(LIMIT, read(server, &reading)).await;
+    let read = timeout(LIMIT, read(server, &reading, database)).await;
     reading.done();
     let (lost, why) = match read {
         Ok(Ok(())) => return Ok(()),
@@ -55,7 +59,7 @@ pub async fn learn(server: &mut Server, routines: &Routines, database: &str) -> 
     lost.map_or(Ok(()), Err)
 }
 
-async fn read(server: &mut Server, reading: &Reading<'_>) -> Result<(), Unread> {
+async fn read(server: &mut Server, reading: &Reading<'_>, database: &str) -> Result<(), Unread> {
     let fingerprint = catalog::read_fingerprint(&ask(server, &catalog::fingerprint()).await?)?;
     if reading.is_known(&fingerprint) {
         return Ok(());
@@ -66,8 +70,22 @@ async fn read(server: &mut Server, reading: &Reading<'_>) -> Result<(), Unread> 
         let Some(query) = found.next_query() else { break };
         found.take_users(&ask(server, &query).await?)?;
     }
-    reading.learned(fingerprint, found.into_names());
+    let names = found.into_names();
+    tell(&names, database);
+    reading.learned(fingerprint, names);
     Ok(())
+}
+
+/// For an operator: after a statement with one of these names PostgreSQL is asked for what it has left.
+fn tell(names: &Names, database: &str) {
+    let count = names.names.len();
+    if count == 0 {
+        return;
+    }
+    let some = names.names.iter().take(TOLD).map(|(name, ..)| printable(&String::from_utf8_lossy(name)));
+    let some = some.collect::<Vec<_>>().join(", ");
+    let more = if count > TOLD { ", …" } else { "" };
+    tracing::info!(database, count, "functions that change session state, and what calls them: {some}{more}");
 }
 
 async fn ask(server: &mut Server, query: &str) -> Result<Vec<u8>, Unread> {
