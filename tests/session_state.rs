@@ -598,3 +598,28 @@ fn who_would_keep_one_server_more_may_wait() {
     waiter.terminate();
     assert!(holder.read_until_ready().iter().any(|m| m.to_string() == "C SELECT 1"));
 }
+
+/// A table is temporary also by search_path alone.
+#[test]
+fn tables_made_temporary_by_search_path_hold_the_server() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql("app", "CREATE TABLE orders AS SELECT 1 AS i; GRANT ALL ON orders TO PUBLIC");
+    let pgweir = two_servers(&cluster);
+    let by_option = pgweir.target("app", "app").parameter("options", "-csearch_path=pg_temp,public");
+    for how in
+        ["SET search_path = pg_temp, public; CREATE TABLE orders (i int)", "SELECT 666 AS i INTO orders"]
+    {
+        let mut client = if how.starts_with("SET") { pgweir.client() } else { Client::connect(&by_option) };
+        let mut other = pgweir.client();
+        client.query(how);
+        client.query("DELETE FROM orders; INSERT INTO orders VALUES (666)");
+        for _ in 0..3 {
+            assert_eq!(other.value("SELECT i FROM orders"), "1", "{how}");
+            assert_eq!(client.value("SELECT i FROM orders"), "666", "{how}");
+        }
+        client.terminate();
+        for _ in 0..3 {
+            assert_eq!(other.value("SELECT i FROM orders"), "1", "{how}");
+        }
+    }
+}

@@ -49,7 +49,11 @@ impl Session {
         custom.extend(set_before.iter().map(|name| Box::from(*name)));
         let Link::Active(active) = &mut self.link else { return Turn::Again };
         let talk = &mut active.lease.talk;
-        let kinds = talk.traces.and(talk.held).within(Traces::SHOWN);
+        let mut kinds = talk.traces.and(talk.held).within(Traces::SHOWN);
+        if kinds.has(Traces::SETTINGS) {
+            // With a new search_path, what was created behind it may have been temporary.
+            kinds = kinds.and(Traces::TEMPORARY);
+        }
         let user = &self.context.pool.key().user;
         let question = Question { kinds, user, custom: &custom, set_before: &set_before };
         let mut bytes = Vec::new();

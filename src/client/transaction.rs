@@ -98,6 +98,9 @@ impl Session {
         (server.began, server.query_began) = (now, now);
         let stranger = std::mem::replace(&mut server.owner, self.member.entry().id) != self.member.entry().id;
         let must_reset = context.reset_always || (stranger && server.talk.dirty);
+        if self.state.wanted.makes_temporary() {
+            server.talk.note(Traces::TEMPORARY);
+        }
         server.talk.foreign_sequences = stranger && context.mode != PoolMode::Session;
         let mut prelude = Prelude::None;
         let mut front = Vec::new();

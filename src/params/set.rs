@@ -15,6 +15,7 @@ pub struct Set {
     pairs: Pairs,
     channels: Channels,
     parse_context: Box<[u8]>,
+    makes_temporary: bool,
     /// The values the session began with, if it has changed since.
     first: Option<Arc<Self>>,
 }
@@ -60,6 +61,12 @@ impl Set {
     /// Whether it listens to this channel.
     pub fn listens_to(&self, channel: &[u8]) -> bool {
         self.channels.binary_search_by(|name| name.as_bytes().cmp(channel)).is_ok()
+    }
+
+    /// Whether what a client with these creates may be temporary though no word says so: pg_temp is in its search_path.
+    #[inline]
+    pub fn makes_temporary(&self) -> bool {
+        self.makes_temporary
     }
 
     /// Whether all parameters are at the server's defaults.
@@ -152,6 +159,7 @@ impl Sets {
             known.purge_at = (known.sets.len() * 2).max(64);
         }
         let set = Arc::new(Set {
+            makes_temporary: key.0.iter().any(|(n, v)| **n == *"search_path" && v.contains("pg_temp")),
             parse_context: parse_context(&key.0),
             pairs: key.0.clone(),
             channels: key.1.clone(),
