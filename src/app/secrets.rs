@@ -13,7 +13,8 @@ pub(super) fn store(config: &Config) -> Result<Store, AppError> {
         None => HashMap::new(),
         Some(path) => {
             let name = path.display().to_string();
-            let text = std::fs::read(path).map_err(|e| AppError::AuthFile(name.clone(), e))?;
+            let text =
+                crate::config::load::read_named(path).map_err(|e| AppError::AuthFile(name.clone(), e))?;
             if std::fs::metadata(path).is_ok_and(|m| m.permissions().mode() & 0o077 != 0) {
                 tracing::warn!(file = name, "auth_file can be read by others than its owner; chmod 600 it");
             }

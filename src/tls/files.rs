@@ -17,7 +17,7 @@ pub(super) fn refuse((setting, path): Named<'_>, why: impl ToString) -> FileErro
 }
 
 fn read(file: Named<'_>) -> Result<Zeroizing<Vec<u8>>, FileError> {
-    std::fs::read(file.1).map(Zeroizing::new).map_err(|e| refuse(file, e))
+    crate::config::load::read_named(file.1).map(Zeroizing::new).map_err(|e| refuse(file, e))
 }
 
 fn certificates(file: Named<'_>) -> Result<Vec<CertificateDer<'static>>, FileError> {
