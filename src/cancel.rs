@@ -1,7 +1,7 @@
 //! A CancelRequest on its way from a client's key to what the client does now.
 
 use crate::pool::{CancelOutcome, ClientId, PoolKey, PoolSet};
-use crate::roster::{Entry, Roster};
+use crate::roster::{Entry, Kick, Roster};
 use crate::server::Server;
 use crate::server::cancel::cancel as cancel_server;
 use std::sync::Arc;
@@ -32,7 +32,11 @@ pub async fn cancel(
     let entry = roster.find(pid, secret)?;
     let key = PoolKey { database: Arc::clone(&entry.place.database), user: Arc::clone(&entry.place.user) };
     let outcome = match pools.find(&key).map(|pool| pool.cancel(ClientId(entry.id))) {
-        None | Some(CancelOutcome::Nothing) => Outcome::Nothing,
+        None | Some(CancelOutcome::Nothing) => {
+            // It may wait for something else than a server.
+            entry.kick(Kick::Cancel);
+            Outcome::Nothing
+        }
         Some(CancelOutcome::Waiting) => Outcome::Waiting,
         Some(CancelOutcome::Running(mut guard)) => {
             guard.sending();

@@ -623,3 +623,49 @@ fn tables_made_temporary_by_search_path_hold_the_server() {
         }
     }
 }
+
+/// However clients come by what ties them, no more than max_pins are tied; who waits for that can be cancelled.
+#[test]
+fn max_pins_is_exact() {
+    let cluster = Cluster::start(Version::V15);
+    let config = Config::new(&cluster).set("default_pool_size", 6).set("max_pins", 1);
+    let table = "CREATE TEMP TABLE x (i int)";
+    let pgweir = Pgweir::start(&config.clone().set("max_pins_reached", "wait"));
+    let (mut holder, mut canceled) = (pgweir.client(), pgweir.client());
+    let mut waiters: Vec<_> = (0..3).map(|_| pgweir.client()).collect();
+    let waiting = |n: f64| {
+        eventually("they wait", || pgweir.metric("pgweir_pool_clients", &["state=\"waiting\""]) == n)
+    };
+    holder.query(table);
+    canceled.send(&query(table));
+    waiting(1.0);
+    for (client, n) in waiters.iter_mut().zip([2.0, 3.0, 4.0]) {
+        client.send(&query(table));
+        waiting(n);
+    }
+    canceled.cancel();
+    assert!(canceled.read_until_ready().iter().any(|m| m.to_string().contains("C57014")));
+    holder.terminate();
+    waiting(2.0);
+    let mut piped = pgweir.client();
+    let batch = |sql: &str| [parse("", sql), bind("", "", &[]), execute("", 0)].concat();
+    piped.send(&[batch("SELECT 1"), batch(table), sync()].concat());
+    assert!(piped.read_until_ready().iter().any(|m| m.to_string().contains("C0A000")), "behind another");
+    let made =
+        |client: &mut Client| client.read_until_ready().iter().any(|m| m.to_string() == "C CREATE TABLE");
+    for (mut client, left) in waiters.into_iter().zip([1.0, 0.0, 0.0]) {
+        assert!(made(&mut client), "first come, first served");
+        client.terminate();
+        waiting(left);
+    }
+
+    let pgweir = Pgweir::start(&config);
+    let mut clients: Vec<_> = (0..6).map(|_| pgweir.client()).collect();
+    clients.iter_mut().for_each(|client| client.send(&query(table)));
+    assert_eq!(clients.iter_mut().filter_map(|client| made(client).then_some(())).count(), 1);
+    let errors: Vec<_> =
+        clients.iter_mut().map(|client| client.rows(table).expect_err("again").to_string()).collect();
+    let refused =
+        errors.iter().filter(|e| e.contains("the statement \"CREATE TEMP TABLE x (i int)\" would tie"));
+    assert_eq!(refused.count(), 5, "{errors:?}");
+}

@@ -1,6 +1,6 @@
 //! Waiting until another client lets its server go, when `max_pins` of them keep theirs and one more would.
 
-use super::intercept;
+use super::intercept::{self, Admits as _};
 use super::session::{Link, Session, Turn};
 use crate::clock::Instant;
 use crate::net::buffers::{Buffers, HELD_SIZE};
@@ -14,8 +14,8 @@ impl Session {
     pub(super) fn is_crowded_out(&self, input: &[u8]) -> bool {
         let context = &self.context;
         context.waits_for_pins()
-            && (context.is_crowded() || !context.pins.is_next(self.id()))
             && intercept::would_pin(input)
+            && !(context.pins.is_next(self.id()) && context.admit(self.id()))
     }
 
     /// Gets in line.
@@ -24,17 +24,21 @@ impl Session {
         let now = Instant::now();
         self.context.pins.wait(self.id(), cx.waker());
         self.inbound = input.into();
-        self.link = Link::Crowded(now);
+        self.link = Link::Crowded(now, false);
         self.set_phase(Phase::Waiting, now);
         Turn::Again
     }
 
     pub(super) fn poll_crowded(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Turn {
-        let Link::Crowded(since) = self.link else { return Turn::Again };
+        let Link::Crowded(since, canceled) = self.link else { return Turn::Again };
         let (context, client) = (&self.context, self.member.entry().id);
         context.pins.wait(client, cx.waker());
         let limit = context.shared.config.load().general.query_wait_timeout;
-        if !context.is_crowded() && context.pins.is_next(client) {
+        if canceled {
+            context.pins.stop_waiting(client);
+            return self.without_server(cx, buffers, WaitError::Canceled);
+        }
+        if context.pins.is_next(client) && context.admit(client) {
             context.pins.stop_waiting(client);
             let input = std::mem::take(&mut self.inbound);
             self.link = Link::Idle;
@@ -43,7 +47,7 @@ impl Session {
         let waited = Instant::now().saturating_duration_since(since);
         if limit.is_some_and(|limit| waited >= limit) {
             context.pins.stop_waiting(client);
-            return self.without_server(cx, buffers, WaitError::Timeout);
+            return self.without_server(cx, buffers, WaitError::Pins);
         }
         if self.inbound.len() >= HELD_SIZE { Turn::Wait } else { self.keep_more(cx, &mut buffers.read) }
     }

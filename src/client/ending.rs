@@ -35,10 +35,13 @@ impl Session {
     }
 
     fn kicked(&mut self, kick: Kick) -> Option<End> {
+        if let (Kick::Cancel, Link::Crowded(_, canceled)) = (kick, &mut self.link) {
+            *canceled = true;
+        }
         let told = || Some(End::Told(Trouble::Kicked(kick)));
         match (kick, &self.link) {
             (Kick::Now | Kick::Killed | Kick::Forced, _)
-            | (Kick::Shutdown, Link::Idle | Link::Wanting | Link::Queued(..) | Link::Crowded(_)) => told(),
+            | (Kick::Shutdown, Link::Idle | Link::Wanting | Link::Queued(..) | Link::Crowded(..)) => told(),
             (Kick::Shutdown, Link::Active(active)) if active.is_between_transactions() => told(),
             (Kick::ClientIdle, Link::Idle) | (Kick::IdleInTransaction, Link::Active(_))
                 if self.is_overdue(kick) =>
@@ -89,7 +92,7 @@ impl Session {
         let speechless = matches!(&self.link, Link::Active(active) if active.is_within_message());
         match std::mem::replace(&mut self.link, Link::Idle) {
             Link::Idle | Link::Wanting => {}
-            Link::Crowded(_) => self.context.pins.stop_waiting(self.id()),
+            Link::Crowded(..) => self.context.pins.stop_waiting(self.id()),
             Link::Queued(ticket, _) => drop(ticket),
             Link::Active(active) => self.part(active, &end),
         }
@@ -134,6 +137,7 @@ impl Session {
     fn part(&self, active: Active, end: &End) {
         let (mut lease, whole) = active.into_lease();
         count_traffic(self.cells(), &mut lease);
+        self.context.pins.dismiss(self.id());
         let forever = lease.talk.held.has(Traces::FOREVER);
         let held = std::mem::take(&mut lease.talk.held);
         self.context.pins.change(self.id(), &lease, (held, Traces::NONE));

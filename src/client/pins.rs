@@ -7,7 +7,7 @@ use crate::metrics::PinReason;
 use crate::params::traces::Traces;
 use crate::server::Server;
 use parking_lot::Mutex;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 
@@ -27,6 +27,8 @@ pub struct Pins {
     count: AtomicUsize,
     /// By client.
     who: Mutex<HashMap<u64, Tied>>,
+    /// Those with a place kept until their lease ends, whether or not they are tied yet. Locked behind `who`.
+    admitted: Mutex<HashSet<u64>>,
     /// Those that wait for others to let go, first come first, and how to wake them.
     waiting: Mutex<VecDeque<(u64, Waker)>>,
     /// What was logged of each client that is still there.
@@ -72,6 +74,28 @@ impl Pins {
     fn recount(&self, who: &HashMap<u64, Tied>) {
         let pins = who.values().filter(|tied| tied.by.has(Traces::PINS)).count();
         if self.count.swap(pins, Ordering::Relaxed) > pins {
+            self.wake_first();
+        }
+    }
+
+    /// Keeps a place for the client, unless `max` are taken.
+    pub fn admit(&self, client: u64, max: usize) -> bool {
+        let (who, mut admitted) = (self.who.lock(), self.admitted.lock());
+        let tied = |tied: &Tied| tied.by.has(Traces::PINS);
+        if admitted.contains(&client) || who.get(&client).is_some_and(tied) {
+            return true;
+        }
+        let others = who.iter().filter(|(client, t)| tied(t) && !admitted.contains(client)).count();
+        let room = others + admitted.len() < max;
+        if room {
+            admitted.insert(client);
+        }
+        room
+    }
+
+    /// The client's lease has ended: its place, if it had one, is another's.
+    pub fn dismiss(&self, client: u64) {
+        if self.admitted.lock().remove(&client) {
             self.wake_first();
         }
     }

@@ -2,7 +2,7 @@
 
 use super::context::{Shared, pool_settings};
 use super::greeting::Canonical;
-use super::intercept::{Looks, Names, Refuses};
+use super::intercept::{Admits, Looks, Names, Refuses};
 use super::listening::Hub;
 use super::opener::Opener;
 use super::pins::Pins;
@@ -17,7 +17,6 @@ use crate::pool::{CloseReason, Pool};
 use crate::roster::Place;
 use crate::server::Server;
 use crate::server::conversation::Conversation;
-use crate::server::exchange::Status;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -160,30 +159,22 @@ impl PoolContext {
 
     /// What is refused of a client to whose server this is known.
     #[inline]
-    pub fn refuses(&self, talk: &Conversation) -> Refuses {
-        if self.may_refuse { self.refuses_now(talk) } else { Refuses::Nothing }
+    pub fn refuses(&self, talk: &Conversation, client: u64) -> Refuses<'_> {
+        if self.may_refuse { self.refuses_now(talk, client) } else { Refuses::Nothing }
+    }
+
+    fn refuses_now(&self, talk: &Conversation, client: u64) -> Refuses<'_> {
+        match self.session_state {
+            _ if self.mode == PoolMode::Session => Refuses::Nothing,
+            SessionState::Strict => Refuses::All,
+            _ if self.max_pins.is_some() && !talk.held.has(Traces::PINS) => Refuses::Pins(self, client),
+            _ => Refuses::Nothing,
+        }
     }
 
     /// Whether who would be one more waits.
     pub fn waits_for_pins(&self) -> bool {
         self.pins_reached == PinsReached::Wait && self.max_pins.is_some() && self.mode != PoolMode::Session
-    }
-
-    /// Whether as many clients keep their servers as may.
-    pub fn is_crowded(&self) -> bool {
-        self.max_pins.is_some_and(|max| self.pins.count() >= max.get() as usize)
-    }
-
-    fn refuses_now(&self, talk: &Conversation) -> Refuses {
-        // Who can wait has done so before it got the server.
-        let has_waited = self.waits_for_pins() && talk.exchange.status() == Status::Idle;
-        let crowded = !talk.held.has(Traces::PINS) && !has_waited && self.is_crowded();
-        match self.session_state {
-            _ if self.mode == PoolMode::Session => Refuses::Nothing,
-            SessionState::Strict => Refuses::All,
-            _ if crowded => Refuses::Pins,
-            _ => Refuses::Nothing,
-        }
     }
 
     /// Whether the listening server can listen for a client that wants these parameters: what it hears is in the database's
@@ -207,6 +198,12 @@ impl PoolContext {
         let welcome = self.welcome.load();
         let found = welcome.iter().flat_map(|w| w.iter()).find(|(n, _)| n.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.clone())
+    }
+}
+
+impl Admits for PoolContext {
+    fn admit(&self, client: u64) -> bool {
+        self.max_pins.is_none_or(|max| self.pins.admit(client, max.get() as usize))
     }
 }
 

@@ -38,9 +38,9 @@ impl Session {
         let Link::Active(active) = &mut self.link else { return (0, Turn::Again) };
         let context = &self.context;
         let server = &mut *active.lease;
-        let refuses = context.refuses(&server.talk);
+        let refuses = context.refuses(&server.talk, self.member.entry().id);
         if front.is_empty()
-            && refuses == Refuses::Nothing
+            && matches!(refuses, Refuses::Nothing)
             && intercept::feed_lone_query(
                 context.looks(),
                 &mut self.state.statements,

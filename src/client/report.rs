@@ -165,6 +165,15 @@ fn no_server(error: &WaitError, behind: Option<&str>) -> (String, String, Option
                 .is_none()
                 .then(|| "All server connections of the pool were busy: see default_pool_size.".to_owned()),
         ),
+        WaitError::Pins => (
+            sqlstate::QUERY_CANCELED.to_owned(),
+            "query_wait_timeout".to_owned(),
+            None,
+            Some(
+                "max_pins of the pool is reached: see which clients keep their servers with SHOW PINS."
+                    .to_owned(),
+            ),
+        ),
         WaitError::Canceled => (
             sqlstate::QUERY_CANCELED.to_owned(),
             "canceling statement due to user request".to_owned(),

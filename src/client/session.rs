@@ -55,8 +55,8 @@ pub(super) enum Link {
     Wanting,
     /// In line, since then.
     Queued(Ticket<Server>, Instant),
-    /// In line since then for another client to let its server go.
-    Crowded(Instant),
+    /// In line since then for another client to let its server go; whether a CancelRequest came.
+    Crowded(Instant, bool),
     /// It has one.
     Active(Active),
 }
@@ -147,7 +147,7 @@ impl Session {
                 Link::Idle => self.poll_idle(cx, buffers),
                 Link::Queued(..) => self.poll_queued(cx, buffers),
                 Link::Wanting => self.ask_again(cx, buffers),
-                Link::Crowded(_) => self.poll_crowded(cx, buffers),
+                Link::Crowded(..) => self.poll_crowded(cx, buffers),
             };
             match turn {
                 Turn::Again => {}
@@ -288,7 +288,7 @@ impl Session {
         let behind =
             matches!(error, WaitError::Timeout).then(|| self.context.pool.last_open_error()).flatten();
         let shutdown = matches!(error, WaitError::Shutdown);
-        if matches!(error, WaitError::Timeout) {
+        if matches!(error, WaitError::Timeout | WaitError::Pins) {
             self.context.metrics.wait_timed_out();
         }
         let trouble = Trouble::NoServer(error, behind.map(|e| e.to_string()));

@@ -301,6 +301,9 @@ impl Session {
         let Link::Active(active) = std::mem::replace(&mut self.link, Link::Idle) else {
             return Turn::Again;
         };
+        if self.context.may_refuse {
+            self.context.pins.dismiss(self.member.entry().id);
+        }
         let unfit = active.lease.talk.heard.prelude_error.is_some();
         if unfit || active.lease.talk.exchange.doubt().is_some() {
             active.lease.close(if unfit { CloseReason::ResetFailed } else { CloseReason::Doubt });
@@ -364,6 +367,7 @@ impl Session {
 
     /// Closes the server and wants another in its place.
     fn close_for_another(&mut self, why: CloseReason) {
+        self.context.pins.dismiss(self.member.entry().id);
         if let Link::Active(mut active) = std::mem::replace(&mut self.link, Link::Wanting) {
             count_traffic(self.cells(), &mut active.lease);
             active.lease.close(why);

@@ -56,6 +56,9 @@ pub enum WaitError {
     /// query_wait_timeout; [`super::Pool::last_open_error`] may say what was behind it.
     #[error("query_wait_timeout")]
     Timeout,
+    /// query_wait_timeout, for another client to let its server go under max_pins; never the pool's own word.
+    #[error("query_wait_timeout")]
+    Pins,
     /// The client's CancelRequest found it waiting.
     #[error("canceling statement due to user request")]
     Canceled,

@@ -9,7 +9,7 @@ mod statements;
 #[cfg(test)]
 mod tests;
 
-pub use refuse::{Refuses, would_pin};
+pub use refuse::{Admits, Refuses, would_pin};
 
 use crate::params::custom::Customs;
 use crate::params::routines::Routines;
@@ -41,7 +41,7 @@ pub struct Rules<'a> {
     /// Tells what statements leave.
     pub looks: Looks<'a>,
     /// Statements that are refused.
-    pub refuses: Refuses,
+    pub refuses: Refuses<'a>,
     /// Whether statement names are the client's own (transaction and statement mode) or PostgreSQL's (session mode).
     pub names: Names,
     /// Identifies the client, never reused.
@@ -295,7 +295,10 @@ impl<'b> Feed<'_, 'b> {
 
     #[inline]
     fn refused(&self, text: &[u8]) -> Option<String> {
-        if self.rules.refuses == Refuses::Nothing { None } else { self.rules.refuses.instead_of(text) }
+        match self.rules.refuses {
+            Refuses::Nothing => None,
+            refuses => refuses.instead_of(text),
+        }
     }
 
     /// Whoever asks for the last value it had of a sequence must not be told that of the server's last client. Within a

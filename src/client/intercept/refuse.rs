@@ -5,15 +5,21 @@ use crate::params::traces::{self, Traces};
 use crate::wire::frame::{self, HEADER};
 use crate::wire::tag::frontend as f;
 
+/// Bounds how many clients keep their servers.
+pub trait Admits: std::fmt::Debug + Sync {
+    /// Whether this client may keep its server; if so, a place is kept for it until its lease ends.
+    fn admit(&self, client: u64) -> bool;
+}
+
 /// Which kinds of state are refused, and why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refuses {
+#[derive(Debug, Clone, Copy)]
+pub enum Refuses<'a> {
     /// None.
     Nothing,
     /// All: `session_state = "strict"`.
     All,
-    /// What would tie one more client to its server: `max_pins` is reached.
-    Pins,
+    /// What would tie this client to its server, if `max_pins` is reached.
+    Pins(&'a dyn Admits, u64),
 }
 
 /// Whether a chunk begins with a statement that would tie its client to a server.
@@ -26,15 +32,15 @@ pub fn would_pin(input: &[u8]) -> bool {
         _ => return false,
     };
     let text = text.split(|b| *b == 0).next().unwrap_or_default();
-    !traces::of_statements(text).within(Refuses::Pins.kinds()).is_empty()
+    traces::of_statements(text).has(Traces::PINS)
 }
 
-impl Refuses {
+impl Refuses<'_> {
     fn kinds(self) -> Traces {
         match self {
             Self::Nothing => Traces::NONE,
             Self::All => Traces::ALL,
-            Self::Pins => Traces::PINS,
+            Self::Pins(..) => Traces::PINS,
         }
     }
 
@@ -44,7 +50,8 @@ impl Refuses {
         let kinds = traces::of_statements(text).within(self.kinds());
         let (hint, what) = match self {
             _ if kinds.is_empty() => return None,
-            Self::Pins => (
+            Self::Pins(bound, client) if bound.admit(client) => return None,
+            Self::Pins(..) => (
                 "max_pins of the pool is reached; end what other clients keep, raise max_pins, or use session mode",
                 "would tie one more client to its server",
             ),
@@ -53,14 +60,22 @@ impl Refuses {
                 "leaves session state, which session_state = strict refuses",
             ),
         };
-        let words: Vec<_> = text
-            .split(|b| !b.is_ascii_alphanumeric() && *b != b'_')
-            .filter(|w| !w.is_empty())
-            .take(3)
-            .collect();
-        let words = String::from_utf8_lossy(&words.join(&b' ')).into_owned();
+        let words = beginning(text);
         Some(format!(
             "DO $pgweir$BEGIN RAISE EXCEPTION USING ERRCODE = '0A000', MESSAGE = 'the statement \"{words}\" {what}', HINT = '{hint}'; END$pgweir$"
         ))
     }
 }
+
+/// How a text begins, fit to stand in a literal.
+fn beginning(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text.split(|b| *b == 0).next().unwrap_or_default());
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let plain = |c: char| if c.is_ascii_graphic() && !matches!(c, '\\' | '$') || c == ' ' { c } else { '?' };
+    let begin: String = words.chars().take(SHOWN).map(plain).collect();
+    let more = if words.chars().count() > SHOWN { "..." } else { "" };
+    format!("{}{more}", begin.replace('\'', "''"))
+}
+
+/// Characters of a statement that an error shows.
+const SHOWN: usize = 60;

@@ -132,7 +132,7 @@ impl Session {
     pub(in super::super) fn answer_knock(&mut self, cx: &mut Context<'_>) -> Turn {
         let entry = Arc::clone(self.member.entry());
         let may_be_told = match &self.link {
-            Link::Idle | Link::Wanting | Link::Queued(..) | Link::Crowded(_) => true,
+            Link::Idle | Link::Wanting | Link::Queued(..) | Link::Crowded(..) => true,
             Link::Active(active) => {
                 active.step == Step::Between && active.lease.talk.is_free() && active.lease.inbound.is_empty()
             }

@@ -278,7 +278,7 @@ impl World {
                 WaitError::Timeout => Refusal::Timeout,
                 WaitError::Canceled => Refusal::Canceled,
                 WaitError::Shutdown => Refusal::Shutdown,
-                WaitError::Open(_) => panic!("nothing failed to open"),
+                WaitError::Pins | WaitError::Open(_) => panic!("nothing failed to open, nobody is tied"),
             };
             assert_eq!(told, why);
         }
