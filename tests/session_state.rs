@@ -453,13 +453,8 @@ fn sql_drops_and_runs_statements_of_the_protocol() {
     }
 }
 
-/// A tenant set by a function, as many applications do: it follows its client, and nobody else meets it.
-#[test]
-fn what_functions_set_follows_too() {
-    let cluster = Cluster::start(Version::V15);
-    cluster.sql(
-        "app",
-        "CREATE FUNCTION set_tenant(t text) RETURNS void LANGUAGE plpgsql AS
+/// Functions that set a tenant, and the ways to them.
+const TENANTS: &str = "CREATE FUNCTION set_tenant(t text) RETURNS void LANGUAGE plpgsql AS
            $$BEGIN PERFORM set_config('app.tenant', t, false); END$$;
          CREATE FUNCTION \"Enter\"(t text) RETURNS void LANGUAGE sql AS 'SELECT set_tenant(t)';
          CREATE FUNCTION run(q text) RETURNS void LANGUAGE plpgsql AS $$BEGIN EXECUTE q; END$$;
@@ -467,9 +462,26 @@ fn what_functions_set_follows_too() {
          CREATE FUNCTION visited() RETURNS trigger LANGUAGE plpgsql AS
            $$BEGIN PERFORM set_tenant('visitor'); RETURN NEW; END$$;
          CREATE TRIGGER t AFTER INSERT ON visits FOR EACH ROW EXECUTE FUNCTION visited();
+         CREATE FUNCTION checked(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+           $$BEGIN PERFORM set_tenant('checker'); RETURN i; END$$;
+         CREATE FUNCTION each(i int) RETURNS int LANGUAGE plpgsql AS
+           $$BEGIN PERFORM set_tenant('checker'); RETURN i; END$$;
+         CREATE DOMAIN dom AS int CHECK (each(VALUE) > 0);
+         CREATE TABLE with_dom (d dom); GRANT ALL ON with_dom TO PUBLIC;
+         CREATE TABLE indexed (i int); CREATE INDEX ON indexed (checked(i)); GRANT ALL ON indexed TO PUBLIC;
+         CREATE TABLE defaulted (i int DEFAULT checked(3)); GRANT ALL ON defaulted TO PUBLIC;
+         ALTER TABLE defaulted OWNER TO app;
+         CREATE FUNCTION evented() RETURNS event_trigger LANGUAGE plpgsql AS
+           $$BEGIN IF tg_tag = 'CREATE SEQUENCE' THEN PERFORM set_tenant('event'); END IF; END$$;
+         CREATE EVENT TRIGGER evented ON ddl_command_end EXECUTE FUNCTION evented();
          CREATE VIEW entered AS SELECT set_tenant('viewer')::text;
-         GRANT ALL ON entered TO PUBLIC",
-    );
+         GRANT ALL ON entered TO PUBLIC";
+
+/// A tenant set by a function, as many applications do: it follows its client, and nobody else meets it.
+#[test]
+fn what_functions_set_follows_too() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql("app", TENANTS);
     let pgweir = two_servers(&cluster);
     let (mut client, mut other) = (pgweir.client(), pgweir.client());
     let show = "SELECT coalesce(current_setting('app.tenant', true), '')";
@@ -485,6 +497,15 @@ fn what_functions_set_follows_too() {
         ("SELECT \"Enter\"('two')", "two"),
         ("SELECT run('SET app.tenant = three')", "three"),
         ("INSERT INTO visits VALUES (1)", "visitor"),
+        ("INSERT INTO with_dom VALUES (3)", "checker"),
+        ("SELECT set_tenant('one')", "one"),
+        ("SELECT 3::dom", "checker"),
+        ("SELECT set_tenant('one')", "one"),
+        ("INSERT INTO indexed VALUES (1)", "checker"),
+        ("SELECT set_tenant('one')", "one"),
+        ("ALTER TABLE defaulted RENAME TO anew", "one"),
+        ("INSERT INTO anew DEFAULT VALUES", "checker"),
+        ("CREATE SEQUENCE pg_temp.s; DROP SEQUENCE pg_temp.s", "event"),
         ("SELECT * FROM entered", "viewer"),
         ("CREATE FUNCTION enter_late() RETURNS void LANGUAGE sql AS 'SELECT set_tenant(''late'')'", "viewer"),
         ("SELECT enter_late()", "late"),
@@ -634,7 +655,7 @@ fn max_pins_is_exact() {
     let (mut holder, mut canceled) = (pgweir.client(), pgweir.client());
     let mut waiters: Vec<_> = (0..3).map(|_| pgweir.client()).collect();
     let waiting = |n: f64| {
-        eventually("they wait", || pgweir.metric("pgweir_pool_clients", &["state=\"waiting\""]) == n)
+        eventually("they wait", || pgweir.metric("pgweir_pool_clients", &["state=\"waiting\""]) == n);
     };
     holder.query(table);
     canceled.send(&query(table));

@@ -20,10 +20,22 @@ type Row = [Vec<u8>; 4];
 
 /// Changes whenever a function, trigger, view, rule, policy or default of the database does.
 pub fn fingerprint() -> String {
-    let all = ["pg_proc", "pg_trigger", "pg_rewrite", "pg_attrdef", "pg_policy", "pg_inherits"].map(|catalog| {
+    const CATALOGS: [&str; 9] = [
+        "pg_proc",
+        "pg_trigger",
+        "pg_rewrite",
+        "pg_attrdef",
+        "pg_policy",
+        "pg_constraint",
+        "pg_event_trigger",
+        "pg_class",
+        "pg_inherits",
+    ];
+    let all = CATALOGS.map(|catalog| {
         let own = match catalog {
             "pg_trigger" => "NOT tgisinternal",
             "pg_inherits" => "true",
+            "pg_class" => "oid >= 16384 AND relkind IN ('r', 'v', 'p', 'm', 'f', 'i') AND relpersistence <> 't'",
             _ => "oid >= 16384",
         };
         let key = if catalog == "pg_inherits" { "inhrelid" } else { "oid" };
@@ -42,14 +54,14 @@ pub fn sources() -> String {
          FROM (SELECT p.oid, p.proname, l.lanname, CASE WHEN p.prosqlbody IS NULL THEN p.prosrc ELSE pg_get_function_sqlbody(p.oid) END AS src \
          FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.oid >= 16384 AND l.lanname <> 'internal' \
          AND NOT (l.lanname = 'c' AND EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'))) f \
-         WHERE lanname = 'c' OR src ~* E'set_config|advisory|temp|dblink|setseed|replication_origin|currval|lastval|hold|spi_|\\\\m(execute|call|do|listen|unlisten|prepare|deallocate|load|reset)\\\\M|(^|;|\\\\*/|\\\\n|\\\\m(begin|then|else|loop)\\\\M)\\\\s*set\\\\s' LIMIT 20000"
+         WHERE lanname = 'c' OR src ~* E'set_config|advisory|temp|dblink|setseed|pg_settings|replication_origin|currval|lastval|hold|spi_|\\\\m(execute|call|do|listen|unlisten|prepare|deallocate|load|reset)\\\\M|(^|;|\\\\*/|\\\\n|\\\\m(begin|then|else|loop)\\\\M)\\\\s*set\\\\s' LIMIT 20000"
     )
 }
 
 /// What uses these functions and relations: other functions, tables by triggers, defaults, policies and checks, views.
 fn users(found: &Found) -> String {
     let list = |set: &HashSet<u32>| set.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
-    let (functions, relations) = (list(&found.functions), list(&found.relations));
+    let (functions, relations, types) = (list(&found.functions), list(&found.relations), list(&found.types));
     let words = found.fresh.iter().map(|name| pattern(name)).collect::<Vec<_>>().join("|");
     let uses = |catalog: &str| {
         format!(
@@ -63,19 +75,30 @@ fn users(found: &Found) -> String {
         )
     };
     format!(
-        "{FRONT}WITH k AS (SELECT '{{{functions}}}'::oid[] f, '{{{relations}}}'::oid[] r), u(kind, id) AS (\
-         SELECT 'w', tgrelid FROM pg_trigger, k WHERE tgfoid = ANY (f){}{}{}{} \
+        "{FRONT}WITH k AS (SELECT '{{{functions}}}'::oid[] f, '{{{relations}}}'::oid[] r, '{{{types}}}'::oid[] t), u(kind, id) AS (\
+         SELECT 'w', tgrelid FROM pg_trigger, k WHERE tgfoid = ANY (f){}{}{}{}{} \
+         UNION SELECT 'r', d.objid FROM pg_depend d, k WHERE {} \
+         UNION SELECT 'r', indrelid FROM pg_index, pg_depend d, k WHERE d.objid = indexrelid AND {} \
+         UNION SELECT 't', contypid FROM pg_constraint x, pg_depend d, k WHERE contypid <> 0 AND d.objid = x.oid AND {} \
+         UNION SELECT 't', d.objid FROM pg_depend d, k WHERE {} \
+         UNION SELECT 'r', attrelid FROM pg_attribute, k WHERE atttypid = ANY (t) AND NOT attisdropped \
+         UNION SELECT 'e', x.oid FROM pg_event_trigger x, k WHERE evtfoid = ANY (f) \
          UNION SELECT 'w', confrelid FROM pg_constraint, k WHERE contype = 'f' AND conrelid = ANY (r) AND (confdeltype IN ('c', 'n', 'd') OR confupdtype IN ('c', 'n', 'd')) \
          UNION SELECT 'r', inhparent FROM pg_inherits, k WHERE inhrelid = ANY (r) \
          UNION SELECT 'f', d.objid FROM pg_depend d, k WHERE {} \
          UNION SELECT 'f', p.oid FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.oid >= 16384 AND l.lanname NOT IN ('c', 'internal') AND prosrc ~* E'\\\\m({words})\\\\M') \
-         SELECT kind, id::text, encode(convert_to(coalesce(relname, proname), 'UTF8'), 'hex'), '' FROM u \
-         LEFT JOIN pg_class c ON c.oid = id AND kind <> 'f' LEFT JOIN pg_proc p ON p.oid = id AND kind = 'f' \
-         WHERE coalesce(relname, proname) IS NOT NULL AND id >= 16384 LIMIT 20000",
+         SELECT kind, id::text, encode(convert_to(coalesce(relname, proname, typname, evtname), 'UTF8'), 'hex'), '' FROM u \
+         LEFT JOIN pg_class c ON c.oid = id AND kind IN ('r', 'w') LEFT JOIN pg_proc p ON p.oid = id AND kind = 'f' \
+         LEFT JOIN pg_type y ON y.oid = id AND kind = 't' LEFT JOIN pg_event_trigger e ON e.oid = id AND kind = 'e' WHERE coalesce(relname, proname, typname, evtname) IS NOT NULL AND id >= 16384 LIMIT 20000",
+        of("pg_trigger", "tgrelid"),
         of("pg_rewrite", "ev_class"),
         of("pg_attrdef", "adrelid"),
         of("pg_constraint", "conrelid"),
         of("pg_policy", "polrelid"),
+        uses("pg_class"),
+        uses("pg_class"),
+        uses("pg_constraint"),
+        uses("pg_type"),
         uses("pg_proc"),
     )
 }
@@ -98,6 +121,7 @@ fn pattern(name: &[u8]) -> String {
 pub struct Found {
     functions: HashSet<u32>,
     relations: HashSet<u32>,
+    types: HashSet<u32>,
     /// Names that were new in the last round.
     fresh: Vec<Vec<u8>>,
     /// What any of them may leave: what uses one may leave the same.
@@ -141,7 +165,15 @@ impl Found {
         self.fresh.clear();
         for [kind, oid, name, _] in rows(reply)? {
             let (id, name) = (number(&oid)?, from_hex(&name)?);
-            let set = if kind == b"f" { &mut self.functions } else { &mut self.relations };
+            if kind == b"e" {
+                self.take_event_trigger(id);
+                continue;
+            }
+            let set = match &*kind {
+                b"f" => &mut self.functions,
+                b"t" => &mut self.types,
+                _ => &mut self.relations,
+            };
             let touch = if kind == b"w" { Touch::Write } else { Touch::Any };
             let seen = self.names.names.iter_mut().find(|(n, _, t)| *n == name && *t == Touch::Write);
             if let (Some((.., known)), Touch::Any) = (seen, touch) {
@@ -153,6 +185,18 @@ impl Found {
             }
         }
         Ok(())
+    }
+
+    /// What the trigger's function does is done by any command that defines something.
+    fn take_event_trigger(&mut self, id: u32) {
+        if self.relations.insert(id) {
+            let words = [
+                "create", "alter", "drop", "comment", "grant", "revoke", "security", "import", "refresh",
+                "reindex",
+            ];
+            let leaves = self.leaves;
+            self.names.names.extend(words.map(|word| (word.into(), leaves, Touch::Any)));
+        }
     }
 
     /// All names.

@@ -208,6 +208,7 @@ pub fn of_source(language: &[u8], source: &[u8]) -> Traces {
             b"load" if begins => Traces::HIDDEN.and(Traces::FOREVER),
             b"hold" if before == b"with" => Traces::CURSORS,
             b"discard" | b"set" | b"reset" => Traces::NONE,
+            b"pg_settings" if memchr::memmem::find(&text, b"update").is_some() => Traces::SETTINGS,
             _ => traces::of_word(word, before, behind)
                 .within(Traces::ALL.and(Traces::SEQUENCES).and(Traces::FOREVER)),
         });
@@ -284,6 +285,7 @@ mod tests {
             ("BEGIN EXECUTE q; END", Traces::ALL),
             ("BEGIN CREATE TEMP TABLE tt1 (id int); END", Traces::TEMPORARY),
             ("SELECT pg_try_advisory_lock(1)", Traces::LOCKS),
+            ("BEGIN update pg_settings set setting = '1' where name = 'work_mem'; END", Traces::SETTINGS),
             ("DECLARE c CURSOR FOR SELECT 1; BEGIN OPEN c; END", Traces::NONE),
             ("BEGIN DECLARE c CURSOR WITH HOLD FOR SELECT 1; END", Traces::CURSORS),
         ] {

@@ -214,7 +214,7 @@ pub fn remakes(tag: &[u8]) -> bool {
         b"SCHEMA",
         b"DOMAIN",
     ];
-    makes.contains(&behind) || tag == b"ALTER TABLE"
+    makes.contains(&behind) || tag.ends_with(b" TABLE") || tag.ends_with(b" INDEX")
 }
 
 /// What a command with this tag may have ended of the kinds that hold a client on its server.

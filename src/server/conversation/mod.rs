@@ -350,7 +350,9 @@ impl Conversation {
     #[inline]
     fn note_effect(&mut self, body: &[u8], client: &mut ClientStatements) {
         let tag = body.strip_suffix(&[0]).unwrap_or(body);
-        if statement::remakes(tag) {
+        // A temporary table is used by few, and made often.
+        let temporary = tag == b"CREATE TABLE" && self.traces.has(Traces::TEMPORARY);
+        if !temporary && statement::remakes(tag) {
             // What was made may have been used at once.
             self.note(Traces::ALL.and(Traces::REMADE));
         }
@@ -367,15 +369,6 @@ impl Conversation {
                 self.note(Traces::SHOWN);
             }
         }
-    }
-
-    /// Whether the reply that comes next is one to a DEALLOCATE by name: it is done.
-    fn deallocated(&mut self, client: &mut ClientStatements) -> bool {
-        let name = self.exchange.front_promises().find_map(|p| match p {
-            Promise::Deallocates(name) => Some(name),
-            _ => None,
-        });
-        name.map(|name| client.names.remove(name)).is_some()
     }
 
     /// A SET was done, or a RESET. One of a custom parameter whose name nobody knows could be neither asked for nor taken back.

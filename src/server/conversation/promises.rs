@@ -45,6 +45,15 @@ impl Conversation {
         });
     }
 
+    /// Whether the reply that comes next is one to a DEALLOCATE by name: it is done.
+    pub(super) fn deallocated(&mut self, client: &mut ClientStatements) -> bool {
+        let name = self.exchange.front_promises().find_map(|p| match p {
+            Promise::Deallocates(name) => Some(name),
+            _ => None,
+        });
+        name.map(|name| client.names.remove(name)).is_some()
+    }
+
     /// The client's name of the statement an error names, if it has closed it since.
     pub(super) fn called_until_closed(&mut self, body: &[u8]) -> Option<Box<[u8]>> {
         self.exchange.promises().find_map(|p| match p {
