@@ -55,7 +55,9 @@ pub async fn learn(server: &mut Server, routines: &Routines, database: &str) -> 
         Ok(Err(Unread::Lost(error))) => (Some(error), "the server was lost".to_owned()),
         Err(_) => (Some(io::ErrorKind::TimedOut.into()), format!("no answer in {} s", LIMIT.as_secs())),
     };
-    tracing::warn!(database, "functions that change session state can't be told from others: {why}");
+    if routines.is_news() {
+        tracing::warn!(database, "functions that change session state can't be told from others: {why}");
+    }
     lost.map_or(Ok(()), Err)
 }
 

@@ -45,6 +45,8 @@ pub struct Routines {
     state: AtomicU8,
     finder: ArcSwapOption<Finder>,
     reading: AtomicBool,
+    /// Whether it was told that they can't be read.
+    told: AtomicBool,
     /// Counts what made the knowledge old.
     changes: AtomicU32,
     /// What the catalogs were like when they were read last.
@@ -57,6 +59,7 @@ impl Default for Routines {
             state: AtomicU8::new(UNKNOWN | DUE),
             finder: ArcSwapOption::default(),
             reading: AtomicBool::new(false),
+            told: AtomicBool::new(false),
             changes: AtomicU32::new(0),
             fingerprint: Mutex::default(),
         }
@@ -116,6 +119,11 @@ impl Routines {
         self.state.fetch_or(DUE, Ordering::AcqRel);
     }
 
+    /// They could not be read: whether that is news.
+    pub fn is_news(&self) -> bool {
+        !self.told.swap(true, Ordering::Relaxed)
+    }
+
     /// Begins to read, unless somebody does or nobody needs to.
     pub fn begin(&self) -> Option<Reading<'_>> {
         let begins = self.is_due() && !self.reading.swap(true, Ordering::AcqRel);
@@ -135,6 +143,7 @@ impl Reading<'_> {
         let some = if finder.is_some() { SOME } else { 0 };
         self.routines.finder.store(finder.map(Arc::new));
         *self.routines.fingerprint.lock() = fingerprint;
+        self.routines.told.store(false, Ordering::Relaxed);
         let state = &self.routines.state;
         let _ = state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |s| Some(s & !SOME | some));
     }
