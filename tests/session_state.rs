@@ -690,3 +690,21 @@ fn max_pins_is_exact() {
         errors.iter().filter(|e| e.contains("the statement \"CREATE TEMP TABLE x (i int)\" would tie"));
     assert_eq!(refused.count(), 5, "{errors:?}");
 }
+
+/// Who was let in under max_pins, and leaves in line for a server, leaves its place to others.
+#[test]
+fn a_place_is_given_back_by_who_never_got_a_server() {
+    let cluster = Cluster::start(Version::V15);
+    let config =
+        Config::new(&cluster).set("default_pool_size", 1).set("max_pins", 1).set("max_pins_reached", "wait");
+    let pgweir = Pgweir::start(&config.set("query_wait_timeout", 5));
+    let (mut busy, mut gone, mut next) = (pgweir.client(), pgweir.client(), pgweir.client());
+    busy.query("BEGIN");
+    gone.send(&query("SELECT pg_advisory_lock(1)"));
+    let waiting = |n: f64| pgweir.metric("pgweir_pool_clients", &["state=\"waiting\""]) == n;
+    eventually("it is in line for a server", || waiting(1.0));
+    gone.terminate();
+    eventually("it is gone", || waiting(0.0));
+    busy.query("COMMIT");
+    assert!(next.rows("SELECT pg_advisory_lock(1)").is_ok());
+}

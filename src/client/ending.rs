@@ -89,6 +89,8 @@ impl Session {
     pub(super) async fn farewell(mut self, end: End) {
         self.context.hub.leave(self.id());
         self.context.pins.forget(self.id());
+        // Also of who was let in and is gone before it got its server.
+        self.context.pins.dismiss(self.id());
         let speechless = matches!(&self.link, Link::Active(active) if active.is_within_message());
         match std::mem::replace(&mut self.link, Link::Idle) {
             Link::Idle | Link::Wanting => {}
@@ -137,7 +139,6 @@ impl Session {
     fn part(&self, active: Active, end: &End) {
         let (mut lease, whole) = active.into_lease();
         count_traffic(self.cells(), &mut lease);
-        self.context.pins.dismiss(self.id());
         let forever = lease.talk.held.has(Traces::FOREVER);
         let held = std::mem::take(&mut lease.talk.held);
         self.context.pins.change(self.id(), &lease, (held, Traces::NONE));

@@ -1,5 +1,4 @@
-//! Clients tied to their servers: how many there are, looked at in every transaction of a pool that bounds them, and which,
-//! for an operator. Changes only when a client is tied or let go.
+//! Clients tied to their servers: which, for an operator, and who may become one where they are bounded.
 
 use crate::admin::Pin;
 use crate::clock::Instant;
@@ -8,7 +7,6 @@ use crate::params::traces::Traces;
 use crate::server::Server;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 
 /// What ties a client to its server, and what the metrics call it.
@@ -24,7 +22,6 @@ pub const REASONS: [(Traces, PinReason); 6] = [
 /// Those of one pool.
 #[derive(Debug, Default)]
 pub struct Pins {
-    count: AtomicUsize,
     /// By client.
     who: Mutex<HashMap<u64, Tied>>,
     /// Those with a place kept until their lease ends, whether or not they are tied yet. Locked behind `who`.
@@ -44,12 +41,6 @@ struct Tied {
 }
 
 impl Pins {
-    /// How many there are, those not counted that wait for the listening server.
-    #[inline]
-    pub fn count(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
-    }
-
     /// A client was tied to its server by `before`, and is by `now`.
     pub fn change(&self, client: u64, server: &Server, (before, now): (Traces, Traces)) {
         if now.is_empty() {
@@ -61,19 +52,15 @@ impl Pins {
         let mut who = self.who.lock();
         let tied = || Tied { server: server.id, backend: server.key.pid, by: now, since: Instant::now() };
         who.entry(client).or_insert_with(tied).by = now;
-        self.recount(&who);
+        drop(who);
+        if before.has(Traces::PINS) && !now.has(Traces::PINS) {
+            self.wake_first();
+        }
     }
 
     /// A client is tied no more.
     pub fn release(&self, client: u64) {
-        let mut who = self.who.lock();
-        who.remove(&client);
-        self.recount(&who);
-    }
-
-    fn recount(&self, who: &HashMap<u64, Tied>) {
-        let pins = who.values().filter(|tied| tied.by.has(Traces::PINS)).count();
-        if self.count.swap(pins, Ordering::Relaxed) > pins {
+        if self.who.lock().remove(&client).is_some() {
             self.wake_first();
         }
     }

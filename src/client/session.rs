@@ -288,6 +288,7 @@ impl Session {
         let behind =
             matches!(error, WaitError::Timeout).then(|| self.context.pool.last_open_error()).flatten();
         let shutdown = matches!(error, WaitError::Shutdown);
+        self.context.pins.dismiss(self.id());
         if matches!(error, WaitError::Timeout | WaitError::Pins) {
             self.context.metrics.wait_timed_out();
         }
