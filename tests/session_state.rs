@@ -6,7 +6,7 @@ mod support;
 use support::cluster::{Cluster, Version};
 use support::eventually;
 use support::fake_server::FakeServer;
-use support::messages::{backend, bind, execute, message, parse, query, sync};
+use support::messages::{Message, backend, bind, execute, message, parse, query, sync};
 use support::pgweir::{Config, Pgweir};
 use support::raw::Client;
 
@@ -114,6 +114,50 @@ fn reset_goes_back_to_the_startup_value() {
         assert_eq!(client.value(show), expected, "{reset}");
         assert_eq!(client.value(show), expected, "{reset}");
     }
+}
+
+/// PostgreSQL alone goes back to its own value; the client is not to be told, nor to see it in the same transaction.
+#[test]
+fn a_reset_is_one_to_the_startup_value_at_once() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = two_servers(&cluster);
+    let target = pgweir
+        .target("app", "app")
+        .parameter("TimeZone", "Asia/Tokyo")
+        .parameter("DateStyle", "German, DMY")
+        .parameter("options", "-c work_mem=6MB -c app.tenant=5");
+    let mut client = Client::connect(&target);
+    let told = |messages: &[Message]| -> Vec<String> {
+        let statuses = messages.iter().filter(|m| m.tag == b'S');
+        let text = |m: &Message| String::from_utf8_lossy(&m.body).trim_end_matches('\0').replace('\0', "=");
+        statuses.map(text).filter(|status| !status.starts_with("application_name")).collect()
+    };
+    client.query("SET TimeZone = 'UTC'");
+    for (sql, statuses) in [
+        ("RESET work_mem", &[][..]),
+        ("SET TimeZone TO DEFAULT", &["TimeZone=Asia/Tokyo"]),
+        ("SET TimeZone = 'UTC'; SET work_mem = '7MB'", &["TimeZone=UTC"]),
+        ("RESET ALL", &["TimeZone=Asia/Tokyo"]),
+        ("RESET ALL; SET DateStyle = 'ISO, DMY'", &["DateStyle=ISO, DMY"]),
+        ("DISCARD ALL", &["DateStyle=German, DMY"]),
+        ("RESET ALL; SELECT 1/0", &[]),
+        ("BEGIN; RESET ALL; SET LOCAL work_mem = '8MB'", &[]),
+        ("SET LOCAL work_mem TO DEFAULT", &[]),
+        ("ROLLBACK", &[]),
+    ] {
+        let messages = client.query(sql);
+        assert_eq!(told(&messages), statuses, "{sql}: {messages:?}");
+    }
+    let show = "SELECT current_setting('TimeZone') || ' ' || current_setting('work_mem') || ' ' || current_setting('app.tenant')";
+    client.query("BEGIN; SET app.tenant = '6'; SET work_mem = '7MB'");
+    assert_eq!(client.value(show), "Asia/Tokyo 7MB 6");
+    for part in [parse("", "RESET ALL"), bind("", "", &[]), execute("", 0), sync()] {
+        client.send(&part);
+    }
+    client.read_until_ready();
+    assert_eq!(client.value(show), "Asia/Tokyo 6MB 5");
+    client.query("ROLLBACK");
+    assert_eq!(client.value(show), "Asia/Tokyo 6MB 5");
 }
 
 #[test]

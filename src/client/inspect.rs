@@ -146,8 +146,7 @@ impl Session {
         let sets = &self.context.shared.sets;
         let first = Arc::clone(self.state.wanted.first());
         let own = |name: &str, value: &str| match first.value(&name.to_ascii_lowercase()) {
-            // What is left of a custom parameter that was reset.
-            Some(_) => !(value.is_empty() && traces::is_custom(name.as_bytes())),
+            Some(_) => true,
             None => self.context.default_of(name).as_deref() != Some(value),
         };
         let set = found.settings.iter().map(|(name, value)| (&**name, &**value));

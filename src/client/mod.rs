@@ -1,4 +1,5 @@
 //! The session of one client, from its first byte to its last: startup, login, then transaction by transaction.
+pub mod afterword;
 pub mod cleanup;
 pub mod connection;
 pub mod console;

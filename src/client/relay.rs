@@ -233,8 +233,12 @@ impl Session {
             talk.exchange.set_doubt("the server broke the protocol");
             return (input.len(), self.server_lost());
         };
+        let asked = talk.take_afterword();
         if !talk.heard.is_silent() {
             self.listen();
+        }
+        if let Some(asked) = asked {
+            return (used, self.ask_behind(cx, &asked));
         }
         (used, self.after_replies(cx, scratch, used == input.len()))
     }

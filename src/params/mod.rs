@@ -4,6 +4,7 @@ pub mod catalog;
 pub mod custom;
 pub mod difference;
 pub mod inspection;
+pub mod restore;
 pub mod routines;
 pub mod set;
 pub mod statement;

@@ -139,10 +139,10 @@ fn may_set(text: &[u8]) -> bool {
 fn looked_at(text: &[u8]) -> Traces {
     let text = traces::behind_blank(text);
     if traces::is_local_set(text) {
-        return Traces::LOOKED_AT.and(Traces::LOCAL_SET);
+        return Traces::LOOKED_AT.and(Traces::LOCAL_SET).and(traces::resets(text));
     }
     let named = if traces::is_plain(text) { Traces::NAMED_SET } else { Traces::NONE };
-    traces::of_text(text).and(named).and(Traces::LOOKED_AT)
+    traces::of_text(text).and(named).and(traces::resets(text)).and(Traces::LOOKED_AT)
 }
 
 /// What a command tag tells about the session.

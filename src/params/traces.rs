@@ -47,6 +47,9 @@ impl Traces {
     /// it to its end. Beside HIDDEN, never alone.
     pub const FOREVER: Self = Self(8192);
 
+    /// No kind of state either: parameters may go back to their defaults.
+    pub const RESETS: Self = Self(16384);
+
     /// Both.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
@@ -205,6 +208,16 @@ pub fn is_local_set(text: &[u8]) -> bool {
     let second = words.next().unwrap_or_default();
     let local = [&b"local"[..], b"transaction", b"constraints"];
     begins && local.iter().any(|word| second.eq_ignore_ascii_case(word)) && !text.contains(&b';')
+}
+
+/// Whether parameters may go back to their defaults: by RESET, DISCARD, a SET TO DEFAULT, TIME ZONE LOCAL, NAMES alone, or
+/// set_config with NULL.
+pub fn resets(text: &[u8]) -> Traces {
+    let text = text.to_ascii_lowercase();
+    let has = |words: &[&[u8]]| words.iter().any(|word| contains_word(&text, word));
+    let by_set = has(&[b"set"]) && has(&[b"default", b"local", b"names"]);
+    let by_function = has(&[b"set_config"]) && has(&[b"null"]);
+    if by_set || by_function || has(&[b"reset", b"discard"]) { Traces::RESETS } else { Traces::NONE }
 }
 
 /// Whether [`custom_names`] finds the names of all parameters that SETs and RESETs of the text change: no comment is in between.

@@ -126,15 +126,26 @@ pub fn query(out: &mut Vec<u8>, text: &[u8]) {
     message(out, f::QUERY, |out| cstr(out, text));
 }
 
-/// Appends Parse, Bind and Execute of an unnamed statement without parameters; no Sync.
-pub fn execute_unnamed(out: &mut Vec<u8>, text: &[u8]) {
-    message(out, f::PARSE, |out| {
-        out.push(0);
-        cstr(out, text);
-        out.extend_from_slice(&[0, 0]);
+/// Appends what runs a text without parameters once, under a name of its own for statement and portal, whatever had it before: Close of
+/// both, Parse, Bind, Execute, and Close of the statement. No Sync.
+pub fn execute_once(out: &mut Vec<u8>, name: &[u8], text: &[u8]) {
+    close_statement(out, name);
+    message(out, f::CLOSE, |out| {
+        out.push(b'P');
+        cstr(out, name);
     });
-    message(out, f::BIND, |out| out.extend_from_slice(&[0; 8]));
-    message(out, f::EXECUTE, |out| out.extend_from_slice(&[0; 5]));
+    message(out, f::PARSE, |out| {
+        cstr(out, name);
+        cstr(out, text);
+        out.extend_from_slice(&[0; 2]);
+    });
+    bind_names(out, name, name, 6);
+    out.extend_from_slice(&[0; 6]);
+    message(out, f::EXECUTE, |out| {
+        cstr(out, name);
+        out.extend_from_slice(&[0; 4]);
+    });
+    close_statement(out, name);
 }
 
 /// Sync, whole.

@@ -18,6 +18,23 @@ fn filled(templates: &'static [&'static str]) -> BoxedStrategy<String> {
     (prop::sample::select(templates), 0..3usize).prop_map(|(t, at)| fill(t, at)).boxed()
 }
 
+/// Whether a parameter goes back to its default.
+fn resets(sql: &str) -> bool {
+    let sql = sql.to_lowercase();
+    ["reset", "discard", "default", "local", "names", "null"].iter().any(|word| sql.contains(word))
+}
+
+/// What one request may be made of, if clients begin with values of their own: what a reset sets is the server's value until the
+/// request is over, and what several statements reset isn't always known.
+fn looked_at_later(families: &[Family], mut texts: Vec<String>) -> Vec<String> {
+    if families.contains(&Family::Startup)
+        && let Some(last) = texts.iter().position(|sql| resets(sql))
+    {
+        texts.truncate(last.max(1));
+    }
+    texts
+}
+
 /// Any one statement.
 fn text(families: &[Family]) -> BoxedStrategy<String> {
     let mut choices = vec![(12, filled(texts::TRANSACTIONS))];
@@ -30,7 +47,9 @@ fn text(families: &[Family]) -> BoxedStrategy<String> {
         let kinds = [texts::changes(*family), texts::looks(*family)].into_iter().filter(|k| !k.is_empty());
         choices.extend(kinds.map(|kind| (each + 1, filled(kind))));
     }
-    prop::strategy::Union::new_weighted(choices).boxed()
+    let startup = families.contains(&Family::Startup);
+    let any = prop::strategy::Union::new_weighted(choices);
+    any.prop_filter("it returns the server's default", move |sql| !startup || !sql.contains("NULL")).boxed()
 }
 
 fn bound(families: &[Family]) -> BoxedStrategy<Op> {
@@ -67,7 +86,11 @@ fn performed(sql: &str) -> String {
 
 fn one(families: &[Family]) -> BoxedStrategy<Op> {
     let text = || text(families);
-    let several = prop::collection::vec(text(), 2..4).prop_map(|texts| Op::Query(texts.join("; ")));
+    let texts = || {
+        let families = families.to_vec();
+        prop::collection::vec(text(), 2..4).prop_map(move |texts| looked_at_later(&families, texts))
+    };
+    let several = texts().prop_map(|texts| Op::Query(texts.join("; ")));
     let block = text().prop_map(|sql| Op::Query(format!("DO $do$BEGIN {}; END$do$", performed(&sql))));
     let function =
         text().prop_map(|sql| Op::Query(format!("SELECT public.f_run('{}')", sql.replace('\'', "''"))));
@@ -79,7 +102,7 @@ fn one(families: &[Family]) -> BoxedStrategy<Op> {
         2 => block,
         functions => function,
         4 => (name(families), text()).prop_map(|(name, sql)| Op::Extended(fit(name, &sql), sql, vec![])),
-        1 => prop::collection::vec(text(), 2..4).prop_map(Op::Batch),
+        1 => texts().prop_map(Op::Batch),
         3 => bound(families),
         1 => (name(families), text()).prop_map(|(name, sql)| Op::Parse(fit(name, &sql), sql)),
         2 => (name(families), values).prop_map(|(name, values)| Op::Use(name, values)),

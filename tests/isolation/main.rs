@@ -26,11 +26,15 @@ use proptest::test_runner::{Config as Settings, RngSeed, TestCaseError, TestErro
 use script::{Family, Script};
 use support::cluster::{Cluster, Version};
 
-/// The kinds of state that are right in session mode, and in transaction mode. Not yet: what a client is told of parameters
-/// when RESET ALL goes back to its startup values; sequences, and some of what one name space with the protocol means.
+/// The kinds of state that are right in session mode, and in transaction mode. Not yet: sequences, and some of what one name
+/// space with the protocol means.
 const SESSION_MODE: &str =
     "parameters,roles,statements,temp,locks,cursors,listen,sequences,mixed,functions,hidden";
 const TRANSACTION_MODE: &str = "parameters,roles,statements,temp,locks,cursors,listen,functions,hidden";
+
+/// Values said at login, which RESET goes back to, apart from the others: what a function resets is the server's own value until
+/// the client's next transaction.
+const STARTUP_VALUES: &str = "startup,parameters,roles";
 
 /// Also the name of the test.
 struct Variant {
@@ -142,6 +146,28 @@ fn transaction_mode() {
         between: Between::Pgweir("transaction", 3),
         families: families(TRANSACTION_MODE),
         cases: 40,
+    });
+}
+
+#[test]
+fn startup_values() {
+    run(&Variant {
+        name: "startup_values",
+        version: Version::V15,
+        between: Between::Pgweir("transaction", 3),
+        families: families(STARTUP_VALUES),
+        cases: 15,
+    });
+}
+
+#[test]
+fn startup_values_in_session_mode() {
+    run(&Variant {
+        name: "startup_values_in_session_mode",
+        version: Version::V15,
+        between: Between::Pgweir("session", script::CLIENTS),
+        families: families(STARTUP_VALUES),
+        cases: 10,
     });
 }
 

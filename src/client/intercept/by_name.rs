@@ -83,6 +83,16 @@ impl Feed<'_, '_> {
         }
     }
 
+    /// The text of a statement of the client's.
+    #[cold]
+    pub(super) fn text_of(&self, name: &[u8]) -> Vec<u8> {
+        let definition = match self.client.names.find(significant(name)) {
+            Some(statement) => Some(statement.definition()),
+            None => self.client.unnamed().map(|(definition, ..)| definition),
+        };
+        definition.and_then(|d| d.split(|b| *b == 0).next()).unwrap_or_default().to_vec()
+    }
+
     fn command(&self, text: &[u8]) -> Option<ByName> {
         let may = self.rules.names == Names::Kept && !self.client.names.is_empty();
         if may { by_name::read(text) } else { None }

@@ -28,7 +28,7 @@ use crate::wire::scan::{self, Stop};
 use crate::wire::tag::frontend as f;
 
 /// What a text tells about the SETs in it.
-const ANY_SET: Traces = Traces::LOCAL_SET.and(Traces::NAMED_SET);
+const ANY_SET: Traces = Traces::LOCAL_SET.and(Traces::NAMED_SET).and(Traces::RESETS);
 
 /// Most replies left unanswered by pgweir itself before they are sent without waiting for the server's next bytes.
 const LOCAL_BACKLOG: usize = 1024;
@@ -182,7 +182,7 @@ pub fn feed_lone_query(
         && server.is_between_batches();
     if lone {
         let traces = looks.traces(&input[HEADER..]);
-        if traces.has(Traces::NAMES.and(Traces::SEQUENCES)) {
+        if traces.has(Traces::NAMES.and(Traces::SEQUENCES).and(Traces::RESETS)) {
             return false;
         }
         server.note(traces);
@@ -269,6 +269,9 @@ impl<'b> Feed<'_, 'b> {
 
     #[inline]
     fn message(&mut self, message: Message<'b>) -> Result<Step, WireError> {
+        if self.server.is_held_back() {
+            return Ok(Step::Pause(Pause::Stall));
+        }
         let exchange = &mut self.server.exchange;
         if exchange.is_skipping() && message.header.tag != f::SYNC && message.header.tag != f::TERMINATE {
             return Ok(Step::Forward);
@@ -332,6 +335,10 @@ impl<'b> Feed<'_, 'b> {
         if bound.has(ANY_SET) {
             self.server.exchange.promise(Promise::Set(bound));
         }
+        if bound.has(Traces::RESETS) {
+            let text = std::mem::take(&mut self.server.bound_text);
+            self.server.hold_back(&text);
+        }
         if bound.has(Traces::NAMES) {
             self.execute_by_name();
         }
@@ -362,6 +369,9 @@ impl<'b> Feed<'_, 'b> {
         }
         if traces.has(ANY_SET) {
             self.server.exchange.promise(Promise::Set(traces));
+        }
+        if traces.has(Traces::RESETS) {
+            self.server.hold_back(message.body);
         }
         Step::Forward
     }

@@ -27,6 +27,17 @@ impl<'b> Feed<'_, 'b> {
         if self.rules.names == Names::Passed {
             self.server.note(Traces::ALL);
             self.server.exchange.expect(Reply::Parse, Action::Forward);
+            if self.server.startup_values().is_some() {
+                let text = message.body.splitn(2, |b| *b == 0).nth(1).unwrap_or_default();
+                if self
+                    .rules
+                    .looks
+                    .of_words(text.split(|b| *b == 0).next().unwrap_or_default())
+                    .has(Traces::RESETS)
+                {
+                    self.server.hold_back(text);
+                }
+            }
             return Ok(Step::Forward);
         }
         if !message.is_whole() {
@@ -194,6 +205,9 @@ impl<'b> Feed<'_, 'b> {
         };
         if names.portal.is_empty() {
             self.server.bound_set = traces.within(ANY_SET.and(Traces::NAMES));
+            if traces.has(Traces::RESETS) && self.server.startup_values().is_some() {
+                self.server.bound_text = self.text_of(names.statement);
+            }
         }
         if traces.has(Traces::HIDDEN) && traces.has(Traces::SETTINGS) {
             self.rules.looks.customs.learn_bound(message.body);

@@ -1,12 +1,14 @@
 //! What is known of one PostgreSQL session: the replies it owes, its statements and parameters, whether it is dirty.
 //! Pure: bytes of the server in, bytes for the client out.
 
+mod afterword;
+mod effects;
 mod notifications;
 mod promises;
 
 use super::exchange::{Action, Exchange, Fate, Reply};
 use crate::params::set::Set;
-use crate::params::statement::{self, Effect};
+use crate::params::statement;
 use crate::params::traces::Traces;
 use crate::prepared::by_name;
 use crate::prepared::client_names::ClientNames;
@@ -21,6 +23,7 @@ use crate::wire::frame::{HEADER, Header};
 use crate::wire::outgoing::Outgoing;
 use crate::wire::scan::{self, Stop};
 use crate::wire::tag::backend as b;
+pub use afterword::Afterword;
 use memchr::memmem;
 pub use notifications::Cut;
 pub use promises::Promise;
@@ -93,6 +96,8 @@ pub struct Conversation {
     pub held: Traces,
     /// What the text of the statement bound last to the unnamed portal tells about SETs in it.
     pub bound_set: Traces,
+    /// That text, if it may reset parameters.
+    pub bound_text: Vec<u8>,
     /// What the client sent behind a guarded prelude, until that has succeeded.
     pub guarded: Vec<u8>,
     /// The reply to an inspection under way, as it comes.
@@ -113,6 +118,8 @@ pub struct Conversation {
     pub bound: Vec<StatementId>,
     /// The names the client had when it dropped all its statements: what it had asked before may still fail by them.
     pub gone: ClientNames,
+    /// What to ask behind the request under way.
+    pub after: Afterword,
     /// Counts since the server was taken.
     pub tally: Tally,
     receiving: usize,
@@ -131,6 +138,7 @@ impl Conversation {
             traces: Traces::NONE,
             held: Traces::NONE,
             bound_set: Traces::NONE,
+            bound_text: Vec::new(),
             guarded: Vec::new(),
             inspection: None,
             foreign_sequences: false,
@@ -141,6 +149,7 @@ impl Conversation {
             heard: Heard::default(),
             bound: Vec::new(),
             gone: ClientNames::default(),
+            after: Afterword::default(),
             tally: Tally::default(),
             receiving: 0,
             receiving_fate: Fate::Forward,
@@ -204,7 +213,7 @@ impl Conversation {
     /// The rest is for [`Self::receive_behind`], unless nothing is left and [`Self::has_own_answer`] is false.
     #[inline]
     pub fn pass(&mut self, input: &[u8]) -> usize {
-        if self.receiving > 0 || self.has_own_answer() {
+        if self.receiving > 0 || self.has_own_answer() || self.after.is_pending() {
             return 0;
         }
         self.exchange.pass(input, statement::is_commonly_clean)
@@ -264,8 +273,12 @@ impl Conversation {
                 out.forward(from..at);
                 from = at + here;
             }
-            if let Decided::Instead(tag, body) = decided {
-                out.inject(|v| encode::message(v, tag, |v| v.extend_from_slice(&body)));
+            match decided {
+                Decided::Pass(_) => {}
+                Decided::Instead(tag, body) => {
+                    out.inject(|v| encode::message(v, tag, |v| v.extend_from_slice(&body)));
+                }
+                Decided::Bytes(bytes) => out.inject(|v| v.extend_from_slice(&bytes)),
             }
             at += here;
             self.receiving = header.size - here;
@@ -323,7 +336,7 @@ impl Conversation {
     #[inline]
     fn decide(&mut self, header: Header, body: &[u8], client: &mut ClientStatements) -> Decided {
         let fate = match header.tag {
-            b::READY => self.exchange.on_ready(body.first().copied().unwrap_or(0)),
+            b::READY => return self.ready(body.first().copied().unwrap_or(0)),
             b::COMMAND_COMPLETE => {
                 if self.exchange.passing() == Fate::Forward {
                     if body == by_name::IN_PLACE_TAG && self.deallocated(client) {
@@ -345,55 +358,6 @@ impl Conversation {
             tag => self.exchange.on_message(tag),
         };
         Decided::Pass(fate)
-    }
-
-    #[inline]
-    fn note_effect(&mut self, body: &[u8], client: &mut ClientStatements) {
-        let tag = body.strip_suffix(&[0]).unwrap_or(body);
-        // A temporary table is used by few, and made often.
-        let temporary = tag == b"CREATE TABLE" && self.traces.has(Traces::TEMPORARY);
-        if !temporary && statement::remakes(tag) {
-            // What was made may have been used at once.
-            self.note(Traces::ALL.and(Traces::REMADE));
-        }
-        match statement::effect(tag) {
-            Effect::None => self.note(statement::ends(tag).within(self.held)),
-            Effect::Left(Traces::SETTINGS) => self.note_set(),
-            Effect::Left(traces) => self.note(traces),
-            Effect::StatementsGone => {
-                self.deallocate_all(client);
-                self.note(self.held.within(Traces::STATEMENTS));
-            }
-            Effect::AllGone => {
-                self.deallocate_all(client);
-                self.note(Traces::SHOWN);
-            }
-        }
-    }
-
-    /// A SET was done, or a RESET. One of a custom parameter whose name nobody knows could be neither asked for nor taken back.
-    fn note_set(&mut self) {
-        let told = self.exchange.front_promises().find_map(|p| match p {
-            Promise::Set(told) => Some(*told),
-            _ => None,
-        });
-        let told = told.unwrap_or_default();
-        if !told.has(Traces::LOCAL_SET) {
-            self.note(Traces::SETTINGS);
-        }
-        if !told.has(Traces::LOCAL_SET.and(Traces::NAMED_SET)) {
-            self.note(Traces::HIDDEN);
-        }
-    }
-
-    fn note_parameter(&mut self, body: &[u8]) -> Fate {
-        let fate = self.exchange.passing();
-        if let Ok((name, value)) = backend::parameter(body)
-            && let (Ok(name), Ok(value)) = (str::from_utf8(name), str::from_utf8(value))
-        {
-            self.heard.parameters.push((name.to_owned(), value.to_owned(), fate != Fate::Forward));
-        }
-        fate
     }
 
     #[cold]
@@ -438,6 +402,8 @@ enum Decided {
     Pass(Fate),
     /// The client gets a message of this tag and body instead.
     Instead(u8, Vec<u8>),
+    /// The client gets these messages instead.
+    Bytes(Vec<u8>),
 }
 
 #[cfg(test)]

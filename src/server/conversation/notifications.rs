@@ -32,7 +32,7 @@ impl Conversation {
             return Decided::Pass(Fate::Swallow);
         }
         // Of what pgweir asks behind a client's transaction the client is still there.
-        let is_there = passing == Fate::Forward || self.inspection.is_some();
+        let is_there = passing == Fate::Forward || self.inspection.is_some() || self.exchange.is_behind();
         if !is_there || self.cut == Cut::Passed {
             return Decided::Pass(Fate::Swallow);
         }

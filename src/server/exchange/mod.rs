@@ -43,6 +43,10 @@ pub enum Action {
     Swallow,
     /// pgweir asked to make the server fit for the client: everything is swallowed, an error fails the lease.
     Prelude,
+    /// pgweir asked behind the client's request: parameters that change and errors are the client's.
+    Behind,
+    /// The same, and the client gets its ReadyForQuery.
+    BehindAndReady,
     /// The server was not asked; pgweir answers in its place, in order.
     Local,
 }
@@ -261,9 +265,17 @@ impl<P> Exchange<P> {
     #[inline]
     pub fn passing(&self) -> Fate {
         match self.owed.front() {
-            Some(Owed { action: Action::Prelude, .. }) => Fate::Swallow,
+            Some(Owed { action: Action::Prelude | Action::Behind | Action::BehindAndReady, .. }) => {
+                Fate::Swallow
+            }
             _ => Fate::Forward,
         }
+    }
+
+    /// Whether what comes next answers what pgweir asked behind the client's request.
+    #[inline]
+    pub fn is_behind(&self) -> bool {
+        matches!(self.owed.front(), Some(Owed { action: Action::Behind | Action::BehindAndReady, .. }))
     }
 
     /// A message that isn't rows, COPY data, notice, notification, parameter, error or ReadyForQuery.
@@ -324,7 +336,7 @@ impl<P> Exchange<P> {
         };
         self.complete();
         self.phase = if self.owed.is_empty() { Phase::Synced } else { self.phase_of_back() };
-        if action == Action::Forward { Fate::Forward } else { Fate::Swallow }
+        if matches!(action, Action::Forward | Action::BehindAndReady) { Fate::Forward } else { Fate::Swallow }
     }
 
     /// What nobody asked for goes nowhere, unless the books were in doubt before: then the client knows better.

@@ -1,0 +1,126 @@
+//! What pgweir asks behind a request of the client's before the client is told that the server is ready: the session is not what
+//! PostgreSQL alone would have left.
+
+use super::super::exchange::{Fate, Status};
+use super::{Conversation, Decided};
+use crate::params::restore::Resets;
+use crate::params::set::Set;
+use crate::wire::backend;
+use crate::wire::encode;
+use crate::wire::tag::backend as b;
+
+/// What is to be asked.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Afterword {
+    /// Parameters that went back to the server's own values, and have to go on to those the client began with.
+    resets: Resets,
+    due: bool,
+    /// What the client sends behind the request under way has to wait for what is asked then.
+    holds: bool,
+    /// ParameterStatus that the client needn't get if the value it knows comes back.
+    withheld: Vec<(String, String)>,
+}
+
+impl Afterword {
+    /// Whether replies have to be looked at for what is to be asked or told behind them.
+    #[inline]
+    pub fn is_pending(&self) -> bool {
+        self.is_wanted() || !self.withheld.is_empty()
+    }
+
+    /// Whether something is to be asked.
+    #[inline]
+    fn is_wanted(&self) -> bool {
+        self.resets != Resets::None
+    }
+}
+
+impl Conversation {
+    /// The values the client began with, if it had any.
+    pub fn startup_values(&self) -> Option<&Set> {
+        Some(&**self.parameters.first()).filter(|first| !first.is_empty())
+    }
+
+    /// Parameters may have been reset, nobody knows which.
+    #[cold]
+    pub(super) fn want_startup_values(&mut self) {
+        if self.startup_values().is_some() && self.after.resets == Resets::None {
+            self.after.resets = Resets::Unknown;
+        }
+    }
+
+    /// The request just expected may reset parameters: nothing is to come between it and what is asked behind it.
+    #[cold]
+    pub fn hold_back(&mut self, text: &[u8]) {
+        let Some(first) = self.startup_values() else { return };
+        let resets = Resets::of_text(text, first);
+        self.after.resets = std::mem::take(&mut self.after.resets).and(resets);
+        self.after.holds = self.after.is_wanted();
+    }
+
+    /// Whether the client's next message has to wait, if it begins a batch.
+    #[inline]
+    pub fn is_held_back(&mut self) -> bool {
+        self.after.holds &= !self.exchange.is_drained();
+        self.after.holds && !self.exchange.needs_sync()
+    }
+
+    /// ReadyForQuery: kept back if something is to be asked first, and nothing that follows could be ahead of it.
+    #[inline]
+    pub(super) fn ready(&mut self, status: u8) -> Decided {
+        let fate = self.exchange.on_ready(status);
+        if self.after.is_pending() {
+            return self.ready_behind(fate, status);
+        }
+        Decided::Pass(fate)
+    }
+
+    #[cold]
+    fn ready_behind(&mut self, fate: Fate, status: u8) -> Decided {
+        if fate != Fate::Forward {
+            return Decided::Pass(fate);
+        }
+        let can = self.exchange.is_drained() && self.exchange.status() != Status::Failed;
+        if can && self.after.is_wanted() {
+            self.after.due = true;
+            return Decided::Pass(Fate::Swallow);
+        }
+        let is_ahead = self.after.holds && !self.exchange.is_drained();
+        if !is_ahead {
+            // The values come with the next transaction's prelude.
+            self.after.resets = Resets::None;
+        }
+        let mut bytes = Vec::new();
+        for (name, value) in std::mem::take(&mut self.after.withheld) {
+            backend::parameter_status(&mut bytes, name.as_bytes(), value.as_bytes());
+            self.heard.parameters.push((name, value, false));
+        }
+        encode::message(&mut bytes, b::READY, |v| v.push(status));
+        Decided::Bytes(bytes)
+    }
+
+    /// What has to be asked now, before anything else; once. The client is owed a ReadyForQuery.
+    #[inline]
+    pub fn take_afterword(&mut self) -> Option<Resets> {
+        let due = std::mem::take(&mut self.after.due);
+        due.then(|| std::mem::take(&mut self.after.resets))
+    }
+
+    /// Whether ParameterStatus of a request of the client's is not for it yet: the value it knows may come back.
+    pub(super) fn withhold(&mut self, name: &str, value: &str) -> bool {
+        let first = self.parameters.first().value(&name.to_ascii_lowercase());
+        let withholds = self.after.is_wanted() && first.is_some();
+        if withholds {
+            self.after.withheld.push((name.to_owned(), value.to_owned()));
+        }
+        withholds
+    }
+
+    /// Whether a parameter that got its value back has the one the client knows.
+    pub(super) fn came_back(&mut self, name: &str, value: &str) -> bool {
+        let withheld = self.after.withheld.len();
+        self.after.withheld.retain(|(other, _)| other != name);
+        let known = self.parameters.value(&name.to_ascii_lowercase()) == Some(value);
+        known && withheld > self.after.withheld.len()
+    }
+}

@@ -1,0 +1,69 @@
+//! What replies tell of the session: state that commands left, parameters that changed.
+
+use super::super::exchange::Fate;
+use super::{Conversation, Promise};
+use crate::params::statement::{self, Effect};
+use crate::params::traces::Traces;
+use crate::prepared::client_statements::ClientStatements;
+use crate::wire::backend;
+
+impl Conversation {
+    #[inline]
+    pub(super) fn note_effect(&mut self, body: &[u8], client: &mut ClientStatements) {
+        let tag = body.strip_suffix(&[0]).unwrap_or(body);
+        // A temporary table is used by few, and made often.
+        let temporary = tag == b"CREATE TABLE" && self.traces.has(Traces::TEMPORARY);
+        if !temporary && statement::remakes(tag) {
+            // What was made may have been used at once.
+            self.note(Traces::ALL.and(Traces::REMADE));
+        }
+        match statement::effect(tag) {
+            Effect::None => self.note(statement::ends(tag).within(self.held)),
+            Effect::Left(Traces::SETTINGS) => self.note_set(),
+            Effect::Left(traces) => self.note(traces),
+            Effect::StatementsGone => {
+                self.deallocate_all(client);
+                self.note(self.held.within(Traces::STATEMENTS));
+            }
+            Effect::AllGone => {
+                self.deallocate_all(client);
+                self.want_startup_values();
+                self.note(Traces::SHOWN);
+            }
+        }
+    }
+
+    /// A SET was done, or a RESET. One of a custom parameter whose name nobody knows could be neither asked for nor taken back.
+    fn note_set(&mut self) {
+        let told = self.exchange.front_promises().find_map(|p| match p {
+            Promise::Set(told) => Some(*told),
+            _ => None,
+        });
+        // Of one whose text was seen it is known what it resets.
+        if told.is_none() {
+            self.want_startup_values();
+        }
+        let told = told.unwrap_or_default();
+        if !told.has(Traces::LOCAL_SET) {
+            self.note(Traces::SETTINGS);
+        }
+        if !told.has(Traces::LOCAL_SET.and(Traces::NAMED_SET)) {
+            self.note(Traces::HIDDEN);
+        }
+    }
+
+    pub(super) fn note_parameter(&mut self, body: &[u8]) -> Fate {
+        let mut fate = self.exchange.passing();
+        if let Ok((name, value)) = backend::parameter(body)
+            && let (Ok(name), Ok(value)) = (str::from_utf8(name), str::from_utf8(value))
+        {
+            if self.exchange.is_behind() {
+                fate = if self.came_back(name, value) { Fate::Swallow } else { Fate::Forward };
+            } else if fate == Fate::Forward && self.withhold(name, value) {
+                return Fate::Swallow;
+            }
+            self.heard.parameters.push((name.to_owned(), value.to_owned(), fate != Fate::Forward));
+        }
+        fate
+    }
+}
