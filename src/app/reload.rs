@@ -63,6 +63,7 @@ impl Change<'_> {
         shared.tls.store(Arc::new(tls));
         shared.config.store(Arc::new(config));
         shared.store.store(Arc::new(store));
+        shared.lookups.clear();
         apply_to_pools(shared);
         Ok(changes.len())
     }

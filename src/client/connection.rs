@@ -229,6 +229,7 @@ impl Newcomer<'_> {
         let proof = login::authenticate(self.stream, self.shared, self.wish, &mut answer).await;
         let (proof, early) = proof.map_err(|end| match end {
             LoginEnd::Tell(trouble @ Trouble::Login(_)) => Refused::tell(trouble, LoginFailure::Credentials),
+            LoginEnd::Tell(trouble @ Trouble::Lookup(_)) => Refused::tell(trouble, LoginFailure::NoServer),
             LoginEnd::Tell(trouble) => Refused::tell(trouble, LoginFailure::Protocol),
             LoginEnd::Lost(_) => Refused::lost(),
         })?;

@@ -3,6 +3,7 @@
 use super::intercept::Names;
 use super::listening::Hub;
 use super::logins::Logins;
+use super::lookup::AT_ONCE;
 use super::opener::{Opener, OpenerHandle, Secrets};
 use super::pins::Pins;
 pub use super::pool_context::{PoolContext, Reported};
@@ -11,6 +12,7 @@ use crate::auth;
 use crate::auth::secret::Secret;
 use crate::clock::Instant;
 use crate::config::{self, Config, Database, PoolMode, SessionState};
+use crate::credentials::lookups::Lookups;
 use crate::credentials::store::Store;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Metrics, PoolMetrics};
@@ -67,6 +69,8 @@ pub struct Shared {
     pub tls: ArcSwap<Tls>,
     /// Users' secrets in force.
     pub store: ArcSwap<Store>,
+    /// Secrets of users that PostgreSQL was asked for.
+    pub lookups: Arc<Lookups>,
     /// Whether pgweir is running or about to stop.
     pub lifecycle: Lifecycle,
     /// Each for one handshake's work, as many as there are cores.
@@ -152,9 +156,7 @@ impl Shared {
                 configured: self.server_secret(database, &key.user),
                 learned: None,
             }),
-            max_prepared_statements: statements
-                .and_then(|n| NonZeroUsize::new(n.get() as usize))
-                .unwrap_or(NonZeroUsize::MIN),
+            max_prepared_statements: statements_kept(statements),
             defaults: Arc::clone(&defaults),
             welcome: Arc::clone(&welcome),
             routines: Arc::clone(&routines),
@@ -194,6 +196,7 @@ impl Shared {
             canonical: Mutex::default(),
             clients: AtomicUsize::new(0),
             keeps_minimum_always: AtomicBool::new(false),
+            lookups: Semaphore::new(AT_ONCE),
         });
         metrics.observe(Arc::downgrade(&context) as Weak<PoolContext>);
         context
@@ -243,6 +246,11 @@ impl Shared {
             None => ServerSecret::None,
         }
     }
+}
+
+/// How many statements a server keeps prepared: one at least.
+fn statements_kept(setting: Option<NonZeroU32>) -> NonZeroUsize {
+    setting.and_then(|n| NonZeroUsize::new(n.get() as usize)).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// Socket options of the configuration.

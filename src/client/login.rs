@@ -1,9 +1,10 @@
 //! From the StartupMessage to ReadyForQuery: who is it, which pool, what parameters.
 
 use super::context::Shared;
+use super::lookup::{self, Known};
 use super::report::Trouble;
 use super::startup::Wish;
-use crate::auth::login::{Circumstances, Login, MAX_RESPONSE, Method, Proof, Request, Step};
+use crate::auth::login::{Circumstances, Login, LoginError, MAX_RESPONSE, Method, Proof, Request, Step};
 use crate::config::AuthType;
 use crate::net::stream::Stream;
 use crate::params::set::Set;
@@ -42,7 +43,7 @@ pub const USUAL_ANSWER: usize = 1024;
 /// start. Returns also what the client has sent behind its proof.
 pub async fn authenticate(
     stream: &mut Stream,
-    shared: &Shared,
+    shared: &Arc<Shared>,
     wish: &Wish,
     out: &mut Vec<u8>,
 ) -> Result<(Proof, Vec<u8>), LoginEnd> {
@@ -52,9 +53,11 @@ pub async fn authenticate(
         AuthType::Md5 => Method::Md5,
         AuthType::ScramSha256 => Method::ScramSha256,
     };
-    let secret = shared.store.load().secret(&wish.user);
-    let mut step = Login::start(method, &wish.user, secret, &shared.login, circumstances(stream))
-        .map_err(Trouble::Login)?;
+    let mut known = look_up(stream, shared, wish).await?;
+    let asking = known.source.as_ref().map(|_| shared.login.asking(shared.lookups.most_look_like()));
+    let (settings, own) = (asking.as_ref().unwrap_or(&shared.login), circumstances(stream));
+    let begin = |secret| Login::start(method, &wish.user, secret, settings, own);
+    let mut step = begin(known.secret.clone()).map_err(Trouble::Login)?;
     let mut buffer = Vec::new();
     loop {
         match step {
@@ -62,7 +65,7 @@ pub async fn authenticate(
                 if let Some(request) = request {
                     encode(&request, out);
                 }
-                return Ok((proof, buffer));
+                return Ok((known.prove(proof), buffer));
             }
             Step::Continue(login, request) => {
                 encode(&request, out);
@@ -70,17 +73,52 @@ pub async fn authenticate(
                 out.clear();
                 let size = response(stream, &mut buffer).await?;
                 let body = &buffer[HEADER..size];
-                step = if login.is_heavy() {
-                    let body = body.to_vec();
-                    let work = tokio::task::spawn_blocking(move || login.on_response(&body));
-                    work.await.map_err(io::Error::other)?.map_err(Trouble::Login)?
-                } else {
-                    login.on_response(body).map_err(Trouble::Login)?
+                step = match respond(login, body).await? {
+                    Ok(step) => step,
+                    Err(error) => {
+                        let newer = second_look(shared, &known, wish, &request).await;
+                        let (newer, login) = newer
+                            .and_then(|newer| match begin(newer.secret.clone()) {
+                                Ok(Step::Continue(login, same)) if same == request => Some((newer, login)),
+                                _ => None,
+                            })
+                            .ok_or(Trouble::Login(error))?;
+                        known = newer;
+                        respond(login, body).await?.map_err(Trouble::Login)?
+                    }
                 };
                 buffer.drain(..size);
             }
         }
     }
+}
+
+/// Takes the body of a response, elsewhere if that is much work.
+async fn respond(login: Login, body: &[u8]) -> io::Result<Result<Step, LoginError>> {
+    if !login.is_heavy() {
+        return Ok(login.on_response(body));
+    }
+    let body = body.to_vec();
+    tokio::task::spawn_blocking(move || login.on_response(&body)).await.map_err(io::Error::other)
+}
+
+/// The user's secret. A client that leaves meanwhile is let go.
+async fn look_up(stream: &mut Stream, shared: &Arc<Shared>, wish: &Wish) -> Result<Known, LoginEnd> {
+    tokio::select! {
+        biased;
+        known = lookup::secret(shared, &wish.user, &wish.database) => Ok(known.map_err(Trouble::Lookup)?),
+        () = stream.hung_up() => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+    }
+}
+
+/// Whether the secret has changed since it was looked up, so that the same answer to the same request may be right. With SCRAM
+/// it can't be: the request had the old secret's salt, and only the next login has the new one's.
+async fn second_look(shared: &Arc<Shared>, known: &Known, wish: &Wish, request: &Request) -> Option<Known> {
+    if matches!(request, Request::CleartextPassword | Request::Md5Password(_)) {
+        return lookup::changed(shared, known, &wish.user, &wish.database).await;
+    }
+    known.source.iter().for_each(|source| shared.lookups.doubt(source));
+    None
 }
 
 /// Random bytes are from the thread's cryptographic generator.

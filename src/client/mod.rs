@@ -13,6 +13,7 @@ pub mod intercept;
 pub mod listening;
 pub mod login;
 pub mod logins;
+pub mod lookup;
 pub mod opener;
 pub mod pins;
 pub mod pool_context;

@@ -90,6 +90,7 @@ impl Opener {
         let learned = match proof {
             Proof::Nothing => return,
             Proof::PassThrough(proof) => ServerSecret::PassThrough(proof),
+            Proof::Stored(secret) => ServerSecret::Stored(Arc::new(secret)),
             Proof::Password(password) => {
                 let Ok(text) = str::from_utf8(&password) else { return };
                 ServerSecret::Stored(Arc::new(Secret::Plain(zeroize::Zeroizing::new(text.to_owned()))))

@@ -23,6 +23,7 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use tokio::sync::Semaphore;
 
 /// ParameterStatus values by name.
 pub type Reported = Arc<[(String, String)]>;
@@ -71,6 +72,8 @@ pub struct PoolContext {
     pub canonical: Mutex<HashMap<usize, Canonical>>,
     pub(super) clients: AtomicUsize,
     pub(super) keeps_minimum_always: AtomicBool,
+    /// Each for one lookup by auth_query.
+    pub(super) lookups: Semaphore,
 }
 
 impl PoolContext {
@@ -126,7 +129,8 @@ impl PoolContext {
     /// at another place end with their lease.
     pub fn follow(&self, config: &Config) {
         let key = self.pool.key();
-        let Some(database) = config.database(&key.database) else {
+        let database = config.lookups_of(&key.database, &key.user).or_else(|| config.database(&key.database));
+        let Some(database) = database else {
             return self.pool.retire(CloseReason::Removed);
         };
         if database.user.as_ref().is_some_and(|user| **user != *key.user) {

@@ -3,6 +3,7 @@
 //! Texts are PostgreSQL's where PostgreSQL has the case, else PgBouncer's, since people's tools match them.
 
 use crate::auth::login::LoginError;
+use crate::credentials::lookups::LookupError;
 use crate::pool::WaitError;
 use crate::roster::Kick;
 use crate::server::error::Refusal;
@@ -24,6 +25,8 @@ pub enum Trouble {
     ExpectedPassword,
     /// The login failed.
     Login(LoginError),
+    /// The user's secret could not be looked up.
+    Lookup(LookupError),
     /// No such database.
     NoDatabase(String),
     /// max_client_conn
@@ -64,6 +67,7 @@ impl Trouble {
     pub fn log_line(&self) -> String {
         let line = match self {
             Self::Login(e) => e.to_string(),
+            Self::Lookup(e) => e.to_string(),
             _ => {
                 let (code, message, detail, _) = self.words();
                 let detail = detail.map(|d| format!(" ({d})")).unwrap_or_default();
@@ -87,6 +91,7 @@ impl Trouble {
             Self::Options(_) => plain("42601", &self.text()),
             Self::ExpectedPassword => plain(sqlstate::PROTOCOL_VIOLATION, "expected password response"),
             Self::Login(e) => plain(e.sqlstate(), &e.client_message()),
+            Self::Lookup(error) => no_lookup(error),
             Self::NoDatabase(name) => {
                 plain(sqlstate::INVALID_CATALOG_NAME, &format!("database \"{name}\" does not exist"))
             }
@@ -149,6 +154,17 @@ impl Trouble {
 pub fn printable(text: &str) -> String {
     let escaped = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
     text.chars().map(escaped).collect()
+}
+
+/// Who isn't let in yet learns no address and no text of the configuration.
+fn no_lookup(error: &LookupError) -> (String, String, Option<String>, Option<String>) {
+    let (code, message) = match error {
+        LookupError::Unreachable(_) => {
+            (sqlstate::UNABLE_TO_CONNECT, "the server that keeps the passwords cannot be asked")
+        }
+        LookupError::Query(_) => (sqlstate::CONFIG_FILE_ERROR, "bouncer config error"),
+    };
+    (code.to_owned(), message.to_owned(), None, None)
 }
 
 fn last_attempt(error: &str) -> String {

@@ -10,6 +10,7 @@ use super::resolve::Sections;
 use super::section::{Read, Section};
 use super::tls::{ClientTls, ServerTls};
 use super::units::{AuthType, Limit, ListenAddr};
+use super::{FALLBACK, RESERVED_DATABASES};
 
 const GENERAL_SIZES: [&str; 5] = [
     "default_pool_size",
@@ -26,6 +27,7 @@ pub(super) fn check(sections: &Sections, report: &mut Report<'_>) {
     minimums(sections, report);
     caps(sections, report);
     logins(sections, report);
+    lookups(sections, report);
     encryption(sections, report);
 }
 
@@ -189,7 +191,9 @@ fn logins(sections: &Sections, report: &mut Report<'_>) {
         let user: &super::User = &read.section;
         user.password.is_some()
     };
-    if general.section.auth_file.is_none() && !sections.users.iter().any(has_password) {
+    let looked_up = general.section.auth_user.is_some()
+        || sections.databases.iter().any(|read| matches!(read.section.auth_user, Some(Some(_))));
+    if general.section.auth_file.is_none() && !looked_up && !sections.users.iter().any(has_password) {
         let message = "nobody can log in: there is no auth_file and no [users.NAME] with a password";
         report.warning(None, message.to_owned());
     }
@@ -203,6 +207,24 @@ fn logins(sections: &Sections, report: &mut Report<'_>) {
                 format!("{title} can't log in: auth_type \"scram-sha-256\" can't use an md5 password");
             report.warning(read.given("password"), message);
         }
+    }
+}
+
+/// Passwords are asked for where there is somebody to ask.
+fn lookups(sections: &Sections, report: &mut Report<'_>) {
+    let is_there = |name: &str| {
+        !RESERVED_DATABASES.contains(&name)
+            && sections.databases.iter().any(|read| [name, FALLBACK].contains(&&*read.section.name))
+    };
+    let mut refuse = |name: Option<&String>, at: Option<usize>, title: &str| {
+        if let (Some(name), Some(at)) = (name.filter(|name| !is_there(name)), at) {
+            report.problem(at, format!("auth_dbname {name:?} in {title} has no [databases.NAME] section"));
+        }
+    };
+    let general = &sections.general;
+    refuse(general.section.auth_dbname.as_ref(), general.given("auth_dbname"), &general.title);
+    for read in &sections.databases {
+        refuse(read.section.auth_dbname.iter().flatten().next(), read.given("auth_dbname"), &read.title);
     }
 }
 

@@ -8,8 +8,8 @@ use toml::de::DeValue;
 use super::password::Password;
 use super::section::{Difference, Effect, Preset, Section, Setting, difference, section};
 use super::units::{
-    FilePath, Host, HostName, Limit, Maybe, Name, Number, OneOf, PoolMode, Refusal, RootCerts, Roots,
-    Seconds, Secret, Size, Sql, SslMode, TcpPort, TlsProtocols, Unit,
+    FilePath, Host, HostName, Limit, Maybe, Name, NameOrNone, Number, OneOf, PoolMode, Refusal, RootCerts,
+    Roots, Seconds, Secret, Size, Sql, SslMode, TcpPort, TlsProtocols, Unit,
 };
 use Preset::{Is, Like, Unset};
 
@@ -27,6 +27,12 @@ section! {
     pub user: Option<String> as Maybe<Name> = Unset(r#""app""#);
     /// Password of that user.
     pub password: Option<Password> as Maybe<Secret> = Unset(r#""secret""#);
+    /// Who looks up the secrets of users without one here, in place of [pgweir]'s.
+    pub(super) auth_user: Option<Option<String>> as Maybe<NameOrNone> = Like("auth_user");
+    /// What is asked.
+    pub(super) auth_query: Option<String> as Maybe<Sql> = Like("auth_query");
+    /// The database to ask in; this one when neither here nor in [pgweir] there is any.
+    pub(super) auth_dbname: Option<Option<String>> as Maybe<NameOrNone> = Like("auth_dbname");
     /// Most servers of each pool of this database.
     pub pool_size: Option<Limit> as Maybe<Size> = Like("default_pool_size");
     /// Servers each pool of this database keeps connected even when idle.

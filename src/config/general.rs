@@ -9,9 +9,9 @@ use toml::de::DeValue;
 use super::section::{Difference, Effect, Preset, Section, Setting, difference, section};
 use super::units::{
     AuthType, FileMode, FilePath, KeepaliveSeconds, Limit, ListenAddr, ListenAddrs, LogFormat, LogLevel,
-    MillisecondsOrOff, Number, OneOf, PinsReached, PoolMode, PositiveOrNone, Refusal, RootCerts, Roots,
-    Seconds, SecondsOrOff, SessionState, Size, SocketDir, SqlOrNone, SslMode, Switch, TcpPort, TextList,
-    TlsProtocols, Unit,
+    MillisecondsOrOff, NameOrNone, Number, OneOf, PinsReached, PoolMode, PositiveOrNone, Refusal, RootCerts,
+    Roots, Seconds, SecondsOrOff, SessionState, Size, SocketDir, Sql, SqlOrNone, SslMode, Switch, TcpPort,
+    TextList, TlsProtocols, Unit,
 };
 use Preset::Is;
 
@@ -94,6 +94,16 @@ section! {
     pub auth_type: AuthType as OneOf<AuthType> = Is(r#""scram-sha-256""#);
     /// File of users and secrets in the form of PgBouncer's userlist.txt; a relative path starts at the working directory.
     pub auth_file: Option<PathBuf> as FilePath = Is(r#""""#);
+    /// Look up the secrets of users without one here by logging in to PostgreSQL as this user; empty turns it off.
+    pub auth_user: Option<String> as NameOrNone = Is(r#""""#);
+    /// What is asked there; $1 is the name, the row has name and secret (NULL: nobody gets in), no row is no such user.
+    pub auth_query: String as Sql = Is(
+        r#""SELECT rolname, CASE WHEN rolvaliduntil < pg_catalog.now() THEN NULL ELSE rolpassword END FROM pg_catalog.pg_authid WHERE rolname = $1 AND rolcanlogin""#
+    );
+    /// The database to ask in; empty is the one the client asks for.
+    pub auth_dbname: Option<String> as NameOrNone = Is(r#""""#);
+    /// How long an answer is used without asking again; 0 asks at every login.
+    pub auth_query_cache: Option<Duration> as SecondsOrOff = Is("30");
     /// Iterations of SCRAM verifiers made from passwords in clear.
     pub scram_iterations: u32 as Number<1, 1_000_000> = Is("4096");
 

@@ -2,6 +2,7 @@
 //!
 //! text → `raw` (sections, keys, places) → one typed section a file, declared by `section!` in a table → `resolve`
 //! (what the sections mean together, `check` whether they fit) → [`Config`].
+mod auth_query;
 mod check;
 mod database;
 mod error;
@@ -29,6 +30,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub use self::auth_query::AuthQuery;
 pub use self::database::Database;
 pub use self::error::{Error, Errors, Problem, Warning};
 pub use self::general::General;

@@ -1,5 +1,8 @@
-//! Whose secret is what: PgBouncer's auth_file and the passwords of the configuration, in one store.
-//! An error here names the user, never the secret.
+//! Whose secret is what: PgBouncer's auth_file and the passwords of the configuration, in one store; what PostgreSQL says
+//! of everybody else, in a cache. An error here names the user, never the secret.
 
+pub mod auth_query;
+pub mod cache;
+pub mod lookups;
 pub mod store;
 pub mod users_file;

@@ -39,6 +39,13 @@ pub struct Settings {
     pub unknown: Mock,
 }
 
+impl Settings {
+    /// The same with another way to ask users without a secret.
+    pub fn asking(&self, unknown: Mock) -> Self {
+        Self { mock_key: self.mock_key.clone(), unknown, ..*self }
+    }
+}
+
 /// What is each login's own: random bytes of a cryptographic source, and what it can be bound to.
 #[derive(Clone, Copy)]
 pub struct Circumstances {
@@ -88,6 +95,8 @@ pub enum Proof {
     Password(Zeroizing<Vec<u8>>),
     /// Its key with the stored SCRAM secret; never with one made up from a plain password.
     PassThrough(PassThrough),
+    /// Nothing; but its stored secret, which only this login knows, will do.
+    Stored(Secret),
 }
 
 impl fmt::Debug for Proof {
@@ -96,6 +105,7 @@ impl fmt::Debug for Proof {
             Self::Nothing => "Nothing",
             Self::Password(_) => "Password(..)",
             Self::PassThrough(_) => "PassThrough(..)",
+            Self::Stored(_) => "Stored(..)",
         })
     }
 }

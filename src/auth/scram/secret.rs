@@ -133,6 +133,7 @@ impl fmt::Debug for ScramSecret {
 
 /// A process-wide random key from which the salts of users without a secret of their own are made, so that a user
 /// who doesn't exist shows the same salt each time, as one who does.
+#[derive(Clone)]
 pub struct MockKey(Zeroizing<[u8; 32]>);
 
 impl MockKey {

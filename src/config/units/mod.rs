@@ -19,7 +19,7 @@ pub(super) use duration::{
 };
 pub use number::Limit;
 pub(super) use number::{FileMode, Number, PositiveOrNone, Size, TcpPort};
-pub(super) use text::{FilePath, Name, Secret, SocketDir, Sql, SqlOrNone, TextList};
+pub(super) use text::{FilePath, Name, NameOrNone, Secret, SocketDir, Sql, SqlOrNone, TextList};
 pub(super) use tls::RootCerts;
 pub use tls::{Roots, SslMode, TlsProtocols};
 pub(super) use words::OneOf;

@@ -48,6 +48,26 @@ impl Unit for Name {
     }
 }
 
+/// The name of a database or role; empty becomes `None`.
+pub(in crate::config) struct NameOrNone;
+
+impl Unit for NameOrNone {
+    type Written = String;
+    type Value = Option<String>;
+
+    fn allowed() -> String {
+        format!("{}, or \"\" for none", Name::allowed())
+    }
+
+    fn accept(written: String) -> Result<Option<String>, Refusal> {
+        if written.is_empty() { Ok(None) } else { Name::accept(written).map(Some) }
+    }
+
+    fn show(value: &Option<String>) -> String {
+        format!("{:?}", value.as_deref().unwrap_or_default())
+    }
+}
+
 /// A query.
 pub(in crate::config) struct Sql;
 

@@ -1,0 +1,177 @@
+//! The secret of who logs in: as configured, else as PostgreSQL says (auth_query). What is asked for a lookup runs as auth_user
+//! in a session that has nothing of any client's.
+
+use super::context::{PoolContext, Shared};
+use super::fit::{FitError, drain, fit};
+use super::report::printable;
+use crate::auth::login::Proof;
+use crate::auth::secret::{Secret, StoredSecret};
+use crate::clock::Instant;
+use crate::config::AuthQuery;
+use crate::credentials::auth_query;
+use crate::credentials::cache::{Found, Key};
+use crate::credentials::lookups::{Flight, Look, LookupError};
+use crate::pool::{ClientId, CloseReason, Request, WaitError};
+use crate::server::Server;
+use crate::server::connect::refusal;
+use crate::server::exchange::Reply;
+use crate::wire::sqlstate;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+/// How long a lookup may take when server_connect_timeout doesn't say.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// Lookups of one place under way at the same time; others wait for their turn.
+pub const AT_ONCE: usize = 4;
+
+/// What makes a session forget whatever it was used for.
+const CLEAN: &str = "DISCARD ALL";
+
+/// A secret, and where it is from.
+#[derive(Debug)]
+pub struct Known {
+    /// The secret; `None`: nobody gets in by that name.
+    pub secret: Found,
+    /// Set if it was looked up.
+    pub source: Option<Key>,
+}
+
+impl Known {
+    /// What a server login can use beside what the client gave away: a looked up secret that is no SCRAM secret.
+    pub fn prove(&self, proof: Proof) -> Proof {
+        match (proof, &self.secret, &self.source) {
+            (Proof::Nothing, Some(secret), Some(_)) if !matches!(secret.secret(), Secret::Scram(_)) => {
+                Proof::Stored(secret.secret().clone())
+            }
+            (proof, ..) => proof,
+        }
+    }
+}
+
+/// The secret of a user who wants to log in to a database. Cancel safe: a lookup goes on for others.
+///
+/// # Errors
+/// When it could not be found out; then nobody may be let in.
+pub async fn secret(shared: &Arc<Shared>, user: &str, database: &str) -> Result<Known, LookupError> {
+    let listed = shared.store.load().secret(user);
+    let config = shared.config.load();
+    let source = if listed.is_some() { None } else { config.auth_query(database) };
+    let Some(source) = source else { return Ok(Known { secret: listed, source: None }) };
+    let key = Key {
+        database: source.database.name.as_str().into(),
+        by: source.user.as_str().into(),
+        query: source.query.as_str().into(),
+        user: user.into(),
+    };
+    let keep = config.general.auth_query_cache.unwrap_or_default();
+    drop(config);
+    let begin = |flight| drop(shared.runtime.spawn(fly(Arc::clone(shared), source, flight)));
+    let secret = match shared.lookups.look(&key, Instant::now(), keep) {
+        Look::Known(found) => found,
+        Look::Aging(found, flight) => {
+            begin(flight);
+            found
+        }
+        Look::Wait(waiting) => waiting.answer().await?,
+        Look::Begin(flight, waiting) => {
+            begin(flight);
+            waiting.answer().await?
+        }
+    };
+    Ok(Known { secret, source: Some(key) })
+}
+
+/// Asks, and tells all who wait.
+async fn fly(shared: Arc<Shared>, source: AuthQuery, flight: Flight) {
+    let limit = shared.config.load().general.server_connect_timeout.unwrap_or(LIMIT);
+    let user = Arc::clone(&flight.key().user);
+    let context = shared.context(&source.database, &source.user);
+    let asking = timeout(limit, ask(&context, &source.query, &user)).await;
+    let answer = asking.unwrap_or_else(|_| {
+        let behind = context.pool.last_open_error().map(|error| error.to_string());
+        Err(LookupError::Unreachable(behind.unwrap_or_else(|| "no answer in time".to_owned()).into()))
+    });
+    if let Err(error) = &answer {
+        let (database, by) = (&*source.database.name, &*source.user);
+        tracing::warn!(
+            database,
+            auth_user = by,
+            user = printable(&user),
+            "{}",
+            printable(&error.to_string())
+        );
+        shared.forget_invented(&context);
+    }
+    flight.land(answer, Instant::now());
+}
+
+async fn ask(
+    context: &Arc<PoolContext>,
+    query: &str,
+    user: &str,
+) -> Result<Option<Zeroizing<String>>, LookupError> {
+    let _turn = context.lookups.acquire().await;
+    let client = ClientId(context.shared.roster.next_id());
+    let request = Request { client, hint: None, now: Instant::now() };
+    let mut lease = match context.pool.acquire(request).await {
+        Ok(lease) => lease,
+        // There is no such database: so there is nobody who could log in to it.
+        Err(WaitError::Open(error)) if error.sqlstate == sqlstate::INVALID_CATALOG_NAME => return Ok(None),
+        Err(error) => return Err(LookupError::Unreachable(error.to_string().into())),
+    };
+    let answer = run(&mut lease, context, query, user).await;
+    let is_sound = lease.talk.is_free() && lease.talk.exchange.doubt().is_none();
+    match &answer {
+        Ok(_) | Err(LookupError::Query(_)) if is_sound => lease.release(Instant::now()),
+        _ => lease.close(CloseReason::ResetFailed),
+    }
+    answer
+}
+
+/// From a clean session: whoever used it last, as the same user or as another, has left nothing that names could be found by.
+async fn run(
+    server: &mut Server,
+    context: &PoolContext,
+    query: &str,
+    user: &str,
+) -> Result<Option<Zeroizing<String>>, LookupError> {
+    let lost = |error: std::io::Error| LookupError::Unreachable(error.to_string().into());
+    let used = server.talk.dirty || server.owner != 0;
+    let reset = used.then_some(CLEAN);
+    fit(server, reset, &context.defaults, &context.defaults).await.map_err(|error| match error {
+        FitError::Refused(refusal) => LookupError::Unreachable(refusal.message.into()),
+        FitError::Lost(error) => lost(error),
+    })?;
+    server.owner = 0;
+    let mut bytes = Vec::new();
+    auth_query::encode(&mut bytes, query, user);
+    let talk = &mut server.talk;
+    [Reply::Parse, Reply::Bind, Reply::Execute, Reply::Sync].into_iter().for_each(|r| talk.expect_prelude(r));
+    talk.unnamed = None;
+    talk.inspection = Some(Vec::new());
+    server.stream.write_all(&bytes).await.map_err(lost)?;
+    let drained = drain(server).await;
+    let reply = Zeroizing::new(server.talk.inspection.take().unwrap_or_default());
+    drained.map_err(lost)?;
+    server.talk.heard.parameters.clear();
+    if let Some(error) = server.talk.heard.prelude_error.take() {
+        let refusal = refusal(&error);
+        return Err(LookupError::Query(format!("{} [{}]", refusal.message, refusal.sqlstate).into()));
+    }
+    auth_query::read(&reply, user).map_err(|error| LookupError::Query(error.to_string().into()))
+}
+
+/// A login has failed. If that was by a remembered secret and PostgreSQL has another by now, that one.
+pub async fn changed(shared: &Arc<Shared>, known: &Known, user: &str, database: &str) -> Option<Known> {
+    let key = known.source.as_ref()?;
+    shared.lookups.doubt(key);
+    // Else it was asked for just now.
+    shared.config.load().general.auth_query_cache?;
+    let now = secret(shared, user, database).await.ok()?;
+    let same = |old: &Arc<StoredSecret>| now.secret.as_ref().is_some_and(|new| Arc::ptr_eq(old, new));
+    let is_new = now.secret.is_some() && !known.secret.as_ref().is_some_and(same);
+    is_new.then_some(now)
+}

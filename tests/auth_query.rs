@@ -1,0 +1,227 @@
+//! Passwords looked up in PostgreSQL by auth_query: who gets in, what keeps others out, and what it costs.
+
+mod support;
+
+use std::net::SocketAddr;
+
+use support::cluster::Cluster;
+use support::eventually;
+use support::messages::Message;
+use support::pgweir::{Config, Pgweir};
+use support::raw::Client;
+
+/// Nobody is listed; `postgres`, whom PostgreSQL trusts, asks.
+fn config(cluster: &Cluster) -> Config {
+    let users = ["app", "md5user", "plainuser", "trusty"];
+    let none =
+        users.iter().fold(Config::new(cluster), |config, user| config.without(&format!("users.{user}")));
+    none.set("auth_user", "postgres").set("server_connect_timeout", 5)
+}
+
+/// A function that leaves a row for each question, and one user of each kind of secret.
+fn counting(cluster: &Cluster, function: &str) -> String {
+    cluster.sql(
+        "app",
+        &format!(
+            "CREATE TABLE asked_{function} (who text);
+         CREATE FUNCTION {function}(who text, OUT text, OUT text) LANGUAGE sql SECURITY DEFINER AS $$
+           INSERT INTO asked_{function} VALUES (who);
+           SELECT rolname::text, rolpassword FROM pg_authid WHERE rolname = who AND rolcanlogin $$"
+        ),
+    );
+    format!("SELECT * FROM {function}($1)")
+}
+
+fn asked(cluster: &Cluster, function: &str) -> usize {
+    cluster.value("app", &format!("SELECT count(*) FROM asked_{function}")).parse().expect("a count")
+}
+
+#[track_caller]
+fn refusal(pgweir: &Pgweir, user: &str, password: &str, database: &str) -> Message {
+    let target = pgweir.target(user, database).password(password);
+    Client::try_connect(&target).map(|_| ()).expect_err("it must be refused").error()
+}
+
+fn may_log_in(pgweir: &Pgweir, user: &str, password: &str) -> bool {
+    let target = pgweir.target(user, "app").password(password);
+    Client::try_connect(&target).is_ok_and(|mut client| client.value("SELECT current_user") == user)
+}
+
+/// Each kind of secret gets its user in, and on to PostgreSQL.
+#[test]
+fn secrets_of_postgresql() {
+    let cluster = Cluster::shared();
+    for (method, users) in [
+        ("scram-sha-256", &["app"][..]),
+        ("md5", &["app", "md5user", "trusty"]),
+        ("plain", &["app", "md5user", "plainuser"]),
+        ("trust", &["trusty"]),
+    ] {
+        let pgweir = Pgweir::start(&config(cluster).set("auth_type", method));
+        for user in users {
+            assert!(
+                may_log_in(&pgweir, user, &format!("secret-{user}")),
+                "{method}: {user}\n{}",
+                pgweir.log()
+            );
+            assert_eq!(pgweir.client_of(user).value("SELECT 1"), "1", "the answer is remembered");
+            let wrong = (method != "trust").then(|| refusal(&pgweir, user, "wrong", "app").sqlstate());
+            assert!(wrong.is_none_or(|code| code == "28P01"), "{method}: {user}");
+        }
+    }
+}
+
+trait ClientOf {
+    fn client_of(&self, user: &str) -> Client;
+}
+
+impl ClientOf for Pgweir {
+    fn client_of(&self, user: &str) -> Client {
+        Client::connect(&self.target(user, "app"))
+    }
+}
+
+/// CVE-2025-2291, and all others who may not log in: in the same words as for a wrong password.
+#[test]
+fn who_must_not_get_in() {
+    let cluster = Cluster::shared();
+    cluster.sql("postgres", "CREATE ROLE expired LOGIN PASSWORD 'secret-expired' VALID UNTIL '2020-01-01'");
+    cluster.sql("postgres", "CREATE ROLE empty LOGIN");
+    cluster.sql("postgres", "CREATE ROLE nologin PASSWORD 'secret-nologin'");
+    for method in ["scram-sha-256", "md5", "plain"] {
+        let pgweir = Pgweir::start(&config(cluster).set("auth_type", method).set("auth_dbname", "app"));
+        let known = refusal(&pgweir, "app", "wrong", "app").to_string();
+        for user in ["expired", "empty", "nologin", "nobody", "o'; DROP TABLE x; --"] {
+            let other = refusal(&pgweir, user, &format!("secret-{user}"), "app");
+            assert_eq!(other.to_string().replace(user, "app"), known, "{method}: {user}");
+        }
+        let other = refusal(&pgweir, "app", "wrong", "missing").to_string();
+        assert_eq!(other, known, "{method}: a database that doesn't exist");
+        assert_eq!(refusal(&pgweir, "app", "secret-app", "missing").sqlstate(), "3D000");
+    }
+}
+
+/// CVE-2015-6817: nobody gets in when there is no answer.
+#[test]
+fn no_answer_lets_nobody_in() {
+    let cluster = Cluster::shared();
+    let nowhere: SocketAddr = ([127, 0, 0, 1], support::process::free_port()).into();
+    let base = config(cluster).database("nowhere", nowhere).set("server_connect_timeout", 1);
+    for (method, key, value, code, words) in [
+        ("scram-sha-256", "auth_query", "SELECT nonsense($1)", "F0000", "bouncer config error"),
+        ("plain", "auth_query", "SELECT $1::text", "F0000", "bouncer config error"),
+        ("trust", "auth_query", "SELECT 'other', $1::text", "F0000", "bouncer config error"),
+        ("trust", "auth_dbname", "nowhere", "08001", "the server that keeps the passwords cannot be asked"),
+    ] {
+        let pgweir = Pgweir::start(&base.clone().set("auth_type", method).set(key, value));
+        let error = refusal(&pgweir, "app", "secret-app", "app");
+        let told = (error.sqlstate(), error.field(b'M').unwrap_or_default());
+        assert_eq!(told, (code.to_owned(), words.to_owned()), "{method} {value}\n{}", pgweir.log());
+        assert_eq!(error.field(b'S').as_deref(), Some("FATAL"));
+    }
+}
+
+/// A crowd of logins is one question, and so are wrong passwords as long as they come within a second.
+#[test]
+fn few_questions() {
+    let cluster = Cluster::shared();
+    let query = counting(cluster, "few");
+    let pgweir = Pgweir::start(&config(cluster).set("auth_query", query.as_str()));
+    std::thread::scope(|scope| {
+        for _ in 0..20 {
+            scope.spawn(|| assert!(may_log_in(&pgweir, "app", "secret-app")));
+        }
+    });
+    assert_eq!(asked(cluster, "few"), 1);
+    let begun = std::time::Instant::now();
+    for n in 0..40 {
+        let user = if n % 2 == 0 { "app" } else { "nobody" };
+        assert_eq!(refusal(&pgweir, user, "wrong", "app").sqlstate(), "28P01");
+    }
+    let most = 1 + 2 * (1 + begun.elapsed().as_secs() as usize);
+    assert!(asked(cluster, "few") <= most, "{} questions, {most} allowed", asked(cluster, "few"));
+}
+
+/// A new password counts as soon as somebody tries it, long before the old answer is out of date.
+#[test]
+fn a_changed_password() {
+    let cluster = Cluster::shared();
+    cluster.sql(
+        "postgres",
+        "CREATE ROLE changing LOGIN PASSWORD 'first'; GRANT ALL ON SCHEMA public TO changing",
+    );
+    std::fs::write(cluster.data().join("pg_hba.conf"), {
+        let old = std::fs::read_to_string(cluster.data().join("pg_hba.conf")).expect("a file");
+        format!("host all changing 127.0.0.1/32 scram-sha-256\n{old}")
+    })
+    .expect("written");
+    cluster.sql("postgres", "SELECT pg_reload_conf()");
+    for (method, first, second) in [("plain", "first", "second"), ("scram-sha-256", "second", "third")] {
+        let long = config(cluster).set("auth_query_cache", 3600).set("auth_type", method);
+        let pgweir = Pgweir::start(&long.set("server_lifetime", 0));
+        eventually("PostgreSQL has read its rules", || may_log_in(&pgweir, "changing", first));
+        cluster.sql("postgres", &format!("ALTER ROLE changing PASSWORD '{second}'"));
+        eventually("the new password counts", || may_log_in(&pgweir, "changing", second));
+        eventually("the old password doesn't", || !may_log_in(&pgweir, "changing", first));
+        assert!(may_log_in(&pgweir, "changing", second));
+    }
+}
+
+/// CVE-2025-12819: nothing that a client has set is there when auth_query runs, neither what it brings along nor what a client
+/// that is auth_user itself has left in the very session.
+#[test]
+fn sessions_of_lookups_are_clean() {
+    let cluster = Cluster::shared();
+    let query = "SELECT rolname, CASE current_setting('search_path') WHEN '\"$user\", public' THEN rolpassword END \
+                 FROM pg_authid WHERE rolname = $1";
+    for mode in ["transaction", "session"] {
+        let asks =
+            config(cluster).set("auth_query", query).set("pool_mode", mode).set("default_pool_size", 1);
+        let pgweir =
+            Pgweir::start(&asks.set("server_reset_query", "").put("users.postgres", "password", "x"));
+        let mut evil = Client::connect(&pgweir.target("postgres", "app").password("x"));
+        evil.query("SET search_path = evil");
+        evil.query("CREATE TEMP TABLE pg_authid (rolname text, rolpassword text)");
+        evil.query("DROP TABLE pg_temp.pg_authid");
+        evil.terminate();
+        let path = pgweir.target("app", "app").parameter("search_path", "evil");
+        let mut client = Client::connect(&path);
+        assert_eq!(client.value("SHOW search_path"), "evil");
+    }
+}
+
+/// Lookups are under the caps that all servers of the database are under, and wait in line for them.
+#[test]
+fn lookups_count() {
+    let cluster = Cluster::shared();
+    let pgweir = Pgweir::start(&config(cluster).set("max_db_connections", 1));
+    let mut client = Client::connect(&pgweir.target("app", "app"));
+    client.query("BEGIN");
+    let late = std::thread::scope(|scope| {
+        let late = scope.spawn(|| may_log_in(&pgweir, "trusty", "secret-trusty"));
+        let waits = "pgweir_pool_clients";
+        eventually("the lookup waits", || {
+            pgweir.metric(waits, &["state=\"waiting\"", "user=\"postgres\""]) == 1.0
+        });
+        client.query("COMMIT");
+        late.join().expect("no panic")
+    });
+    // trusty's own server proves it by what the client gave away: nothing is asked of it.
+    assert!(late, "{}", pgweir.log());
+    assert_eq!(cluster.connections("datname = 'app' AND backend_type = 'client backend'"), 1);
+}
+
+#[test]
+fn the_console_and_a_database_of_its_own() {
+    let cluster = Cluster::shared();
+    let both = config(cluster).set("auth_user", "").put("databases.app", "auth_user", "postgres");
+    let pgweir = Pgweir::start(&both.clone().set("admin_users", "app"));
+    assert!(may_log_in(&pgweir, "app", "secret-app"));
+    assert_eq!(refusal(&pgweir, "app", "secret-app", "other").sqlstate(), "28P01");
+    assert_eq!(refusal(&pgweir, "app", "secret-app", "pgweir").sqlstate(), "28P01");
+    drop(pgweir);
+    let all = both.set("auth_user", "postgres").set("auth_dbname", "other").set("admin_users", "app");
+    let pgweir = Pgweir::start(&all);
+    let mut console = Client::connect(&pgweir.target("app", "pgweir"));
+    assert!(!console.rows("SHOW VERSION").expect("rows").is_empty());
+}
