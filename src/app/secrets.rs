@@ -1,8 +1,8 @@
 //! Users' secrets from the configuration and auth_file.
 
 use super::error::AppError;
-use crate::config::Config;
-use crate::credentials::store::Store;
+use crate::config::{Config, Password};
+use crate::credentials::store::{Configured, Store};
 use crate::credentials::users_file;
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt as _;
@@ -21,7 +21,10 @@ pub(super) fn store(config: &Config) -> Result<Store, AppError> {
             users_file::parse(&name, &text)?
         }
     };
-    let configured =
-        config.users.iter().filter_map(|(name, user)| Some((name.clone(), user.password.as_ref()?.expose())));
+    let configured = config.users.iter().map(|(name, user)| Configured {
+        user: name,
+        password: user.password.as_ref().map(Password::expose),
+        second_password: user.second_password.as_ref().map(Password::expose),
+    });
     Ok(Store::new(users, configured)?)
 }

@@ -82,42 +82,104 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A [`Secret`] together with the SCRAM secret made of it, once, if it is plain.
+/// One or two [`Secret`]s of a user, together with the SCRAM secrets made of those that are plain, once.
 #[derive(Debug)]
 pub struct StoredSecret {
     secret: Secret,
-    /// Set only for a plain secret, on first use.
+    /// As good as the first while a password is being changed.
+    second: Option<Secret>,
+    /// Set only for plain secrets, on first use.
     derived: OnceLock<Arc<ScramSecret>>,
+    second_derived: OnceLock<Arc<ScramSecret>>,
+}
+
+/// Two secrets that no login could be checked against both of.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Mismatch {
+    /// A client is asked either for SCRAM or for MD5.
+    #[error("can't be used beside password: one is md5, the other SCRAM-SHA-256")]
+    Forms,
+    /// A client is shown one salt.
+    #[error(
+        "has another salt or another number of iterations than password: make it with pgweir hash --like"
+    )]
+    Salt,
 }
 
 impl StoredSecret {
     /// Nothing is derived yet.
     pub fn new(secret: Secret) -> Self {
-        Self { secret, derived: OnceLock::new() }
+        Self { secret, second: None, derived: OnceLock::new(), second_derived: OnceLock::new() }
     }
 
-    /// As stored.
+    /// The same with a second secret, which is as good towards clients.
+    ///
+    /// # Errors
+    /// When no client could be asked so that both answers would do.
+    pub fn with_second(self, second: Secret) -> Result<Self, Mismatch> {
+        match (&self.secret, &second) {
+            (Secret::Md5(_), Secret::Scram(_)) | (Secret::Scram(_), Secret::Md5(_)) => Err(Mismatch::Forms),
+            (Secret::Scram(one), Secret::Scram(other)) if !one.shows_as(other) => Err(Mismatch::Salt),
+            _ => Ok(Self { second: Some(second), ..self }),
+        }
+    }
+
+    /// As stored: the first one, which goes to PostgreSQL.
     pub fn secret(&self) -> &Secret {
         &self.secret
+    }
+
+    /// The second one.
+    pub fn second(&self) -> Option<&Secret> {
+        self.second.as_ref()
+    }
+
+    /// Whether `password` is that of one of them; see [`Secret::is_of`].
+    pub fn is_of(&self, user: &str, password: &[u8]) -> bool {
+        let second = self.second.as_ref().is_some_and(|second| second.is_of(user, password));
+        self.secret.is_of(user, password) | second
     }
 
     /// What a SCRAM login is checked against: the stored secret, or one made of the plain password. The first
     /// call for a plain password runs PBKDF2 (see [`ScramSecret::from_password`]) while concurrent ones wait for
     /// it; later ones return the same secret whatever their arguments. `None` for MD5 and for an empty password.
     pub fn verifier(&self, iterations: u32, salt: &[u8]) -> Option<Arc<ScramSecret>> {
-        match &self.secret {
-            Secret::Scram(secret) => Some(secret.clone()),
-            Secret::Plain(password) if !password.is_empty() => {
-                let derive = || Arc::new(ScramSecret::from_password(password.as_bytes(), iterations, salt));
-                Some(self.derived.get_or_init(derive).clone())
+        match &self.second {
+            // A client is shown one salt, and this one is given.
+            Some(Secret::Scram(second)) => {
+                derive(&self.secret, &self.derived, second.iterations(), second.salt())
             }
-            Secret::Plain(_) | Secret::Md5(_) => None,
+            _ => derive(&self.secret, &self.derived, iterations, salt),
         }
     }
 
-    /// Whether [`Self::verifier`] would run PBKDF2 now.
+    /// The same of the second secret, with the salt and the iterations of `first`, which is the first's.
+    pub fn second_verifier(&self, first: &ScramSecret) -> Option<Arc<ScramSecret>> {
+        derive(self.second.as_ref()?, &self.second_derived, first.iterations(), first.salt())
+    }
+
+    /// Whether [`Self::verifier`] or [`Self::second_verifier`] would run PBKDF2 now.
     pub fn must_derive(&self) -> bool {
-        self.secret.form() == Form::Plain && self.derived.get().is_none()
+        let must =
+            |secret: &Secret, derived: &OnceLock<_>| secret.form() == Form::Plain && derived.get().is_none();
+        must(&self.secret, &self.derived)
+            || self.second.as_ref().is_some_and(|second| must(second, &self.second_derived))
+    }
+}
+
+fn derive(
+    secret: &Secret,
+    derived: &OnceLock<Arc<ScramSecret>>,
+    iterations: u32,
+    salt: &[u8],
+) -> Option<Arc<ScramSecret>> {
+    match secret {
+        Secret::Scram(secret) => Some(secret.clone()),
+        Secret::Plain(password) if !password.is_empty() => {
+            let derive = || Arc::new(ScramSecret::from_password(password.as_bytes(), iterations, salt));
+            Some(derived.get_or_init(derive).clone())
+        }
+        Secret::Plain(_) | Secret::Md5(_) => None,
     }
 }
 
@@ -209,6 +271,45 @@ mod tests {
         let second = stored.verifier(20, b"other").unwrap();
         assert!(Arc::ptr_eq(&first, &second));
         assert_eq!((first.iterations(), first.salt()), (10, &b"salt"[..]));
+    }
+
+    #[test]
+    fn two_secrets_can_be_asked_for_at_once_or_not() {
+        let other_salt = SCRAM.replacen("W22Z", "W23Z", 1);
+        let md5 = "md5e10adc3949ba59abbe56e057f20f883e";
+        for (first, second, expected) in [
+            ("a", "b", Ok(())),
+            ("a", md5, Ok(())),
+            ("a", SCRAM, Ok(())),
+            (SCRAM, "a", Ok(())),
+            (SCRAM, SCRAM, Ok(())),
+            (md5, md5, Ok(())),
+            (md5, SCRAM, Err(Mismatch::Forms)),
+            (SCRAM, md5, Err(Mismatch::Forms)),
+            (SCRAM, &other_salt, Err(Mismatch::Salt)),
+        ] {
+            let secret = |text| Secret::parse(text).unwrap();
+            let both = StoredSecret::new(secret(first)).with_second(secret(second));
+            assert_eq!(both.as_ref().map(|_| ()).map_err(|e| *e), expected, "{first} {second}");
+            let Some(one) = both.as_ref().ok().and_then(|both| both.verifier(10, b"salt")) else { continue };
+            let two = both.unwrap().second_verifier(&one);
+            assert!(two.is_none_or(|two| two.shows_as(&one)), "{first} {second}");
+        }
+    }
+
+    #[test]
+    fn either_password_will_do() {
+        let both = StoredSecret::new(Secret::parse("a").unwrap())
+            .with_second(Secret::parse(SCRAM).unwrap())
+            .unwrap();
+        assert!(both.must_derive() && both.is_of("u", b"a") && both.is_of("u", b"pencil"));
+        assert!(!both.is_of("u", b"b") && !both.is_of("u", b""));
+        let first = both.verifier(1, b"x").unwrap();
+        assert!(
+            first.is_of(b"a")
+                && both.second_verifier(&first).unwrap().is_of(b"pencil")
+                && !both.must_derive()
+        );
     }
 
     #[test]

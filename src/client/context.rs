@@ -152,10 +152,7 @@ impl Shared {
             database: ArcSwap::new(Arc::clone(database)),
             tls: ArcSwap::from_pointee(config.server_tls(database)),
             user: Arc::clone(&key.user),
-            secrets: Mutex::new(Secrets {
-                configured: self.server_secret(database, &key.user),
-                learned: None,
-            }),
+            secrets: Mutex::new(self.server_secrets(database, &key.user)),
             max_prepared_statements: statements_kept(statements),
             defaults: Arc::clone(&defaults),
             welcome: Arc::clone(&welcome),
@@ -233,18 +230,19 @@ impl Shared {
     }
 
     /// What is configured to prove a user to PostgreSQL.
-    pub(super) fn server_secret(&self, database: &Database, user: &str) -> ServerSecret {
-        if let Some(password) = &database.password {
-            return Secret::parse(password.expose())
-                .map_or(ServerSecret::None, |s| ServerSecret::Stored(Arc::new(s)));
-        }
-        match self.store.load().secret(user) {
-            Some(stored) => match stored.secret() {
-                Secret::Scram(_) => ServerSecret::None,
-                secret => ServerSecret::Stored(Arc::new(secret.clone())),
-            },
-            None => ServerSecret::None,
-        }
+    pub(super) fn server_secrets(&self, database: &Database, user: &str) -> Secrets {
+        let stored = |secret: &Secret| match secret {
+            Secret::Scram(_) => ServerSecret::None,
+            secret => ServerSecret::Stored(Arc::new(secret.clone())),
+        };
+        let (configured, second) = match (&database.password, self.store.load().secret(user)) {
+            (Some(password), _) => {
+                (Secret::parse(password.expose()).map_or(ServerSecret::None, |s| stored(&s)), None)
+            }
+            (None, Some(both)) => (stored(both.secret()), both.second().map(stored)),
+            (None, None) => (ServerSecret::None, None),
+        };
+        Secrets { configured, second, learned: None }
     }
 }
 

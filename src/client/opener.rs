@@ -19,6 +19,7 @@ use crate::server::connect::{Address, Target, connect};
 use crate::server::error::ConnectError;
 use crate::server::login::ServerSecret;
 use crate::tls::{self, Channel, TlsError};
+use crate::wire::sqlstate;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use std::num::NonZeroUsize;
@@ -32,17 +33,22 @@ use tokio::time::timeout;
 pub struct Secrets {
     /// By the configuration.
     pub configured: ServerSecret,
+    /// By the configuration, too, should PostgreSQL refuse the other one.
+    pub second: Option<ServerSecret>,
     /// By the client that logged in last.
     pub learned: Option<ServerSecret>,
 }
 
 impl Secrets {
-    /// A configured password answers everything; else what a client knew is worth more than what is stored.
-    fn best(&self) -> &ServerSecret {
-        match &self.configured {
+    /// A configured password answers everything; else what a client knew is worth more than what is stored. Then the one to try
+    /// when PostgreSQL refuses that.
+    fn in_order(&self) -> (ServerSecret, Option<ServerSecret>) {
+        let best = match &self.configured {
             ServerSecret::Stored(secret) if matches!(**secret, Secret::Plain(_)) => &self.configured,
             configured => self.learned.as_ref().unwrap_or(configured),
-        }
+        };
+        let is_some = |secret: &&ServerSecret| !matches!(secret, ServerSecret::None);
+        (best.clone(), self.second.as_ref().filter(is_some).cloned())
     }
 }
 
@@ -100,16 +106,19 @@ impl Opener {
     }
 
     /// The configuration was read again. Returns whether servers opened so far are at another place than those to come.
-    pub fn follow(&self, database: &Arc<Database>, tls: ServerTls, configured: ServerSecret) -> bool {
+    pub fn follow(&self, database: &Arc<Database>, tls: ServerTls, configured: Secrets) -> bool {
         let old = self.database.swap(Arc::clone(database));
-        self.secrets.lock().configured = configured;
+        let mut secrets = self.secrets.lock();
+        let learned = secrets.learned.take();
+        *secrets = Secrets { learned, ..configured };
+        drop(secrets);
         let same_tls = *self.tls.load_full() == tls;
         self.tls.store(Arc::new(tls));
         let old = (&old.host, old.port, old.dbname(), &old.connect_query);
         !same_tls || old != (&database.host, database.port, database.dbname(), &database.connect_query)
     }
 
-    fn target(&self, tcp: TcpOptions, tls: Option<Arc<tls::Connector>>) -> Target {
+    fn target(&self, tcp: TcpOptions, tls: Option<Arc<tls::Connector>>, secret: ServerSecret) -> Target {
         let database = self.database.load();
         let address = match &database.host {
             Host::Tcp(name) => Address::Tcp(name.as_str().into(), database.port),
@@ -121,7 +130,7 @@ impl Opener {
             tcp,
             database: database.dbname().to_owned(),
             user: self.user.to_string(),
-            secret: self.secrets.lock().best().clone(),
+            secret,
             connect_query: database.connect_query.clone(),
             max_prepared_statements: self.max_prepared_statements,
             defaults: Arc::clone(&self.defaults),
@@ -138,7 +147,16 @@ impl Opener {
         let Ok(tls) = shared.tls.load().connector(&self.tls.load()) else {
             return Err(OpenError::Transient("the configuration is just being reloaded".into()));
         };
-        let connecting = connect(self.target(tcp_options(&config), tls), &shared.server_ids);
+        let connecting = async {
+            let (best, second) = self.secrets.lock().in_order();
+            let target = |secret| self.target(tcp_options(&config), tls.clone(), secret);
+            match (connect(target(best), &shared.server_ids).await, second) {
+                (Err(error), Some(second)) if is_wrong_password(&error) => {
+                    connect(target(second), &shared.server_ids).await
+                }
+                (opened, _) => opened,
+            }
+        };
         let opened = match config.general.server_connect_timeout {
             Some(limit) => timeout(limit, connecting).await.unwrap_or(Err(ConnectError::Timeout)),
             None => connecting.await,
@@ -164,6 +182,10 @@ impl Opener {
     }
 }
 
+fn is_wrong_password(error: &ConnectError) -> bool {
+    matches!(error, ConnectError::Refused(refusal) if refusal.sqlstate == sqlstate::INVALID_PASSWORD)
+}
+
 fn open_error(error: ConnectError) -> OpenError {
     match error {
         ConnectError::Refused(r) => OpenError::from(ServerError {
@@ -173,7 +195,7 @@ fn open_error(error: ConnectError) -> OpenError {
             hint: r.hint,
         }),
         ConnectError::Credentials(message) => OpenError::Final(Arc::new(ServerError {
-            sqlstate: crate::wire::sqlstate::UNABLE_TO_CONNECT.to_owned(),
+            sqlstate: sqlstate::UNABLE_TO_CONNECT.to_owned(),
             message: format!("server login failed: {message}"),
             detail: None,
             hint: None,
@@ -191,7 +213,7 @@ fn open_error(error: ConnectError) -> OpenError {
 /// Waiting can't help: whoever waits is told.
 fn lost_for_good(error: &ConnectError) -> OpenError {
     OpenError::Final(Arc::new(ServerError {
-        sqlstate: crate::wire::sqlstate::CONNECTION_FAILURE.to_owned(),
+        sqlstate: sqlstate::CONNECTION_FAILURE.to_owned(),
         message: error.to_string(),
         detail: None,
         hint: None,

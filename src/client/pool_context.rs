@@ -137,8 +137,8 @@ impl PoolContext {
             return self.pool.retire(CloseReason::ConfigChanged);
         }
         self.pool.reconfigure(pool_settings(config, &database, &key.user));
-        let secret = self.shared.server_secret(&database, &key.user);
-        if self.opener.follow(&database, config.server_tls(&database), secret) {
+        let secrets = self.shared.server_secrets(&database, &key.user);
+        if self.opener.follow(&database, config.server_tls(&database), secrets) {
             self.canonical.lock().clear();
             self.routines.outdate();
             self.pool.retire(CloseReason::ConfigChanged);

@@ -13,6 +13,8 @@ section! {
 
     /// Password in clear, md5 followed by 32 digits, or SCRAM-SHA-256$...
     pub password: Option<Password> as Maybe<Secret> = Unset(r#""secret""#);
+    /// A second one that clients may use while it is being changed; PostgreSQL is given the first, or this if it refuses that.
+    pub second_password: Option<Password> as Maybe<Secret> = Unset(r#""new secret""#);
     /// When a server of this user goes back to its pool.
     pub pool_mode: Option<PoolMode> as Maybe<OneOf<PoolMode>> = Like("pool_mode"), Restart;
     /// Most servers of each pool of this user.

@@ -80,7 +80,7 @@ impl Cache {
         let age = now.saturating_duration_since(entry.since);
         if age >= keep {
             Advice::Ask
-        } else if age >= keep / 2 && entry.found.is_some() {
+        } else if age >= keep / 2 && entry.found.is_some() && !entry.doubted {
             Advice::Refresh(entry.found.clone())
         } else {
             Advice::Use(entry.found.clone())
@@ -181,7 +181,7 @@ mod tests {
             ("x", false, 30_000, KEEP, "ask"),
             ("x", false, 0, Duration::ZERO, "ask"),
             ("x", true, 400, KEEP, "use"),
-            ("x", true, 999, KEEP, "refresh"),
+            ("x", true, 999, KEEP, "use"),
             ("x", true, 1_000, KEEP, "ask"),
             ("", false, 4_999, KEEP, "nobody"),
             ("", false, 5_000, KEEP, "ask"),

@@ -129,8 +129,8 @@ enum State {
     SaslInitial(Verifier, Option<EndPoint>),
     /// Waits for a SASLResponse with the client-first-message, which the SASLInitialResponse left out.
     SaslFirst(Verifier),
-    /// Waits for a SASLResponse with the client-final-message. The secret is there if it is worth passing through.
-    SaslFinal(WaitsForFinal, Option<Arc<ScramSecret>>),
+    /// Waits for a SASLResponse with the client-final-message. What is stored of the secret may be worth passing through.
+    SaslFinal(WaitsForFinal, Arc<StoredSecret>),
 }
 
 /// What a SCRAM exchange will be checked against, before anything is derived.
@@ -193,7 +193,10 @@ impl Login {
     /// login of a user with a plain password (which is slower than all others by that much, once per process).
     pub fn is_heavy(&self) -> bool {
         match &self.state {
-            State::Clear(secret) => secret.secret().form() == Form::Scram,
+            State::Clear(secret) => {
+                let is_scram = |secret: &Secret| secret.form() == Form::Scram;
+                is_scram(secret.secret()) || secret.second().is_some_and(is_scram)
+            }
             State::SaslInitial(verifier, _) | State::SaslFirst(verifier) => verifier.secret.must_derive(),
             State::Md5(..) | State::SaslFinal(..) => false,
         }
@@ -213,7 +216,7 @@ impl Login {
                     on_sasl_initial(verifier, end_point, body, doomed.is_some())
                 }
                 State::SaslFirst(verifier) => on_client_first(verifier, body, doomed.is_some()),
-                State::SaslFinal(exchange, secret) => on_client_final(exchange, secret, body),
+                State::SaslFinal(exchange, secret) => on_client_final(exchange, &secret, body),
             }
         };
         match (outcome, doomed) {
@@ -236,7 +239,7 @@ enum Next {
 
 fn on_password(user: &str, secret: &StoredSecret, body: &[u8]) -> Result<Next, Detail> {
     let password = response::password(body)?;
-    if !secret.secret().is_of(user, password) {
+    if !secret.is_of(user, password) {
         return Err(Detail::WrongPassword);
     }
     Ok(Next::Proved(None, Proof::Password(Zeroizing::new(password.to_vec()))))
@@ -244,7 +247,8 @@ fn on_password(user: &str, secret: &StoredSecret, body: &[u8]) -> Result<Next, D
 
 fn on_md5(user: &str, secret: &StoredSecret, salt: [u8; 4], body: &[u8]) -> Result<Next, Detail> {
     let answer = response::password(body)?;
-    if !md5::is_answer(secret.secret(), user, salt, answer) {
+    let is_answer = |secret: &Secret| md5::is_answer(secret, user, salt, answer);
+    if !(is_answer(secret.secret()) | secret.second().is_some_and(is_answer)) {
         return Err(Detail::WrongPassword);
     }
     Ok(Next::Proved(None, Proof::Nothing))
@@ -276,23 +280,20 @@ fn on_client_first(verifier: Verifier, body: &[u8], doomed: bool) -> Result<Next
     let exchange = if doomed {
         ServerExchange::mock(scram.clone(), nonce)
     } else {
-        ServerExchange::new(scram.clone(), nonce)
+        ServerExchange::new(scram.clone(), nonce).or(secret.second_verifier(&scram))
     };
     let (exchange, server_first) = exchange.offering(offer).client_first(body).map_err(Detail::Scram)?;
-    let stored = matches!(secret.secret(), Secret::Scram(_)).then_some(scram);
-    Ok(Next::Ask(State::SaslFinal(exchange, stored), Request::SaslContinue(server_first)))
+    Ok(Next::Ask(State::SaslFinal(exchange, secret), Request::SaslContinue(server_first)))
 }
 
-fn on_client_final(
-    exchange: WaitsForFinal,
-    stored: Option<Arc<ScramSecret>>,
-    body: &[u8],
-) -> Result<Next, Detail> {
+fn on_client_final(exchange: WaitsForFinal, stored: &StoredSecret, body: &[u8]) -> Result<Next, Detail> {
     let proven = exchange.client_final(body).map_err(|error| match error {
         ScramError::WrongProof => Detail::WrongPassword,
         other => Detail::Scram(other),
     })?;
-    let pass = stored.and_then(|secret| PassThrough::new(proven.client_key, secret));
+    let is_stored = |secret: &Secret| matches!(secret, Secret::Scram(s) if Arc::ptr_eq(s, &proven.secret));
+    let is_real = is_stored(stored.secret()) || stored.second().is_some_and(is_stored);
+    let pass = is_real.then(|| PassThrough::new(proven.client_key, proven.secret)).flatten();
     let proof = pass.map_or(Proof::Nothing, Proof::PassThrough);
     Ok(Next::Proved(Some(Request::SaslFinal(proven.server_final)), proof))
 }

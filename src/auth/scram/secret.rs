@@ -113,6 +113,11 @@ impl ScramSecret {
         &self.server_key
     }
 
+    /// Whether clients are shown the same for both.
+    pub fn shows_as(&self, other: &Self) -> bool {
+        self.iterations == other.iterations && self.salt == other.salt
+    }
+
     /// Whether this is the secret of `password`. Costs what [`Self::from_password`] costs.
     pub fn is_of(&self, password: &[u8]) -> bool {
         self.same_as(&Self::from_password(password, self.iterations, &self.salt))
@@ -121,7 +126,7 @@ impl ScramSecret {
     /// Whether both are the same secret, not merely secrets of the same password. Takes constant time over the keys.
     pub fn same_as(&self, other: &Self) -> bool {
         let keys = self.stored_key.ct_eq(&*other.stored_key) & self.server_key.ct_eq(&*other.server_key);
-        self.iterations == other.iterations && self.salt == other.salt && bool::from(keys)
+        self.shows_as(other) && bool::from(keys)
     }
 }
 

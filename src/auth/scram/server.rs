@@ -18,6 +18,7 @@ use super::secret::{ScramSecret, hmac, is_client_key, xor};
 #[derive(Debug)]
 pub struct ServerExchange {
     secret: Arc<ScramSecret>,
+    second: Option<Arc<ScramSecret>>,
     kind: Kind,
     nonce: Nonce,
     offer: Offer,
@@ -58,13 +59,18 @@ enum Kind {
 impl ServerExchange {
     /// Succeeds for a client that knows the secret's password. `nonce` must be fresh.
     pub fn new(secret: Arc<ScramSecret>, nonce: Nonce) -> Self {
-        Self { secret, kind: Kind::Real, nonce, offer: Offer::None }
+        Self { secret, second: None, kind: Kind::Real, nonce, offer: Offer::None }
     }
 
     /// Never succeeds, whatever the proof; from outside like any other. `secret` gives the salt and the count
     /// to show, see [`ScramSecret::mock`].
     pub fn mock(secret: Arc<ScramSecret>, nonce: Nonce) -> Self {
-        Self { secret, kind: Kind::Mock, nonce, offer: Offer::None }
+        Self { secret, second: None, kind: Kind::Mock, nonce, offer: Offer::None }
+    }
+
+    /// The same for a client that knows this secret's password instead. Without effect if clients are shown something else for it.
+    pub fn or(self, second: Option<Arc<ScramSecret>>) -> Self {
+        Self { second: second.filter(|second| second.shows_as(&self.secret)), ..self }
     }
 
     /// The same over TLS.
@@ -80,6 +86,7 @@ impl ServerExchange {
         let answer = ServerFirst::encode(&nonce, self.secret.salt(), self.secret.iterations());
         let state = WaitsForFinal {
             secret: self.secret,
+            second: self.second,
             kind: self.kind,
             binding,
             said: [first.bare, &answer].join(&b','),
@@ -93,6 +100,7 @@ impl ServerExchange {
 #[derive(Debug)]
 pub struct WaitsForFinal {
     secret: Arc<ScramSecret>,
+    second: Option<Arc<ScramSecret>>,
     kind: Kind,
     binding: ChannelBinding,
     /// What has been said so far of what both sides sign.
@@ -111,15 +119,20 @@ impl WaitsForFinal {
             return Err(ScramError::NonceMismatch);
         }
         let signed = [&self.said, last.without_proof].join(&b',');
-        let client_signature = hmac(self.secret.stored_key(), &signed);
-        let client_key = Zeroizing::new(xor(&last.proof, &client_signature));
-        let server_signature = hmac(self.secret.server_key(), &signed);
+        let of_first = self.proven_by(&self.secret, &last.proof, &signed);
+        let of_second = self.second.as_ref().and_then(|second| self.proven_by(second, &last.proof, &signed));
+        of_first.or(of_second).ok_or(ScramError::WrongProof)
+    }
+
+    fn proven_by(&self, secret: &Arc<ScramSecret>, proof: &[u8; 32], signed: &[u8]) -> Option<Proven> {
+        let client_key = Zeroizing::new(xor(proof, &hmac(secret.stored_key(), signed)));
+        let server_signature = hmac(secret.server_key(), signed);
         let real = Choice::from(u8::from(matches!(self.kind, Kind::Real)));
-        if bool::from(is_client_key(&client_key, self.secret.stored_key()) & real) {
-            Ok(Proven { server_final: ServerFinal::encode_signature(&server_signature), client_key })
-        } else {
-            Err(ScramError::WrongProof)
-        }
+        bool::from(is_client_key(&client_key, secret.stored_key()) & real).then(|| Proven {
+            server_final: ServerFinal::encode_signature(&server_signature),
+            client_key,
+            secret: Arc::clone(secret),
+        })
     }
 }
 
@@ -129,6 +142,8 @@ pub struct Proven {
     pub server_final: Vec<u8>,
     /// As good as the password towards servers with the same secret.
     pub client_key: Zeroizing<[u8; 32]>,
+    /// The secret it was proved against.
+    pub secret: Arc<ScramSecret>,
 }
 
 impl fmt::Debug for Proven {
