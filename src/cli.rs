@@ -1,7 +1,7 @@
 //! The command line. Says what was asked for; reads no file and no environment.
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 
 use crate::config::{ListenAddr, LogLevel, MetricsListen, Overrides, Password};
 
@@ -23,8 +23,12 @@ The smallest configuration file that works:
 #[command(name = "pgweir", version, after_help = EXAMPLES, override_usage = "\
 pgweir [OPTIONS] <CONFIG.toml>\n       \
 pgweir [OPTIONS] --database-url <URL>\n       \
-pgweir --check <CONFIG.toml>")]
-pub struct Args {
+pgweir --check <CONFIG.toml>\n       \
+pgweir <hash|login-test> …", args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Tool>,
+
     /// Configuration file
     #[arg(value_name = "CONFIG.toml", required_unless_present_any = ["check", "database_url", "health"])]
     config: Option<PathBuf>,
@@ -58,6 +62,47 @@ pub struct Args {
     log_level: Option<LogLevel>,
 }
 
+/// What pgweir does beside serving clients.
+#[derive(Debug, PartialEq, Subcommand)]
+pub enum Tool {
+    /// Make what is stored of a password, which is read from standard input
+    Hash(Hash),
+    /// Log in as a client would, and say where it fails and why; the password is read from standard input
+    LoginTest(LoginTest),
+}
+
+/// Which secret to make.
+#[derive(Debug, PartialEq, Args)]
+pub struct Hash {
+    /// SCRAM-SHA-256 iterations
+    #[arg(long, value_name = "NUMBER", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub iterations: u32,
+
+    /// Make it with the salt and the iterations of this SCRAM secret, so that both can be used at the same time
+    #[arg(long, value_name = "SCRAM-SHA-256$…", conflicts_with = "iterations", value_parser = secret)]
+    pub like: Option<Password>,
+
+    /// Make an md5 hash for this user, for clients and servers that know nothing better
+    #[arg(long, value_name = "USER", conflicts_with_all = ["iterations", "like"])]
+    pub md5: Option<String>,
+}
+
+/// Whose login to try.
+#[derive(Debug, PartialEq, Args)]
+pub struct LoginTest {
+    /// Configuration file
+    #[arg(value_name = "CONFIG.toml")]
+    pub config: PathBuf,
+
+    /// User that logs in
+    #[arg(long, short = 'U', value_name = "NAME")]
+    pub user: String,
+
+    /// Database that it asks for; the user's name when left out
+    #[arg(long, short = 'd', value_name = "NAME")]
+    pub database: Option<String>,
+}
+
 /// What pgweir is asked to do.
 #[derive(Debug, PartialEq)]
 pub enum Command {
@@ -73,6 +118,8 @@ pub enum Command {
         /// Its metrics address.
         address: String,
     },
+    /// Something else than to serve clients.
+    Tool(Tool),
     /// Check a configuration file: exit status 0 if it is right, 1 if not.
     Check {
         /// The file.
@@ -94,8 +141,11 @@ fn secret(text: &str) -> Result<Password, std::convert::Infallible> {
     Ok(Password::new(text.to_owned()))
 }
 
-impl From<Args> for Command {
-    fn from(args: Args) -> Self {
+impl From<CommandLine> for Command {
+    fn from(args: CommandLine) -> Self {
+        if let Some(tool) = args.command {
+            return Self::Tool(tool);
+        }
         let overrides = Overrides {
             listen_addr: args.listen_addr,
             listen_port: args.listen_port,
@@ -115,7 +165,7 @@ impl From<Args> for Command {
 
 /// What this process was asked for. Prints and exits on `--help` (0), `--version` (0) and a wrong command line (2).
 pub fn parse() -> Command {
-    Args::parse().into()
+    CommandLine::parse().into()
 }
 
 #[cfg(test)]
@@ -125,12 +175,12 @@ mod tests {
     use clap::error::ErrorKind;
 
     fn read(line: &[&str]) -> Result<Command, clap::Error> {
-        Args::try_parse_from(std::iter::once("pgweir").chain(line.iter().copied())).map(Into::into)
+        CommandLine::try_parse_from(std::iter::once("pgweir").chain(line.iter().copied())).map(Into::into)
     }
 
     #[test]
     fn the_definition_is_sound() {
-        Args::command().debug_assert();
+        CommandLine::command().debug_assert();
     }
 
     #[test]
@@ -177,10 +227,32 @@ mod tests {
     }
 
     #[test]
+    fn tools() {
+        let hash = Hash { iterations: 4096, like: None, md5: None };
+        assert_eq!(read(&["hash"]).expect("allowed"), Command::Tool(Tool::Hash(hash)));
+        let test =
+            LoginTest { config: "a.toml".into(), user: "u".to_owned(), database: Some("d".to_owned()) };
+        let line = ["login-test", "a.toml", "-U", "u", "-d", "d"];
+        assert_eq!(read(&line).expect("allowed"), Command::Tool(Tool::LoginTest(test)));
+        assert_eq!(
+            read(&["./hash"]).expect("allowed"),
+            Command::Run { source: Source::File("./hash".into()), overrides: Overrides::default() }
+        );
+        for line in [
+            &["hash", "x"][..],
+            &["hash", "--iterations", "0"],
+            &["login-test", "a.toml"],
+            &["a.toml", "hash"],
+        ] {
+            assert!(read(line).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
     fn what_is_refused() {
         for (line, kind) in [
             (vec![], ErrorKind::MissingRequiredArgument),
-            (vec!["a.toml", "b.toml"], ErrorKind::UnknownArgument),
+            (vec!["a.toml", "b.toml"], ErrorKind::ArgumentConflict),
             (vec!["a.toml", "--database-url", "postgres://h"], ErrorKind::ArgumentConflict),
             (vec!["--check", "a.toml", "--listen-port", "1"], ErrorKind::ArgumentConflict),
             (vec!["--check"], ErrorKind::InvalidValue),
@@ -197,7 +269,7 @@ mod tests {
 
     #[test]
     fn the_help_has_an_example_that_works() {
-        let help = Args::command().render_help().to_string();
+        let help = CommandLine::command().render_help().to_string();
         let example = help.split_once("file that works:").expect("it has the smallest file").1;
         let (config, warnings) = crate::config::parse(example, "help").expect("it loads");
         assert!(warnings.is_empty() && config.fallback.is_some());

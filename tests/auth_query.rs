@@ -2,7 +2,9 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 
 use support::cluster::Cluster;
 use support::eventually;
@@ -150,12 +152,7 @@ fn a_changed_password() {
         "postgres",
         "CREATE ROLE changing LOGIN PASSWORD 'first'; GRANT ALL ON SCHEMA public TO changing",
     );
-    std::fs::write(cluster.data().join("pg_hba.conf"), {
-        let old = std::fs::read_to_string(cluster.data().join("pg_hba.conf")).expect("a file");
-        format!("host all changing 127.0.0.1/32 scram-sha-256\n{old}")
-    })
-    .expect("written");
-    cluster.sql("postgres", "SELECT pg_reload_conf()");
+    cluster.hba("host all changing 127.0.0.1/32 scram-sha-256");
     for (method, first, second) in [("plain", "first", "second"), ("scram-sha-256", "second", "third")] {
         let long = config(cluster).set("auth_query_cache", 3600).set("auth_type", method);
         let pgweir = Pgweir::start(&long.set("server_lifetime", 0));
@@ -249,5 +246,74 @@ fn two_passwords() {
             assert!(may_log_in(&pgweir, "app", password), "{method} {first} {second}: {password}");
         }
         assert_eq!(refusal(&pgweir, "app", "other", "app").sqlstate(), "28P01");
+    }
+}
+
+/// Runs pgweir with a password on its standard input: whether it succeeded, and what it said.
+fn tool(arguments: &[&str], password: &str) -> (bool, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pgweir"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    writeln!(child.stdin.take().expect("piped"), "{password}").expect("it reads");
+    let output = child.wait_with_output().expect("our child");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).expect("text"))
+}
+
+/// PostgreSQL takes what `pgweir hash` makes for the password's own secret.
+#[test]
+fn made_secrets() {
+    let cluster = Cluster::shared();
+    let (done, scram) = tool(&["hash", "--iterations", "5000"], "päss wörd");
+    assert!(done && scram.starts_with("SCRAM-SHA-256$5000:"), "{scram}");
+    cluster.sql("postgres", &format!("CREATE ROLE plainuser2 LOGIN PASSWORD '{}'", scram.trim()));
+    cluster.hba("host all plainuser2 127.0.0.1/32 scram-sha-256");
+    let target = cluster.target("plainuser2", "app").password("päss wörd");
+    eventually("PostgreSQL lets it in", || Client::try_connect(&target).is_ok());
+    let (done, md5) = tool(&["hash", "--md5", "md5user"], "secret-md5user");
+    let stored = cluster.value("postgres", "SELECT rolpassword FROM pg_authid WHERE rolname = 'md5user'");
+    assert!(done && md5.trim() == stored, "{md5}");
+    assert!(!tool(&["hash"], "").0);
+}
+
+#[test]
+fn each_leg_of_a_login() {
+    let cluster = Cluster::shared();
+    let dir = tempfile::tempdir().expect("a directory");
+    let dead = SocketAddr::from(([127, 0, 0, 1], support::process::free_port()));
+    let looked_up = config(cluster);
+    let file = |config: &Config| {
+        let path = dir.path().join("pgweir.toml");
+        std::fs::write(&path, config.render()).expect("written");
+        path.display().to_string()
+    };
+    let listed = Config::new(cluster);
+    for (config, user, password, leg, words) in [
+        (listed.clone(), "app", "secret-app", "", "server's login   ok"),
+        (looked_up.clone(), "app", "secret-app", "", "by the key of the client's SCRAM login"),
+        (listed.clone().set("nonsense", 1), "app", "x", "configuration", "unknown key"),
+        (listed.clone(), "app", "wrong", "client's secret", "wrong password"),
+        (listed.clone(), "nobody", "x", "client's secret", "isn't known"),
+        (looked_up.set("auth_query", "SELECT nonsense"), "app", "x", "client's secret", "nonsense"),
+        (listed.clone().database("app", dead), "app", "secret-app", "server ", "cannot connect"),
+        (
+            listed.clone().put("users.app", "password", "other"),
+            "app",
+            "other",
+            "server's login",
+            "(SQLSTATE 28P01)",
+        ),
+        (listed.put("databases.app", "dbname", "gone"), "app", "secret-app", "server's login", "3D000"),
+    ] {
+        let (done, said) =
+            tool(&["login-test", &file(&config), "--user", user, "--database", "app"], password);
+        assert_eq!(done, leg.is_empty(), "{said}");
+        assert!(said.contains(words) && !said.contains("secret-app"), "{words}: {said}");
+        let failed = said.lines().find(|line| line.contains("FAILED"));
+        assert!(failed.is_none_or(|line| line.starts_with(leg)) && failed.is_some() != done, "{leg}: {said}");
     }
 }

@@ -2,16 +2,19 @@
 
 mod accept;
 mod error;
+mod hash;
 mod house;
 mod listeners;
 mod logging;
+mod login_test;
 mod operator;
+mod prompt;
 mod reload;
 mod run;
 mod secrets;
 mod workers;
 
-use crate::cli::{self, Command, Source};
+use crate::cli::{self, Command, Source, Tool};
 use crate::config::{self, Config, Warning};
 use crate::tls::Tls;
 use std::path::Path;
@@ -24,6 +27,11 @@ pub fn main() -> ExitCode {
     let outcome = match cli::parse() {
         Command::Check { path } => check(&path),
         Command::Health { address } => return health(&address),
+        Command::Tool(Tool::Hash(wanted)) => hash::run(&wanted),
+        Command::Tool(Tool::LoginTest(wanted)) => match login_test::run(&wanted) {
+            Ok(false) => return ExitCode::FAILURE,
+            outcome => outcome.map(drop),
+        },
         Command::Run { source, overrides } => run::run(source, &overrides),
     };
     match outcome {

@@ -231,18 +231,27 @@ impl Shared {
 
     /// What is configured to prove a user to PostgreSQL.
     pub(super) fn server_secrets(&self, database: &Database, user: &str) -> Secrets {
-        let stored = |secret: &Secret| match secret {
-            Secret::Scram(_) => ServerSecret::None,
-            secret => ServerSecret::Stored(Arc::new(secret.clone())),
-        };
-        let (configured, second) = match (&database.password, self.store.load().secret(user)) {
-            (Some(password), _) => {
-                (Secret::parse(password.expose()).map_or(ServerSecret::None, |s| stored(&s)), None)
-            }
-            (None, Some(both)) => (stored(both.secret()), both.second().map(stored)),
-            (None, None) => (ServerSecret::None, None),
-        };
+        let store = self.store.load();
+        let configured = configured_secret(&store, database, user);
+        let both = store.secret(user).filter(|_| database.password.is_none());
+        let second = both.and_then(|both| both.second().map(usable));
         Secrets { configured, second, learned: None }
+    }
+}
+
+/// What is configured to prove a user to PostgreSQL, in the first place.
+pub fn configured_secret(store: &Store, database: &Database, user: &str) -> ServerSecret {
+    match (&database.password, store.secret(user)) {
+        (Some(password), _) => Secret::parse(password.expose()).map_or(ServerSecret::None, |s| usable(&s)),
+        (None, Some(stored)) => usable(stored.secret()),
+        (None, None) => ServerSecret::None,
+    }
+}
+
+fn usable(secret: &Secret) -> ServerSecret {
+    match secret {
+        Secret::Scram(_) => ServerSecret::None,
+        secret => ServerSecret::Stored(Arc::new(secret.clone())),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::config::AuthQuery;
 use crate::credentials::auth_query;
 use crate::credentials::cache::{Found, Key};
 use crate::credentials::lookups::{Flight, Look, LookupError};
+use crate::params::set::Set;
 use crate::pool::{ClientId, CloseReason, Request, WaitError};
 use crate::server::Server;
 use crate::server::connect::refusal;
@@ -122,7 +123,7 @@ async fn ask(
         Err(WaitError::Open(error)) if error.sqlstate == sqlstate::INVALID_CATALOG_NAME => return Ok(None),
         Err(error) => return Err(LookupError::Unreachable(error.to_string().into())),
     };
-    let answer = run(&mut lease, context, query, user).await;
+    let answer = run(&mut lease, &context.defaults, query, user).await;
     let is_sound = lease.talk.is_free() && lease.talk.exchange.doubt().is_none();
     match &answer {
         Ok(_) | Err(LookupError::Query(_)) if is_sound => lease.release(Instant::now()),
@@ -132,16 +133,19 @@ async fn ask(
 }
 
 /// From a clean session: whoever used it last, as the same user or as another, has left nothing that names could be found by.
-async fn run(
+///
+/// # Errors
+/// When the server was lost, refused, or said what is of no use. Not cancel safe: dropped half way, the server must be closed.
+pub async fn run(
     server: &mut Server,
-    context: &PoolContext,
+    defaults: &Arc<Set>,
     query: &str,
     user: &str,
 ) -> Result<Option<Zeroizing<String>>, LookupError> {
     let lost = |error: std::io::Error| LookupError::Unreachable(error.to_string().into());
     let used = server.talk.dirty || server.owner != 0;
     let reset = used.then_some(CLEAN);
-    fit(server, reset, &context.defaults, &context.defaults).await.map_err(|error| match error {
+    fit(server, reset, defaults, defaults).await.map_err(|error| match error {
         FitError::Refused(refusal) => LookupError::Unreachable(refusal.message.into()),
         FitError::Lost(error) => lost(error),
     })?;

@@ -120,12 +120,8 @@ impl Opener {
 
     fn target(&self, tcp: TcpOptions, tls: Option<Arc<tls::Connector>>, secret: ServerSecret) -> Target {
         let database = self.database.load();
-        let address = match &database.host {
-            Host::Tcp(name) => Address::Tcp(name.as_str().into(), database.port),
-            Host::Unix(directory) => Address::Unix(directory.join(format!(".s.PGSQL.{}", database.port))),
-        };
         Target {
-            address,
+            address: address_of(&database),
             tls,
             tcp,
             database: database.dbname().to_owned(),
@@ -179,6 +175,14 @@ impl Opener {
                 Err(open_error(error))
             }
         }
+    }
+}
+
+/// Where the servers of a database are.
+pub fn address_of(database: &Database) -> Address {
+    match &database.host {
+        Host::Tcp(name) => Address::Tcp(name.as_str().into(), database.port),
+        Host::Unix(directory) => Address::Unix(directory.join(format!(".s.PGSQL.{}", database.port))),
     }
 }
 

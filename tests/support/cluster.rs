@@ -213,6 +213,16 @@ impl Cluster {
         self.dir.join("data")
     }
 
+    /// Puts a line in front of pg_hba.conf; PostgreSQL goes by it soon.
+    pub fn hba(&self, line: &str) {
+        static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        let _guard = ONE_AT_A_TIME.lock();
+        let path = self.data().join("pg_hba.conf");
+        let old = fs::read_to_string(&path).expect("a cluster has one");
+        fs::write(&path, format!("{line}\n{old}")).expect("our directory");
+        self.sql("postgres", "SELECT pg_reload_conf()");
+    }
+
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }

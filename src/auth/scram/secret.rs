@@ -176,6 +176,12 @@ impl PassThrough {
         bool::from(is_client_key(&client_key, &secret.stored_key)).then_some(Self { client_key, secret })
     }
 
+    /// Of somebody who knows the password. Costs what [`ScramSecret::from_password`] costs. `None` if it isn't that secret's.
+    pub fn of_password(password: &[u8], secret: Arc<ScramSecret>) -> Option<Self> {
+        let keys = Derived::new(password, secret.iterations, &secret.salt);
+        Self::new(keys.client_key, secret)
+    }
+
     /// As good as the password towards servers with the same secret.
     pub fn client_key(&self) -> &[u8; 32] {
         &self.client_key

@@ -1,0 +1,265 @@
+//! `pgweir login-test`: a login leg by leg, each with what came of it, and a hint where it fails.
+
+use super::error::AppError;
+use super::{prompt, secrets};
+use crate::auth::scram::secret::PassThrough;
+use crate::auth::secret::{Form, Secret, StoredSecret};
+use crate::cli::LoginTest;
+use crate::client::context::{configured_secret, tcp_options};
+use crate::client::lookup;
+use crate::client::opener::address_of;
+use crate::config::{self, AuthType, Config, Database};
+use crate::params::set::Sets;
+use crate::server::Server;
+use crate::server::connect::{ServerIds, Target, connect, reach};
+use crate::server::error::ConnectError;
+use crate::server::login::ServerSecret;
+use crate::tls::{Channel, Tls};
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long a leg may take when server_connect_timeout doesn't say.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// Why a leg failed.
+struct Failure {
+    why: String,
+    hint: String,
+}
+
+impl Failure {
+    fn new(why: impl fmt::Display, hint: &str) -> Self {
+        Self { why: why.to_string(), hint: hint.to_owned() }
+    }
+}
+
+/// Tells of each leg. False if one failed.
+pub(super) fn run(wanted: &LoginTest) -> Result<bool, AppError> {
+    let password = prompt::password("Password")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(test(wanted, &password)))
+}
+
+/// Prints a leg; what it brought, if it was good.
+fn tell<T>(leg: &str, outcome: Result<(T, String), Failure>) -> Option<T> {
+    match outcome {
+        Ok((value, what)) => {
+            println!("{leg:<16} ok      {what}");
+            Some(value)
+        }
+        Err(failure) => {
+            println!("{leg:<16} FAILED  {}", failure.why);
+            println!("{:24} hint: {}", "", failure.hint);
+            None
+        }
+    }
+}
+
+async fn test(wanted: &LoginTest, password: &str) -> bool {
+    let Some(setup) = tell("configuration", Setup::read(wanted)) else { return false };
+    let Some(secret) = tell("client's secret", setup.client(password).await) else { return false };
+    let Some(()) = tell("server", setup.server(&setup.database).await) else { return false };
+    let user = setup.database.user.clone().unwrap_or_else(|| setup.user.clone());
+    tell("server's login", setup.login(&user, secret).await).is_some()
+}
+
+/// What the configuration says of the login.
+struct Setup {
+    config: Config,
+    store: crate::credentials::store::Store,
+    tls: Tls,
+    user: String,
+    database: Arc<Database>,
+    name: String,
+    sets: Sets,
+}
+
+impl Setup {
+    fn read(wanted: &LoginTest) -> Result<(Self, String), Failure> {
+        let wrong = |error: AppError| Failure::new(error, "pgweir --check tells all problems of the file");
+        let (config, _) = config::load::load(&wanted.config).map_err(|e| wrong(e.into()))?;
+        let store = secrets::store(&config).map_err(wrong)?;
+        let tls = Tls::new(&config).map_err(|e| wrong(e.into()))?;
+        let name = wanted.database.clone().unwrap_or_else(|| wanted.user.clone());
+        let missing = || {
+            Failure::new(
+                format!("there is no database {name:?}"),
+                "add [databases.NAME], or [databases.\"*\"] for all that have no section",
+            )
+        };
+        let database = config.database(&name).ok_or_else(missing)?;
+        let what = format!("database {name:?} is {:?} on {}", database.dbname(), address_of(&database));
+        let user = wanted.user.clone();
+        Ok((Self { config, store, tls, user, database, name, sets: Sets::default() }, what))
+    }
+
+    /// Whether pgweir would let the client in; and what that gives for the server.
+    async fn client(&self, password: &str) -> Result<(ServerSecret, String), Failure> {
+        let method = self.config.general.auth_type;
+        let (secret, from) = match self.store.secret(&self.user) {
+            Some(secret) => (Some(secret), "the configuration or auth_file".to_owned()),
+            None => self.looked_up().await?,
+        };
+        let Some(secret) = secret else {
+            return Err(Failure::new(
+                format!("user {:?} isn't known, or may not log in, by {from}", self.user),
+                "add [users.NAME] with a password, a line in auth_file, or set auth_user; see docs/authentication.md",
+            ));
+        };
+        let form = secret.secret().form();
+        if method == AuthType::ScramSha256 && form == Form::Md5 {
+            let hint =
+                "set a password anew with password_encryption = 'scram-sha-256', or auth_type = \"md5\"";
+            return Err(Failure::new("auth_type scram-sha-256 can't use an md5 secret", hint));
+        }
+        let told = format!("{} against a {form:?} secret from {from}", method_name(method));
+        if method == AuthType::Trust {
+            return Ok((self.configured(&self.user, Some(&secret)), format!("{told}: nothing is asked")));
+        }
+        if !secret.is_of(&self.user, password.as_bytes()) {
+            let hint =
+                "the password is another one than that of this secret; was it changed at one place only?";
+            return Err(Failure::new(format!("wrong password: {told}"), hint));
+        }
+        Ok((self.learned(&secret, password), told))
+    }
+
+    async fn looked_up(&self) -> Result<(Option<Arc<StoredSecret>>, String), Failure> {
+        let Some(asking) = self.config.auth_query(&self.name) else {
+            return Ok((None, "the configuration and auth_file".to_owned()));
+        };
+        let from = format!("auth_query as {:?} in {:?}", asking.user, asking.database.name);
+        let within = |failure: Failure| Failure::new(format!("{from}: {}", failure.why), &failure.hint);
+        let (mut server, _) = self
+            .log_in(
+                &asking.database,
+                &asking.user,
+                configured_secret(&self.store, &asking.database, &asking.user),
+            )
+            .await
+            .map_err(within)?;
+        let text = lookup::run(&mut server, &self.sets.empty(), &asking.query, &self.user).await;
+        let hint = "auth_user must be allowed to run auth_query, which gives name and secret; see docs/authentication.md";
+        let text = text.map_err(|error| within(Failure::new(error, hint)))?;
+        let secret = text.and_then(|text| Secret::parse(&text).ok()).filter(|s| s.form() != Form::Empty);
+        Ok((secret.map(|secret| Arc::new(StoredSecret::new(secret))), from))
+    }
+
+    /// What a login by `password` gives for the server, as in a running pgweir.
+    fn learned(&self, secret: &Arc<StoredSecret>, password: &str) -> ServerSecret {
+        let clear = self.config.general.auth_type == AuthType::Password;
+        let configured = self.configured(&self.user, Some(secret));
+        match (&configured, secret.secret()) {
+            _ if self.database.user.is_some() => configured,
+            (ServerSecret::None, Secret::Scram(stored)) if !clear => {
+                let proof = PassThrough::of_password(password.as_bytes(), Arc::clone(stored));
+                proof.map_or(ServerSecret::None, ServerSecret::PassThrough)
+            }
+            (ServerSecret::None, _) if clear => {
+                let password = zeroize::Zeroizing::new(password.to_owned());
+                ServerSecret::Stored(Arc::new(Secret::Plain(password)))
+            }
+            _ => configured,
+        }
+    }
+
+    fn configured(&self, user: &str, found: Option<&Arc<StoredSecret>>) -> ServerSecret {
+        let user = self.database.user.as_deref().unwrap_or(user);
+        let configured = configured_secret(&self.store, &self.database, user);
+        match (&configured, found.map(|found| found.secret())) {
+            (ServerSecret::None, Some(secret @ (Secret::Plain(_) | Secret::Md5(_))))
+                if self.database.user.is_none() =>
+            {
+                ServerSecret::Stored(Arc::new(secret.clone()))
+            }
+            _ => configured,
+        }
+    }
+
+    fn limit(&self) -> Duration {
+        self.config.general.server_connect_timeout.unwrap_or(LIMIT)
+    }
+
+    /// TCP and TLS.
+    async fn server(&self, database: &Database) -> Result<((), String), Failure> {
+        let address = address_of(database);
+        let tls = self.tls.connector(&self.config.server_tls(database)).ok().flatten();
+        let reached = timeout(self.limit(), reach(&address, tls.as_deref())).await;
+        let stream = reached.unwrap_or(Err(ConnectError::Timeout)).map_err(|error| explain(&error))?;
+        let tls = stream.tls().map_or("without TLS", Channel::version);
+        Ok(((), format!("connected to {address}, {tls}")))
+    }
+
+    async fn login(&self, user: &str, secret: ServerSecret) -> Result<((), String), Failure> {
+        let (server, by) = self.log_in(&self.database, user, secret).await?;
+        let version = server.welcome.iter().find(|(name, _)| name == "server_version");
+        let version = version.map_or("PostgreSQL", |(_, version)| version);
+        Ok(((), format!("as {user:?} by {by}; server_version {version}")))
+    }
+
+    async fn log_in(
+        &self,
+        database: &Database,
+        user: &str,
+        secret: ServerSecret,
+    ) -> Result<(Server, &'static str), Failure> {
+        let by = match &secret {
+            ServerSecret::None => "nothing (trust, or a certificate)",
+            ServerSecret::Stored(_) => "the stored secret",
+            ServerSecret::PassThrough(_) => "the key of the client's SCRAM login",
+        };
+        let target = Target {
+            address: address_of(database),
+            tls: self.tls.connector(&self.config.server_tls(database)).ok().flatten(),
+            tcp: tcp_options(&self.config),
+            database: database.dbname().to_owned(),
+            user: user.to_owned(),
+            secret,
+            connect_query: database.connect_query.clone(),
+            max_prepared_statements: NonZeroUsize::MIN,
+            defaults: self.sets.empty(),
+        };
+        let opened = timeout(self.limit(), connect(target, &ServerIds::default())).await;
+        let server = opened.unwrap_or(Err(ConnectError::Timeout)).map_err(|error| explain(&error))?;
+        Ok((server, by))
+    }
+}
+
+fn method_name(method: AuthType) -> &'static str {
+    match method {
+        AuthType::Trust => "trust",
+        AuthType::Password => "password",
+        AuthType::Md5 => "md5",
+        AuthType::ScramSha256 => "scram-sha-256",
+    }
+}
+
+fn explain(error: &ConnectError) -> Failure {
+    let hint = match error {
+        ConnectError::Lookup(..) => "check host in [databases.NAME]",
+        ConnectError::Io(..) | ConnectError::Timeout => {
+            "does PostgreSQL run there and listen (listen_addresses, port), and does no firewall stand between?"
+        }
+        ConnectError::Tls(..) => "see server_tls_sslmode and server_tls_ca_file in docs/tls.md",
+        ConnectError::NoTls(_) => "turn ssl on in PostgreSQL, or set server_tls_sslmode = \"prefer\"",
+        ConnectError::Credentials(_) => {
+            "pgweir has nothing to answer with: put the password in [users.NAME], or store the very SCRAM secret that \
+             PostgreSQL has"
+        }
+        ConnectError::Protocol(_) => "is that PostgreSQL?",
+        ConnectError::Refused(refusal) => match &*refusal.sqlstate {
+            "28P01" => "PostgreSQL has another password for this user",
+            "28000" => {
+                "pg_hba.conf has no line for this user, database and pgweir's address, or the role may not log in"
+            }
+            "3D000" => "PostgreSQL has no such database: check dbname in [databases.NAME]",
+            "53300" => "max_connections of PostgreSQL is reached: lower max_db_connections, or raise it",
+            "57P03" => "PostgreSQL is starting, stopping or in recovery",
+            _ => "PostgreSQL's log tells more",
+        },
+    };
+    Failure::new(error, hint)
+}
