@@ -10,6 +10,7 @@ mod login_test;
 mod operator;
 mod prompt;
 mod reload;
+mod rights;
 mod run;
 mod secrets;
 mod workers;
@@ -48,6 +49,7 @@ fn check(path: &Path) -> Result<(), AppError> {
     secrets::store(&config)?;
     Tls::new(&config)?;
     warnings.iter().for_each(|w| println!("{w}"));
+    rights::warnings(&config, Some(path)).iter().for_each(|w| println!("{w}"));
     println!(
         "{}: right ({} databases, {} users)",
         path.display(),

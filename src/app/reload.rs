@@ -2,7 +2,7 @@
 
 use super::error::AppError;
 use super::logging::{self, Level};
-use super::{load, secrets};
+use super::{load, rights, secrets};
 use crate::cli::Source;
 use crate::client::context::Shared;
 use crate::config::change::diff;
@@ -26,6 +26,7 @@ impl Change<'_> {
             let (config, warnings) = load(self.source)?;
             let config = config.with(self.overrides)?;
             warnings.iter().for_each(|w| tracing::warn!("{w}"));
+            rights::warnings_of(&config, self.source).iter().for_each(|w| tracing::warn!("{w}"));
             self.apply(config, "reload")
         };
         match read() {

@@ -4,7 +4,7 @@ use super::error::AppError;
 use super::operator::{Ending, Operator};
 use super::reload::Change;
 use super::workers::Workers;
-use super::{accept, listeners, load, logging, secrets};
+use super::{accept, listeners, load, logging, rights, secrets};
 use crate::admin::{Desk, Order, Realm};
 use crate::auth;
 use crate::auth::scram::secret::MockKey;
@@ -45,6 +45,7 @@ pub(super) fn run(source: Source, overrides: &Overrides) -> Result<(), AppError>
     let config = config.with(overrides)?;
     let level = logging::start(config.general.log_level, config.general.log_format);
     warnings.iter().for_each(|w| tracing::warn!("{w}"));
+    rights::warnings_of(&config, &source).iter().for_each(|w| tracing::warn!("{w}"));
     let store = secrets::store(&config)?;
     let tls = Tls::new(&config)?;
     raise_file_limit(&config);

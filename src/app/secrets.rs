@@ -5,7 +5,6 @@ use crate::config::{Config, Password};
 use crate::credentials::store::{Configured, Store};
 use crate::credentials::users_file;
 use std::collections::HashMap;
-use std::os::unix::fs::PermissionsExt as _;
 
 /// Reads auth_file, if there is one, and puts both sources together.
 pub(super) fn store(config: &Config) -> Result<Store, AppError> {
@@ -15,9 +14,6 @@ pub(super) fn store(config: &Config) -> Result<Store, AppError> {
             let name = path.display().to_string();
             let text =
                 crate::config::load::read_named(path).map_err(|e| AppError::AuthFile(name.clone(), e))?;
-            if std::fs::metadata(path).is_ok_and(|m| m.permissions().mode() & 0o077 != 0) {
-                tracing::warn!(file = name, "auth_file can be read by others than its owner; chmod 600 it");
-            }
             users_file::parse(&name, &text)?
         }
     };
