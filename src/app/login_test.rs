@@ -218,6 +218,7 @@ impl Setup {
             database: database.dbname().to_owned(),
             user: user.to_owned(),
             secret,
+            parameters: Vec::new(),
             connect_query: database.connect_query.clone(),
             max_prepared_statements: NonZeroUsize::MIN,
             defaults: self.sets.empty(),

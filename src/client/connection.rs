@@ -4,6 +4,7 @@ use super::console::{is_console, rights};
 use super::context::{PoolContext, Shared};
 use super::greeting::greeting;
 use super::login::{self, LoginEnd};
+use super::replication::{self, Replica};
 use super::report::{Trouble, printable};
 use super::session::{Session, State};
 use super::startup::{self, Encryption, StartupEnd, Wants, Wish};
@@ -75,6 +76,13 @@ pub(super) async fn open(mut arrival: Box<Arrival>) -> Option<Session> {
             tokio::spawn(Box::pin(admin::serve(guest, Arc::clone(&arrival.shared) as Arc<dyn admin::Realm>)));
             None
         }
+        Ok(Outcome::Replica(replicates)) => {
+            let Replicates { wish, context, admission, own, before, early } = *replicates;
+            let (stream, address) = (arrival.stream, arrival.address);
+            let replica = Replica { stream, address, wish, context, admission, own, before, early };
+            tokio::spawn(Box::pin(replication::serve(replica)));
+            None
+        }
         Err(refused) => {
             refuse(stream, *address, shared, &refused).await;
             None
@@ -107,6 +115,17 @@ enum Outcome {
     Nothing,
     Session(Opened),
     Console(Box<Visit>),
+    Replica(Box<Replicates>),
+}
+
+/// Somebody who may replicate.
+struct Replicates {
+    wish: Wish,
+    context: Arc<PoolContext>,
+    admission: Admission,
+    own: replication::Own,
+    before: Vec<u8>,
+    early: Vec<u8>,
 }
 
 /// Somebody who may enter the console.
@@ -238,6 +257,17 @@ impl Newcomer<'_> {
         }
         let (context, admission) = self.place()?;
         context.opener.learn(proof);
+        if self.wish.replication {
+            let own = self.server_of_its_own(&context).await?;
+            return Ok(Outcome::Replica(Box::new(Replicates {
+                wish: self.wish.clone(),
+                context,
+                admission,
+                own,
+                before: answer,
+                early,
+            })));
+        }
         let opened = Opened { early, ..self.enter(context, admission, &mut answer).await? };
         self.stream.write_all(&answer).await.map_err(|_| Refused::lost())?;
         opened.context.metrics.login_ok(Instant::now().nanos_since(self.since));
@@ -247,6 +277,17 @@ impl Newcomer<'_> {
             tracing::info!(client = opened.member.entry().id, address = %self.address, database, user, tls, "login");
         }
         Ok(Outcome::Session(opened))
+    }
+
+    async fn server_of_its_own(&mut self, context: &Arc<PoolContext>) -> Result<replication::Own, Refused> {
+        tokio::select! {
+            biased;
+            own = replication::open(context, self.wish) => own.map_err(|trouble| {
+                self.shared.forget_invented(context);
+                Refused::tell(trouble, LoginFailure::NoServer)
+            }),
+            () = self.stream.hung_up() => Err(Refused::lost()),
+        }
     }
 
     /// Whether the client may enter the console, which has room for everybody.
@@ -286,7 +327,6 @@ impl Newcomer<'_> {
             let trouble = Trouble::DatabaseDisabled(wish.database.clone());
             return Err(Refused::tell(trouble, LoginFailure::Unavailable));
         }
-        self.replicates_not()?;
         Ok((self.shared.context(&database, &wish.user), admission))
     }
 

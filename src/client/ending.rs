@@ -80,6 +80,7 @@ impl Session {
                 prepared_statements: self.state.statements.names.len(),
                 local: self.stream.local_address(),
                 tls: self.stream.tls().map_or("", Channel::version),
+                replication: "",
                 server,
             },
         );

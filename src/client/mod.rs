@@ -18,6 +18,7 @@ pub mod opener;
 pub mod pins;
 pub mod pool_context;
 pub mod relay;
+pub mod replication;
 pub mod report;
 pub mod routines;
 pub mod session;

@@ -127,6 +127,7 @@ impl Opener {
             database: database.dbname().to_owned(),
             user: self.user.to_string(),
             secret,
+            parameters: Vec::new(),
             connect_query: database.connect_query.clone(),
             max_prepared_statements: self.max_prepared_statements,
             defaults: Arc::clone(&self.defaults),
@@ -138,6 +139,24 @@ impl Opener {
         let Some(shared) = self.shared.upgrade() else {
             return Err(OpenError::Transient("pgweir is stopping".into()));
         };
+        let mut server = self.log_in(&shared, &|target| target).await?;
+        let learning = routines::learn(&mut server, &self.routines, &self.database.load().name.clone()).await;
+        learning.map_err(|error| OpenError::Transient(error.to_string().into()))?;
+        self.welcome.store(Some(Arc::new(server.welcome.clone())));
+        Ok(server)
+    }
+
+    /// Opens a server for one client alone, with these startup parameters; it may not take statements. Cancel safe.
+    pub(super) async fn open_apart(
+        &self,
+        shared: &Shared,
+        parameters: Vec<(String, String)>,
+    ) -> Result<Server, OpenError> {
+        let apart = |target| Target { parameters: parameters.clone(), connect_query: None, ..target };
+        self.log_in(shared, &apart).await
+    }
+
+    async fn log_in(&self, shared: &Shared, with: &Changes<'_>) -> Result<Server, OpenError> {
         let begun = Instant::now();
         let config = shared.config.load_full();
         let Ok(tls) = shared.tls.load().connector(&self.tls.load()) else {
@@ -145,7 +164,7 @@ impl Opener {
         };
         let connecting = async {
             let (best, second) = self.secrets.lock().in_order();
-            let target = |secret| self.target(tcp_options(&config), tls.clone(), secret);
+            let target = |secret| with(self.target(tcp_options(&config), tls.clone(), secret));
             match (connect(target(best), &shared.server_ids).await, second) {
                 (Err(error), Some(second)) if is_wrong_password(&error) => {
                     connect(target(second), &shared.server_ids).await
@@ -157,26 +176,21 @@ impl Opener {
             Some(limit) => timeout(limit, connecting).await.unwrap_or(Err(ConnectError::Timeout)),
             None => connecting.await,
         };
-        match opened {
-            Ok(mut server) => {
-                let learning =
-                    routines::learn(&mut server, &self.routines, &self.database.load().name.clone()).await;
-                learning.map_err(|error| OpenError::Transient(error.to_string().into()))?;
-                self.metrics.server_connected(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
-                self.welcome.store(Some(Arc::new(server.welcome.clone())));
-                let database = self.database.load();
-                let (database, user) = (&*database.name, &*self.user);
-                let tls = server.stream.tls().map(Channel::version);
-                tracing::info!(database, user, server = server.id, pid = server.key.pid, address = %server.address(), tls, "server connected");
-                Ok(server)
-            }
-            Err(error) => {
-                self.metrics.server_connect_failed();
-                Err(open_error(error))
-            }
-        }
+        let server = opened.map_err(|error| {
+            self.metrics.server_connect_failed();
+            open_error(error)
+        })?;
+        self.metrics.server_connected(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        let database = self.database.load();
+        let (database, user) = (&*database.name, &*self.user);
+        let tls = server.stream.tls().map(Channel::version);
+        tracing::info!(database, user, server = server.id, pid = server.key.pid, address = %server.address(), tls, "server connected");
+        Ok(server)
     }
 }
+
+/// What is different for some servers.
+type Changes<'a> = dyn Fn(Target) -> Target + Send + Sync + 'a;
 
 /// Where the servers of a database are.
 pub fn address_of(database: &Database) -> Address {

@@ -39,8 +39,12 @@ pub enum Trouble {
     TooManyLogins,
     /// client_tls_sslmode
     TlsRequired,
-    /// Replication isn't passed on.
+    /// Nobody replicates from the console.
     Replication,
+    /// The startup parameter replication is none that there is.
+    NoKindOfReplication(String),
+    /// The shared caps leave no place for a connection beside the pool.
+    NoPlace,
     /// client_login_timeout, and what it waited for if that kept failing.
     LoginTimeout(Option<String>),
     /// No server was to be had, and what kept failing.
@@ -92,6 +96,7 @@ impl Trouble {
             Self::ExpectedPassword => plain(sqlstate::PROTOCOL_VIOLATION, "expected password response"),
             Self::Login(e) => plain(e.sqlstate(), &e.client_message()),
             Self::Lookup(error) => no_lookup(error),
+            Self::Replication | Self::NoKindOfReplication(_) | Self::NoPlace => self.of_replication(),
             Self::NoDatabase(name) => {
                 plain(sqlstate::INVALID_CATALOG_NAME, &format!("database \"{name}\" does not exist"))
             }
@@ -110,9 +115,6 @@ impl Trouble {
                 (words.0, words.1, Some("too many connections are logging in".to_owned()), words.3)
             }
             Self::TlsRequired => plain(sqlstate::INVALID_AUTHORIZATION, "SSL required"),
-            Self::Replication => {
-                plain(sqlstate::FEATURE_NOT_SUPPORTED, "replication connections are not supported by pgweir")
-            }
             Self::LoginTimeout(behind) => {
                 let words = plain(sqlstate::QUERY_CANCELED, "client_login_timeout");
                 (words.0, words.1, behind.as_deref().map(last_attempt), words.3)
@@ -138,6 +140,30 @@ impl Trouble {
                 plain(sqlstate::IDLE_IN_TRANSACTION_TIMEOUT, "idle transaction timeout")
             }
         }
+    }
+
+    fn of_replication(&self) -> (String, String, Option<String>, Option<String>) {
+        let (code, message, detail, hint) = match self {
+            Self::NoKindOfReplication(value) => (
+                sqlstate::INVALID_PARAMETER_VALUE,
+                format!("invalid value for parameter \"replication\": \"{value}\""),
+                None,
+                Some(r#"Valid values are: "false", 0, "true", 1, "database"."#),
+            ),
+            Self::NoPlace => (
+                sqlstate::TOO_MANY_CONNECTIONS,
+                "sorry, too many clients already".to_owned(),
+                Some("no place for a replication connection (max_db_connections or max_user_connections)"),
+                None,
+            ),
+            _ => (
+                sqlstate::FEATURE_NOT_SUPPORTED,
+                "the console has nothing to replicate".to_owned(),
+                None,
+                None,
+            ),
+        };
+        (code.to_owned(), message, detail.map(str::to_owned), hint.map(str::to_owned))
     }
 
     fn text(&self) -> String {

@@ -41,6 +41,8 @@ pub struct Wish {
     pub parameters: Vec<(String, String)>,
     /// Wants to replicate.
     pub replication: bool,
+    /// By logical decoding in a database; else what it replicates is the whole cluster.
+    pub is_logical: bool,
 }
 
 impl Wish {
@@ -194,6 +196,7 @@ pub fn wish(minor: u16, pairs: &[(&str, &str)]) -> Result<Wish, Trouble> {
         negotiate: None,
         parameters: Vec::new(),
         replication: false,
+        is_logical: false,
     };
     let (mut own, mut unknown) = (Vec::new(), Vec::new());
     for &(name, value) in pairs {
@@ -201,7 +204,10 @@ pub fn wish(minor: u16, pairs: &[(&str, &str)]) -> Result<Wish, Trouble> {
             "user" => value.clone_into(&mut wish.user),
             "database" => value.clone_into(&mut wish.database),
             "options" => wish.parameters = startup::options(value).map_err(Trouble::Options)?,
-            "replication" => wish.replication = !matches!(value, "false" | "off" | "no" | "0"),
+            "replication" => {
+                (wish.replication, wish.is_logical) =
+                    replicates(value).ok_or_else(|| Trouble::NoKindOfReplication(value.to_owned()))?;
+            }
             name if name.starts_with("_pq_.") => unknown.push(name.to_owned()),
             name => own.push((name.to_owned(), value.to_owned())),
         }
@@ -219,6 +225,22 @@ pub fn wish(minor: u16, pairs: &[(&str, &str)]) -> Result<Wish, Trouble> {
     Ok(wish)
 }
 
+/// Whether to replicate, and whether by logical decoding, as PostgreSQL reads it: a truth, or "database".
+fn replicates(value: &str) -> Option<(bool, bool)> {
+    let word = value.to_ascii_lowercase();
+    let short_for = |whole: &str, least: usize| word.len() >= least && whole.starts_with(&word);
+    match () {
+        () if value == "database" => Some((true, true)),
+        () if short_for("true", 1) || short_for("yes", 1) || short_for("on", 2) || word == "1" => {
+            Some((true, false))
+        }
+        () if short_for("false", 1) || short_for("no", 1) || short_for("off", 2) || word == "0" => {
+            Some((false, false))
+        }
+        () => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,7 +254,19 @@ mod tests {
         assert_eq!(pairs, [("a", "1"), ("b", "2"), ("TimeZone", "UTC"), ("b", "3")]);
         let w = wish(3, &[("user", "me"), ("database", "db"), ("_pq_.x", "1")]).unwrap();
         assert_eq!((&*w.database, w.minor, w.negotiate), ("db", 2, Some(vec!["_pq_.x".to_owned()])));
-        assert!(wish(0, &[("user", "me"), ("replication", "database")]).unwrap().replication);
+        let kind =
+            |value| wish(0, &[("user", "me"), ("replication", value)]).map(|w| (w.replication, w.is_logical));
+        for (value, expected) in [
+            ("database", (true, true)),
+            ("true", (true, false)),
+            ("ON", (true, false)),
+            ("1", (true, false)),
+            ("off", (false, false)),
+            ("f", (false, false)),
+        ] {
+            assert_eq!(kind(value).unwrap(), expected, "{value}");
+        }
+        assert!(kind("o").is_err() && kind("").is_err() && kind("Database").is_err());
         assert!(matches!(wish(0, &[("database", "x")]), Err(Trouble::Startup(StartupError::NoUser))));
         assert!(matches!(wish(0, &[("user", "x"), ("options", "-c=")]), Err(Trouble::Options(_))));
     }

@@ -25,6 +25,8 @@ pub struct Told {
     pub local: Option<SocketAddr>,
     /// The version of TLS it is spoken to with; empty without.
     pub tls: &'static str,
+    /// How it replicates; empty: it doesn't.
+    pub replication: &'static str,
     /// The server it has.
     pub server: Option<ServerTold>,
 }

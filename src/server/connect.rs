@@ -60,6 +60,8 @@ pub struct Target {
     pub user: String,
     /// What proves the user.
     pub secret: ServerSecret,
+    /// Startup parameters beside user and database.
+    pub parameters: Vec<(String, String)>,
     /// Run once after the login.
     pub connect_query: Option<String>,
     /// Statements to keep prepared.
@@ -150,7 +152,9 @@ pub async fn connect(target: Target, ids: &ServerIds) -> Result<Server, ConnectE
     if let (Address::Tcp(..), Some(socket)) = (&target.address, stream.socket()) {
         target.tcp.apply(&socket).map_err(io)?;
     }
-    let (mut login, first) = Login::start(&target.user, &target.database, target.secret, encryption(&stream));
+    let own = [("user", &*target.user), ("database", &*target.database)];
+    let parameters = own.into_iter().chain(target.parameters.iter().map(|(name, value)| (&**name, &**value)));
+    let (mut login, first) = Login::start(&target.user, parameters, target.secret, encryption(&stream));
     stream.write_all(&first).await.map_err(io)?;
     let mut buffer = Vec::new();
     let mut wire = Wire { stream: &mut stream, buffer: &mut buffer, address: &target.address };

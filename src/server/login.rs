@@ -71,16 +71,16 @@ enum Scram {
 }
 
 impl Login {
-    /// Begins; the bytes are the StartupMessage, protocol 3.0.
-    pub fn start(
+    /// Begins; the bytes are the StartupMessage, protocol 3.0, with these parameters, of which the user is one.
+    pub fn start<'a>(
         user: &str,
-        database: &str,
+        parameters: impl IntoIterator<Item = (&'a str, &'a str)>,
         secret: ServerSecret,
         encryption: Encryption,
     ) -> (Self, Vec<u8>) {
         let mut message = BytesMut::new();
         // Names come from configuration or startup packets and hold no zero byte, the only thing refused here.
-        let _ = frontend::startup_message([("user", user), ("database", database)], &mut message);
+        let _ = frontend::startup_message(parameters, &mut message);
         let login = Self {
             user: user.to_owned(),
             secret,

@@ -17,6 +17,8 @@ pub const PROTOCOL_VIOLATION: SqlState = "08P01";
 pub const FEATURE_NOT_SUPPORTED: SqlState = "0A000";
 /// character_not_in_repertoire
 pub const CHARACTER_NOT_IN_REPERTOIRE: SqlState = "22021";
+/// invalid_parameter_value
+pub const INVALID_PARAMETER_VALUE: SqlState = "22023";
 /// invalid_authorization_specification
 pub const INVALID_AUTHORIZATION: SqlState = "28000";
 /// invalid_password

@@ -55,6 +55,7 @@ fn client(roster: &Roster, entry: &Entry, told: Told, now: Now) -> Socket {
         place: place.to_owned(),
         local: told.local,
         tls: told.tls,
+        replication: told.replication,
         connected: now.date_in(roster, roster.came(entry.id)),
         requested: now.date_in(roster, since),
         waited,

@@ -72,6 +72,8 @@ pub(super) struct Socket {
     pub(super) link: String,
     pub(super) remote_pid: u32,
     pub(super) tls: &'static str,
+    /// Empty: none.
+    pub(super) replication: &'static str,
     pub(super) application_name: String,
     pub(super) prepared_statements: usize,
     pub(super) id: u64,
@@ -88,7 +90,7 @@ impl Socket {
             self.kind,
             self.user,
             self.database,
-            "none",
+            if self.replication.is_empty() { "none" } else { self.replication },
             self.state,
             ip(self.peer, self.place.clone()),
             port(self.peer),
