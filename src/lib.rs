@@ -10,9 +10,10 @@
 //! * [`net`]: sockets and buffers
 //! * [`tls`], [`cli`]
 //! * [`config`]: data, never live objects
-//! * [`auth`], [`params`], [`prepared`]: pure rules
+//! * [`auth`], [`params`], [`prepared`], [`advice`]: pure rules
 //! * [`wire`], [`metrics`], [`lifecycle`]: pure bytes, the numbers, phases
 pub mod admin;
+pub mod advice;
 pub mod app;
 pub mod auth;
 pub mod cancel;

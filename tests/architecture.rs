@@ -17,6 +17,7 @@ const MAP_NAMES: RangeInclusive<usize> = 2..=34;
 /// Pure by ARCHITECTURE.md, as path prefixes below `src/`; a directory ends in `/`, a name without suffix is either.
 const PURE: &[&str] = &[
     "wire/",
+    "advice/",
     "auth/",
     "params/",
     "prepared/",

@@ -1,6 +1,7 @@
 //! What the console sees of the process, and how it speaks to it. Whoever wires the process implements it.
 
 use super::averages::Averages;
+use crate::advice::Book;
 use crate::clock::Instant;
 use crate::config::{Config, PoolMode};
 use crate::lifecycle::{Command, Phase};
@@ -78,6 +79,8 @@ pub struct Pin {
 pub struct Desk {
     /// The numbers of the last period.
     pub averages: Averages,
+    /// What was measured of pools' sizes.
+    pub advice: Arc<Book>,
     /// Databases nobody may log in to.
     pub disabled: Mutex<BTreeSet<String>>,
     /// What is to be told of the console's own clients, by number.

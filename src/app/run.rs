@@ -120,8 +120,8 @@ async fn serve(
     tokio::spawn(averages::run(Arc::clone(shared) as Arc<dyn Realm>));
     let (stop_http, http_stopped) = tokio::sync::oneshot::channel::<()>();
     if let Some(listener) = metrics {
-        let state =
-            http::State::new(Arc::clone(&shared.metrics), Arc::clone(shared) as Arc<dyn http::Health>);
+        let health = Arc::clone(shared) as Arc<dyn http::Health>;
+        let state = http::State::new(Arc::clone(&shared.metrics), Arc::clone(&shared.desk.advice), health);
         tokio::spawn(async move {
             let stopped = async { drop(http_stopped.await) };
             if let Err(error) = http::serve(listener, state, stopped).await {

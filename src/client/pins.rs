@@ -139,6 +139,18 @@ impl Pins {
         self.told.lock().remove(&client);
     }
 
+    /// How many clients there are, and how many of them each reason ties, as [`PinReason::ALL`].
+    pub fn count(&self) -> (usize, [usize; PinReason::ALL.len()]) {
+        let (who, mut by) = (self.who.lock(), [0; PinReason::ALL.len()]);
+        for tied in who.values() {
+            REASONS
+                .iter()
+                .filter(|(kind, _)| tied.by.has(*kind))
+                .for_each(|(_, reason)| by[*reason as usize] += 1);
+        }
+        (who.len(), by)
+    }
+
     /// All of them, in no order.
     pub fn list(&self) -> Vec<Pin> {
         let who = self.who.lock();

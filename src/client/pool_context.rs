@@ -223,6 +223,7 @@ impl Gauges for PoolContext {
         let settings = self.pool.settings();
         let (listens, subscriptions) = self.hub.numbers();
         let clients = self.clients.load(Ordering::Relaxed);
+        let (clients_pinned, pins) = self.pins.count();
         PoolGauges {
             clients_active: numbers.active,
             clients_waiting: numbers.waiting + self.pins.waiting(),
@@ -232,6 +233,12 @@ impl Gauges for PoolContext {
             servers_used: numbers.dirty_idle,
             servers_login: numbers.opening,
             servers_being_canceled: numbers.canceling,
+            reserve_in_use: numbers.reserve_in_use,
+            clients_pinned,
+            pins,
+            waiting_for_pins: self.pins.waiting(),
+            mode: self.mode.name(),
+            paused: numbers.paused,
             max_wait: numbers.oldest_wait_since.map(|since| since.elapsed()).unwrap_or_default(),
             size_limit: settings.size.map(|n| n.get() as usize),
             reserve_limit: settings.reserve_size as usize,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,7 +21,8 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::health::{self, Health};
-use super::metrics;
+use super::{advice, metrics};
+use crate::advice::Book;
 use crate::metrics::{Exposition, Metrics};
 
 /// Connections open at once.
@@ -40,6 +42,7 @@ const INDEX: &str = "\
 pgweir, a PostgreSQL connection pooler
 
 /metrics  the numbers, in Prometheus' text format
+/advice   which pools are too small or too big, as JSON; /advice?text in words
 /livez    200 while the process runs
 /readyz   200 while new clients are welcome, else 503 and why not
 ";
@@ -49,17 +52,19 @@ pgweir, a PostgreSQL connection pooler
 pub struct State {
     metrics: Arc<Metrics>,
     exposition: Arc<Exposition>,
+    book: Arc<Book>,
     health: Arc<dyn Health>,
     /// One permit: the right to render.
     rendering: Arc<Semaphore>,
 }
 
 impl State {
-    /// For the numbers of `metrics` and the word of `health`.
-    pub fn new(metrics: Arc<Metrics>, health: Arc<dyn Health>) -> Self {
+    /// For the numbers of `metrics`, what `book` makes of them, and the word of `health`.
+    pub fn new(metrics: Arc<Metrics>, book: Arc<Book>, health: Arc<dyn Health>) -> Self {
         Self {
             exposition: Arc::new(Exposition::new(Arc::clone(&metrics))),
             metrics,
+            book,
             health,
             rendering: Arc::new(Semaphore::new(1)),
         }
@@ -69,15 +74,44 @@ impl State {
         self.health.ready()
     }
 
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub(super) fn book(&self) -> &Book {
+        &self.book
+    }
+
     pub(super) async fn turn(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
         Arc::clone(&self.rendering).acquire_owned().await
     }
 
     /// Takes milliseconds when there are many pools.
-    pub(super) fn render(&self) -> Result<String, prometheus::Error> {
+    pub(super) fn render(&self) -> Result<String, String> {
         self.metrics.set_ready(self.ready().is_ok());
-        self.exposition.render()
+        self.exposition.render().map_err(|error| error.to_string())
     }
+}
+
+/// What `render` makes, one at a time and off the thread that serves it, so that neither many who ask nor many pools hold up
+/// the janitor.
+pub(super) async fn rendered(
+    state: State,
+    render: impl FnOnce(&State) -> Result<String, String> + Send + 'static,
+) -> Result<String, Response> {
+    let Ok(turn) = state.turn().await else {
+        return Err(StatusCode::SERVICE_UNAVAILABLE.into_response());
+    };
+    // The turn goes along: who hangs up doesn't let the next one start beside an unfinished rendering.
+    let rendering = tokio::task::spawn_blocking(move || {
+        let text = render(&state);
+        drop(turn);
+        text
+    });
+    rendering.await.unwrap_or_else(|error| Err(error.to_string())).map_err(|error| {
+        tracing::error!(error, "an answer by HTTP could not be rendered");
+        (StatusCode::INTERNAL_SERVER_ERROR, "could not be rendered\n").into_response()
+    })
 }
 
 /// Serves until `shutdown` resolves, then gives answers under way two seconds. Tasks it spawned end with it, also when
@@ -119,6 +153,7 @@ fn router(state: State) -> Router {
     Router::new()
         .route("/", get(|| async { INDEX }))
         .route("/metrics", get(metrics::metrics))
+        .route("/advice", get(advice::advice))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .fallback(|| async { (StatusCode::NOT_FOUND, "not found; / lists what is here\n") })

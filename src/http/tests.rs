@@ -33,7 +33,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (metrics, health) = (Arc::new(Metrics::new(1)), Arc::new(Switch(AtomicBool::new(true))));
-        let state = State::new(Arc::clone(&metrics), Arc::clone(&health) as Arc<dyn Health>);
+        let state = State::new(Arc::clone(&metrics), Arc::default(), Arc::clone(&health) as Arc<dyn Health>);
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -78,6 +78,7 @@ fn pages_answer_as_documented() {
     let server = Server::start();
     for (path, status, part) in [
         ("/", 200, "/readyz"),
+        ("/advice?text", 200, "0 pools."),
         ("/livez", 200, "ok\n"),
         ("/readyz", 200, "ready\n"),
         ("/metrics", 200, "\npgweir_ready 1\n"),

@@ -1,5 +1,6 @@
 //! What a pool looks like at this moment, asked for when somebody scrapes. Nothing here is stored.
 
+use super::reasons::PinReason;
 use std::time::Duration;
 
 /// Clients and servers of one pool by state, at one moment.
@@ -21,6 +22,18 @@ pub struct PoolGauges {
     pub servers_login: usize,
     /// Servers kept back until a cancel is settled.
     pub servers_being_canceled: usize,
+    /// Servers there are beyond the pool's size, of its reserve.
+    pub reserve_in_use: usize,
+    /// Clients that keep their servers for session state that can't follow them.
+    pub clients_pinned: usize,
+    /// The same by reason, as [`PinReason::ALL`]; a client may have several.
+    pub pins: [usize; PinReason::ALL.len()],
+    /// Clients that wait for another to give up its server, since no more may be pinned; they are among those waiting.
+    pub waiting_for_pins: usize,
+    /// When servers go back: `session`, `transaction` or `statement`.
+    pub mode: &'static str,
+    /// No server is handed out.
+    pub paused: bool,
     /// How long the first in the queue has waited; zero if nobody waits.
     pub max_wait: Duration,
     /// Servers the pool may have, reserve apart; `None` is no limit.

@@ -140,6 +140,35 @@ impl Snapshot {
         Some(representative(at))
     }
 
+    /// As [`Self::quantile`], of `count` values of which all that are not here are 0; in ns.
+    pub fn quantile_among(&self, count: u64, q: f64) -> u64 {
+        let own = self.count();
+        let zeros = count.saturating_sub(own);
+        let rank = (q.clamp(0.0, 1.0) * (own + zeros) as f64).ceil() as u64;
+        if rank <= zeros {
+            return 0;
+        }
+        self.quantile((rank - zeros) as f64 / own as f64).unwrap_or(0)
+    }
+
+    /// The mean of the recorded values, in ns; 0 if there are none.
+    pub fn mean(&self) -> f64 {
+        self.sum as f64 / self.count().max(1) as f64
+    }
+
+    /// The squared coefficient of variation (variance over squared mean), 0 if there is nothing recorded.
+    ///
+    /// Of values spread evenly within their buckets: off by some hundredths, since mean and squares are off alike.
+    pub fn scv(&self) -> f64 {
+        let (mut sum, mut squares) = (0.0, 0.0);
+        for (at, n) in self.buckets.iter().enumerate().filter(|(_, n)| **n > 0) {
+            let (mean, square) = moments(at);
+            sum += *n as f64 * mean;
+            squares += *n as f64 * square;
+        }
+        if sum > 0.0 { (squares * self.count() as f64 / (sum * sum) - 1.0).max(0.0) } else { 0.0 }
+    }
+
     /// What was recorded after `earlier` was taken from the same source.
     pub fn since(&self, earlier: &Self) -> Self {
         let mut difference = self.clone();
@@ -149,6 +178,13 @@ impl Snapshot {
         difference.sum = self.sum.saturating_sub(earlier.sum);
         difference
     }
+}
+
+/// The mean and the mean square of values spread evenly over a bucket.
+fn moments(bucket: usize) -> (f64, f64) {
+    let low = if bucket == 0 { 0.0 } else { BOUNDS[bucket - 1] as f64 };
+    let high = if bucket == BUCKETS - 1 { low } else { BOUNDS[bucket] as f64 };
+    (f64::midpoint(low, high), (low * low + low * high + high * high) / 3.0)
 }
 
 /// The harmonic mean of a bucket's ends: of all its points the one whose greatest relative error is least.
@@ -198,6 +234,28 @@ mod tests {
     #[test]
     fn an_empty_histogram_has_no_quantile() {
         assert_eq!(Snapshot::default().quantile(0.5), None);
+    }
+
+    #[test]
+    fn moments() {
+        let of = |values: &[u64]| {
+            let (histogram, mut snapshot) = (LocalHistogram::default(), Snapshot::default());
+            values.iter().for_each(|v| histogram.record(*v));
+            histogram.add_to(&mut snapshot);
+            snapshot
+        };
+        let nothing = Snapshot::default();
+        assert_eq!((nothing.mean(), nothing.scv(), nothing.quantile_among(7, 0.99)), (0.0, 0.0, 0));
+        let same = of(&[1_000_000; 100]);
+        assert_eq!(same.mean(), 1e6);
+        assert!(same.scv() < 0.01, "{}", same.scv());
+        // Exponential: the k-th of n values spread evenly over the probabilities.
+        let exponential: Vec<_> =
+            (0..10_000).map(|k| (-(1.0 - (f64::from(k) + 0.5) / 10_000.0).ln() * 5e6) as u64).collect();
+        assert!((of(&exponential).scv() - 1.0).abs() < 0.03, "{}", of(&exponential).scv());
+        let waits = of(&[1_000_000, 2_000_000]);
+        let at = |q| waits.quantile_among(100, q) / 100_000;
+        assert_eq!((at(0.5), at(0.98), at(0.99), at(1.0)), (0, 0, 8, 17));
     }
 
     #[test]

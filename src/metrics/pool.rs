@@ -141,6 +141,18 @@ impl PoolMetrics {
         events
     }
 
+    /// Clients that have left the queue for query_wait_timeout.
+    pub fn wait_timeouts(&self) -> u64 {
+        self.wait_timeouts.value()
+    }
+
+    /// Clients that have logged in.
+    pub fn logins(&self) -> u64 {
+        let mut logins = Snapshot::default();
+        self.login.add_to(&mut logins);
+        logins.count()
+    }
+
     /// How the pool stands; `None` if nothing is observed or it is gone.
     pub fn gauges(&self) -> Option<PoolGauges> {
         // The lock is not held while the pool is asked, since that takes the pool's own.

@@ -1,4 +1,4 @@
-//! Takes the numbers at the end of each stats_period, for the console's averages.
+//! Takes the numbers at the end of each stats_period, for the console's averages and for advice.
 
 use crate::admin::Realm;
 use crate::clock::Instant;
@@ -9,7 +9,9 @@ use tokio::time::sleep;
 /// Works until dropped. A changed stats_period counts from the next period on.
 pub async fn run(realm: Arc<dyn Realm>) {
     loop {
-        realm.desk().averages.turn(realm.metrics(), Instant::now());
+        let now = Instant::now();
+        realm.desk().averages.turn(realm.metrics(), now);
+        realm.desk().advice.turn(realm.metrics(), now);
         sleep(Duration::from_secs(realm.config().general.stats_period.into())).await;
     }
 }

@@ -1,6 +1,7 @@
 //! What can be looked at, one SHOW or a family of them a file. Column names, types and order are PgBouncer's, which tools go by;
-//! PINS and WAITS are our own.
+//! PINS, WAITS and ADVICE are our own.
 
+mod advice;
 mod clients;
 mod config;
 mod databases;
@@ -71,6 +72,7 @@ shows! {
     PeerPools "peer_pools" Some(&process::PEER_POOLS);
     Pins "pins" Some(&pins::COLUMNS);
     Waits "waits" Some(&waits::COLUMNS);
+    Advice "advice" Some(&advice::COLUMNS);
 }
 
 const USAGE: &str = "
@@ -79,7 +81,7 @@ const USAGE: &str = "
 \tSHOW SOCKETS|ACTIVE_SOCKETS|LISTS|MEM|STATE
 \tSHOW DNS_HOSTS|DNS_ZONES
 \tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS
-\tSHOW PINS|WAITS
+\tSHOW PINS|WAITS|ADVICE
 \tSET key = arg
 \tRELOAD
 \tPAUSE [<db>]
@@ -128,6 +130,7 @@ pub(super) async fn reply(show: Show, realm: &dyn Realm) -> Reply {
         Show::State => process::state(realm),
         Show::Pins => pins::rows(realm),
         Show::Waits => waits::rows(realm),
+        Show::Advice => advice::rows(realm),
     };
     debug_assert!(rows.iter().all(|row| row.len() == columns.len()), "{show:?}");
     Reply::Rows(Table { columns, rows })

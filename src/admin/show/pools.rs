@@ -30,11 +30,7 @@ pub(super) const COLUMNS: [Column; 17] = [
 
 /// A pool's mode in the configuration's word.
 pub(super) fn mode(mode: PoolMode) -> &'static str {
-    match mode {
-        PoolMode::Session => "session",
-        PoolMode::Transaction => "transaction",
-        PoolMode::Statement => "statement",
-    }
+    mode.name()
 }
 
 /// As in PgBouncer, a client that wants nothing is active; servers that carry their last client's state are used.

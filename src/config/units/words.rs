@@ -22,6 +22,17 @@ pub enum PoolMode {
     Statement,
 }
 
+impl PoolMode {
+    /// Its word in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Transaction => "transaction",
+            Self::Statement => "statement",
+        }
+    }
+}
+
 impl Words for PoolMode {
     const WORDS: &'static [(&'static str, Self)] =
         &[("transaction", Self::Transaction), ("session", Self::Session), ("statement", Self::Statement)];
