@@ -43,6 +43,8 @@ struct Page {
     counted: Counted,
     /// The busiest period of each stretch, by the stretch's number.
     busiest: VecDeque<(u64, Measured)>,
+    /// What was told last; it holds as long as what it goes by.
+    told: Option<PoolAdvice>,
 }
 
 impl Book {
@@ -79,15 +81,24 @@ impl Book {
     /// What there is to say of one.
     pub fn of(&self, pool: &Arc<PoolMetrics>) -> PoolAdvice {
         let key = (pool.database().into(), pool.user().into());
-        let busiest = self.0.lock().pools.get(&key).and_then(Page::busiest);
+        let now = standing(pool);
+        let known = self.0.lock().pools.get(&key).map(|page| (page.told.clone(), page.busiest()));
+        let (told, busiest) = known.unwrap_or_default();
         let mut measured = busiest.unwrap_or_default();
         // The size may have been changed since.
-        let now = standing(pool);
         measured.end =
             Standing { size: now.size, reserve: now.reserve, session_mode: now.session_mode, ..measured.end };
+        if let Some(told) = told.filter(|told| told.measured == measured) {
+            return told;
+        }
+        // Not under the lock: it may take a millisecond.
         let advice = advise(&measured);
         let sentence = words::sentence(&measured, &advice);
-        PoolAdvice { database: key.0, user: key.1, measured, advice, sentence }
+        let told = PoolAdvice { database: key.0.clone(), user: key.1.clone(), measured, advice, sentence };
+        if let Some(page) = self.0.lock().pools.get_mut(&key) {
+            page.told = Some(told.clone());
+        }
+        told
     }
 }
 

@@ -12,6 +12,6 @@ section! {
     /// What `[metrics]` says.
     pub struct Metrics as "[metrics]";
 
-    /// Address and port of /metrics and the health checks; empty turns them off.
+    /// Address and port of the live page, /metrics and the health checks; empty turns them off.
     pub listen: Option<SocketAddr> as SocketAddress = Is(r#""127.0.0.1:9127""#), Restart;
 }

@@ -21,7 +21,8 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::health::{self, Health};
-use super::{advice, metrics};
+use super::live::{self, Live};
+use super::{advice, metrics, page};
 use crate::advice::Book;
 use crate::metrics::{Exposition, Metrics};
 
@@ -38,21 +39,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// A request's head; hyper takes no less than 8 KiB.
 const HEAD_BYTES: usize = 16 * 1024;
 
-const INDEX: &str = "\
-pgweir, a PostgreSQL connection pooler
-
-/metrics  the numbers, in Prometheus' text format
-/advice   which pools are too small or too big, as JSON; /advice?text in words
-/livez    200 while the process runs
-/readyz   200 while new clients are welcome, else 503 and why not
-";
-
 /// What the pages show.
 #[derive(Clone)]
 pub struct State {
     metrics: Arc<Metrics>,
     exposition: Arc<Exposition>,
     book: Arc<Book>,
+    live: Arc<Live>,
     health: Arc<dyn Health>,
     /// One permit: the right to render.
     rendering: Arc<Semaphore>,
@@ -65,6 +58,7 @@ impl State {
             exposition: Arc::new(Exposition::new(Arc::clone(&metrics))),
             metrics,
             book,
+            live: Arc::default(),
             health,
             rendering: Arc::new(Semaphore::new(1)),
         }
@@ -76,6 +70,10 @@ impl State {
 
     pub(super) fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    pub(super) fn live(&self) -> &Live {
+        &self.live
     }
 
     pub(super) fn book(&self) -> &Book {
@@ -151,7 +149,8 @@ pub async fn serve(
 
 fn router(state: State) -> Router {
     Router::new()
-        .route("/", get(|| async { INDEX }))
+        .route("/", get(page::page))
+        .route("/pools.json", get(live::pools))
         .route("/metrics", get(metrics::metrics))
         .route("/advice", get(advice::advice))
         .route("/livez", get(health::livez))

@@ -77,7 +77,6 @@ fn answer(stream: &mut TcpStream) -> (u16, String, String) {
 fn pages_answer_as_documented() {
     let server = Server::start();
     for (path, status, part) in [
-        ("/", 200, "/readyz"),
         ("/advice?text", 200, "0 pools."),
         ("/livez", 200, "ok\n"),
         ("/readyz", 200, "ready\n"),
@@ -95,6 +94,73 @@ fn pages_answer_as_documented() {
     assert_eq!((status, body.as_str()), (200, ""));
     assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
     assert_eq!(server.ask("POST /livez HTTP/1.1\r\nHost: pgweir\r\nContent-Length: 0\r\n\r\n").0, 405);
+    server.stop();
+}
+
+#[test]
+fn the_page_runs_only_its_own_script() {
+    let server = Server::start();
+    let (status, head, body) = server.get("/");
+    assert_eq!(status, 200);
+    for header in [
+        "content-type: text/html; charset=utf-8",
+        "x-content-type-options: nosniff",
+        "cache-control: no-store",
+    ] {
+        assert!(head.contains(header), "{head}");
+    }
+    let policy = head.lines().find(|line| line.starts_with("content-security-policy: ")).unwrap();
+    assert!(
+        policy.contains("default-src 'none'; script-src 'sha256-") && !policy.contains("unsafe"),
+        "{policy}"
+    );
+    let body = body.replace("http://www.w3.org/2000/svg", "");
+    // Nothing from elsewhere, and nothing that could make markup of a name.
+    for never in [
+        "://",
+        "src=",
+        "innerHTML",
+        "outerHTML",
+        "HTML(",
+        "document.write",
+        "eval(",
+        "onclick",
+        "onload",
+        "style=",
+    ] {
+        assert!(!body.contains(never), "{never}");
+    }
+    for once in ["<script>", "</script>", "<style>", "</style>"] {
+        assert_eq!(body.matches(once).count(), 1, "{once}");
+    }
+    server.stop();
+}
+
+#[test]
+fn pools_as_json_are_looked_at_once_in_a_while() {
+    let server = Server::start();
+    let hostile = "</script><img src=x>\u{1b}[2J\"\\\u{1}\u{2028}";
+    let pool = server.metrics.pool(hostile, "u");
+    pool.worker(0).transaction(2_000_000);
+    pool.worker(0).wait(50_000_000);
+    let (status, head, body) = server.get("/pools.json");
+    assert_eq!(status, 200, "{body}");
+    assert!(
+        head.contains("content-type: application/json") && head.contains("cache-control: no-store"),
+        "{head}"
+    );
+    let told: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(told["pools"][0]["database"], hostile);
+    assert_eq!(told["pools"][0]["advice"]["verdict"], "unknown");
+    let p99 = told["totals"]["wait_p99"].as_f64().unwrap();
+    assert!((p99 - 0.05).abs() < 0.007, "{p99}");
+    assert_eq!(told["ready"], true);
+    pool.worker(0).transaction(2_000_000);
+    let state = server.get("/pools.json").2;
+    assert!(
+        state == body
+            || told["interval"] != serde_json::from_str::<serde_json::Value>(&state).unwrap()["interval"]
+    );
     server.stop();
 }
 

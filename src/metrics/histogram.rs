@@ -169,6 +169,14 @@ impl Snapshot {
         if sum > 0.0 { (squares * self.count() as f64 / (sum * sum) - 1.0).max(0.0) } else { 0.0 }
     }
 
+    /// Puts another's recordings to these.
+    pub fn add(&mut self, other: &Self) {
+        for (own, more) in self.buckets.iter_mut().zip(&other.buckets) {
+            *own = own.wrapping_add(*more);
+        }
+        self.sum = self.sum.wrapping_add(other.sum);
+    }
+
     /// What was recorded after `earlier` was taken from the same source.
     pub fn since(&self, earlier: &Self) -> Self {
         let mut difference = self.clone();
