@@ -24,7 +24,7 @@ The smallest configuration file that works:
 pgweir [OPTIONS] <CONFIG.toml>\n       \
 pgweir [OPTIONS] --database-url <URL>\n       \
 pgweir --check <CONFIG.toml>\n       \
-pgweir <hash|login-test> …", args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pgweir <hash|login-test|top> …", args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct CommandLine {
     #[command(subcommand)]
     command: Option<Tool>,
@@ -69,6 +69,8 @@ pub enum Tool {
     Hash(Hash),
     /// Log in as a client would, and say where it fails and why; the password is read from standard input
     LoginTest(LoginTest),
+    /// Show the pools of a running pgweir, live
+    Top(Top),
 }
 
 /// Which secret to make.
@@ -101,6 +103,14 @@ pub struct LoginTest {
     /// Database that it asks for; the user's name when left out
     #[arg(long, short = 'd', value_name = "NAME")]
     pub database: Option<String>,
+}
+
+/// Which pgweir to show.
+#[derive(Debug, PartialEq, Args)]
+pub struct Top {
+    /// Its metrics address, or its configuration file
+    #[arg(value_name = "ADDRESS:PORT|CONFIG.toml", default_value = "127.0.0.1:9127")]
+    pub place: String,
 }
 
 /// What pgweir is asked to do.
@@ -246,6 +256,14 @@ mod tests {
         ] {
             assert!(read(line).is_err(), "{line:?}");
         }
+    }
+
+    #[test]
+    fn top_shows_the_usual_address_or_another() {
+        let top = |place: &str| Command::Tool(Tool::Top(Top { place: place.to_owned() }));
+        assert_eq!(read(&["top"]).expect("allowed"), top("127.0.0.1:9127"));
+        assert_eq!(read(&["top", "http://h:1"]).expect("allowed"), top("http://h:1"));
+        assert!(read(&["a.toml", "top"]).is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! * [`pool`], [`roster`]: who may use which server; who is connected
 //! * [`server`]: one PostgreSQL connection
 //! * [`net`]: sockets and buffers
-//! * [`tls`], [`cli`]
+//! * [`tls`], [`cli`], [`top`]
 //! * [`config`]: data, never live objects
 //! * [`auth`], [`params`], [`prepared`], [`advice`]: pure rules
 //! * [`wire`], [`metrics`], [`lifecycle`]: pure bytes, the numbers, phases
@@ -33,4 +33,5 @@ pub mod roster;
 pub mod server;
 pub mod tasks;
 pub mod tls;
+pub mod top;
 pub mod wire;

@@ -116,3 +116,21 @@ fn the_page_shows_pools() {
     );
     assert!(dom.contains("&lt;img src=x onerror=") && !dom.contains("<img"), "{dom}");
 }
+
+/// `pgweir top` without a terminal tells once.
+#[test]
+fn top_tells_the_same() {
+    let pgweir = Pgweir::start(&config());
+    let _client = pgweir.client();
+    let top = |place: &str| {
+        Command::new(env!("CARGO_BIN_EXE_pgweir")).args(["top", place]).output().expect("it runs")
+    };
+    let told = top(&format!("127.0.0.1:{}", pgweir.metrics_port));
+    let text = String::from_utf8_lossy(&told.stdout);
+    assert!(told.status.success() && text.contains(" running ") && text.contains("\napp / app "), "{told:?}");
+    let wrong = top(&format!("127.0.0.1:{}", pgweir.port));
+    assert!(
+        !wrong.status.success() && String::from_utf8_lossy(&wrong.stderr).contains("nothing to show from"),
+        "{wrong:?}"
+    );
+}

@@ -29,6 +29,12 @@ pub enum AppError {
     /// An address can't be listened on.
     #[error("cannot listen on {0}: {1}\n{2}")]
     Listen(String, io::Error, &'static str),
+    /// A running pgweir can't be shown.
+    #[error("nothing to show from {0}: {1}")]
+    Top(String, io::Error),
+    /// The configuration file turns metrics off.
+    #[error("listen in [metrics] is \"\": without it there is nothing to show")]
+    NoMetrics,
     /// A runtime or a signal handler can't be had.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),

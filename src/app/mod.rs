@@ -33,6 +33,7 @@ pub fn main() -> ExitCode {
             Ok(false) => return ExitCode::FAILURE,
             outcome => outcome.map(drop),
         },
+        Command::Tool(Tool::Top(wanted)) => top(&wanted.place),
         Command::Run { source, overrides } => run::run(source, &overrides),
     };
     match outcome {
@@ -57,6 +58,20 @@ fn check(path: &Path) -> Result<(), AppError> {
         config.users.len()
     );
     Ok(())
+}
+
+/// A file says where its pgweir's metrics are.
+fn top(place: &str) -> Result<(), AppError> {
+    let path = Path::new(place);
+    if !path.is_file() {
+        return crate::top::run(place).map_err(|error| AppError::Top(place.to_owned(), error));
+    }
+    let mut address = config::load::load(path)?.0.metrics_listen.ok_or(AppError::NoMetrics)?;
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    let place = address.to_string();
+    crate::top::run(&place).map_err(|error| AppError::Top(place, error))
 }
 
 fn load(source: &Source) -> Result<(Config, Vec<Warning>), AppError> {
