@@ -398,3 +398,47 @@ fn matchers(expression: &str) -> Vec<(String, String)> {
     let pairs = inside.flat_map(|inside| inside.split(',')).filter_map(|pair| pair.split_once("=\""));
     pairs.map(|(l, v)| (l.trim_end_matches('!').to_owned(), v.trim_end_matches('"').to_owned())).collect()
 }
+
+/// Prometheus' own check, where it is installed.
+#[test]
+fn promtool_takes_the_alert_rules() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/config/prometheus/alerts.yml");
+    let Ok(checked) = std::process::Command::new("promtool").args(["check", "rules", path]).output() else {
+        println!("NOT CHECKED by promtool: there is none; it is in Debian's package prometheus");
+        return;
+    };
+    let said = String::from_utf8_lossy(&checked.stdout) + String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success() && said.contains("SUCCESS"), "{said}");
+}
+
+/// Every series the dashboard asks for is one that is served, with the labels it is told apart by.
+#[test]
+fn the_dashboard_uses_only_series_that_exist() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/config/grafana/pgweir.json");
+    let board: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let metrics = Arc::new(Metrics::new(1));
+    let _pool = exercise(&metrics, "app", "alice");
+    let text = render(&metrics);
+    let mut expressions = Vec::new();
+    for panel in board["panels"].as_array().unwrap() {
+        expressions.extend(
+            panel["targets"].as_array().unwrap().iter().map(|t| t["expr"].as_str().unwrap().to_owned()),
+        );
+    }
+    for variable in board["templating"]["list"].as_array().unwrap() {
+        expressions.push(variable["query"].as_str().unwrap().to_owned());
+    }
+    assert!(expressions.len() > 20, "{expressions:?}");
+    for expression in &expressions {
+        let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        for name in words.filter(|word| word.starts_with("pgweir_")) {
+            let labels = text.samples.keys().find(|(known, _)| known == name).map(|(_, labels)| labels);
+            let labels = labels.unwrap_or_else(|| panic!("{name} in {expression}"));
+            let by_database = expression.contains(&format!("{name}{{")) && expression.contains("database=~");
+            assert!(
+                !by_database || labels.iter().any(|(label, _)| label == "database"),
+                "{name} in {expression}"
+            );
+        }
+    }
+}

@@ -15,7 +15,7 @@ use super::families::{FAMILIES, Family};
 use super::gauges::PoolGauges;
 use super::histogram::{BOUNDS, BUCKETS, Snapshot};
 use super::pool::{Events, PoolMetrics};
-use super::reasons::Label;
+use super::reasons::{Label, PinReason};
 use super::registry::Metrics;
 
 /// Renders a [`Metrics`] as text.
@@ -151,6 +151,11 @@ impl PoolScrape<'_> {
             self.with(Family::SizeLimit, "normal", limit as f64);
         }
         self.with(Family::SizeLimit, "reserve", now.reserve_limit as f64);
+        self.plain(Family::ReserveInUse, now.reserve_in_use as f64);
+        self.plain(Family::Paused, f64::from(u8::from(now.paused)));
+        self.plain(Family::PinnedClients, now.clients_pinned as f64);
+        self.plain(Family::WaitingForPins, now.waiting_for_pins as f64);
+        self.seen(Family::PinnedBy, PinReason::ALL.iter().copied().zip(now.pins.map(|n| n as u64)));
         self.plain(Family::MaxWait, now.max_wait.as_secs_f64());
         self.plain(Family::ListeningServers, now.listening_servers as f64);
         self.plain(Family::Subscriptions, now.subscriptions as f64);

@@ -68,6 +68,9 @@ families! {
         "Servers by state: active, idle, used (to be reset or checked first), login, being_canceled.";
     MaxWait Gauge "pgweir_pool_max_wait_seconds" ["database" "user"]
         "How long the first client in the queue has waited; 0 if nobody waits.";
+    ReserveInUse Gauge "pgweir_pool_reserve_servers" ["database" "user"]
+        "Servers there are beyond pool_size, of the reserve; they are among those by state.";
+    Paused Gauge "pgweir_pool_paused" ["database" "user"] "1 while the pool hands out no servers for PAUSE or KILL, else 0.";
     SizeLimit Gauge "pgweir_pool_size_limit" ["database" "user" "kind"]
         "Servers the pool may have: normal (pool_size; absent if unlimited) and reserve (reserve_pool_size) on top.";
 
@@ -101,6 +104,12 @@ families! {
     Resets Counter "pgweir_pool_resets_total" ["database" "user"] "Resets of dirty servers.";
     Replays Counter "pgweir_pool_replays_total" ["database" "user"]
         "Times a server was given the session state its client expects.";
+    PinnedClients Gauge "pgweir_pool_pinned_clients" ["database" "user"]
+        "Clients that keep their server for session state that can't follow them.";
+    PinnedBy Gauge "pgweir_pool_pins" ["database" "user" "reason"]
+        "Clients that keep their server, by the state that holds it; a client may have several, and reasons without any are left out.";
+    WaitingForPins Gauge "pgweir_pool_clients_waiting_for_pins" ["database" "user"]
+        "Clients that wait until another keeps its server no more, since max_pins is reached; they are among those waiting.";
     Pins Counter "pgweir_pool_pins_total" ["database" "user" "reason"]
         "Times a client had to stay on its server, by the state that held it; reasons appear once seen.";
 

@@ -77,8 +77,6 @@ labels! {
         MaxClientConn = "max_client_conn",
         /// No file descriptor or memory for it.
         Resources = "resources",
-        /// pgweir is going down.
-        Shutdown = "shutdown",
     }
 }
 
@@ -105,10 +103,8 @@ labels! {
         ClientLost = "client_lost",
         /// What it owes or which state it is in is no longer certain.
         Doubt = "doubt",
-        /// server_reset_query failed.
+        /// server_reset_query, or replaying the client's session state, failed.
         ResetFailed = "reset_failed",
-        /// Replaying the client's session state failed.
-        ReplayFailed = "replay_failed",
         /// The check of an idle server failed.
         CheckFailed = "check_failed",
         /// query_timeout, transaction_timeout or idle_transaction_timeout.
@@ -129,10 +125,6 @@ labels! {
         Listen = "listen",
         /// SQL PREPARE.
         SqlPrepare = "sql_prepare",
-        /// An unnamed statement too large to keep.
-        LargeStatement = "large_statement",
-        /// A setting that cannot be replayed.
-        Setting = "setting",
         /// Anything else.
         Other = "other",
     }
