@@ -134,3 +134,37 @@ fn top_tells_the_same() {
         "{wrong:?}"
     );
 }
+
+/// The series of pgbouncer_exporter, by request and by request only.
+#[test]
+fn exporter_series_are_served_too() {
+    let pgweir = Pgweir::start(&config());
+    let mut client = Client::connect(&pgweir.target("app", "app").parameter("application_name", "web"));
+    client.query("SELECT 1");
+    assert!(pgweir.metrics().keys().all(|name| !name.starts_with("pgbouncer_")));
+    pgweir.reload(&config().set("metrics_compat", "pgbouncer_exporter"));
+    eventually("served", || pgweir.metrics().contains_key("pgbouncer_up"));
+    let all = pgweir.metrics();
+    let database =
+        format!("name=\"app\",host=\"127.0.0.1\",port=\"{}\",database=\"app\"", Cluster::shared().port);
+    for (name, value) in [
+        ("pgbouncer_up", 1.0),
+        ("pgbouncer_version_info{version=\"PgBouncer 1.26.1", 1.0),
+        ("pgbouncer_pools_client_active_connections{database=\"app\",user=\"app\"}", 1.0),
+        ("pgbouncer_pools_server_idle_connections{database=\"app\",user=\"app\"}", 1.0),
+        ("pgbouncer_pools_client_maxwait_seconds{database=\"app\",user=\"app\"}", 0.0),
+        (&format!("pgbouncer_databases_pool_size{{{database}"), 20.0),
+        (&format!("pgbouncer_databases_current_connections{{{database}"), 1.0),
+        ("pgbouncer_stats_totals_queries_pooled_total{database=\"app\"}", 1.0),
+        ("pgbouncer_config_max_client_connections", 1000.0),
+        ("pgbouncer_used_clients", 1.0),
+        (
+            "pgbouncer_client_connections{database=\"app\",user=\"app\",application_name=\"web\",state=\"idle\"}",
+            1.0,
+        ),
+    ] {
+        let found: Vec<_> =
+            all.iter().filter(|(key, _)| key.starts_with(name)).map(|(_, value)| *value).collect();
+        assert_eq!(found, [value], "{name} in {:?}", all.keys().filter(|key| key.starts_with("pgbouncer_")));
+    }
+}

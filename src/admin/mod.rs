@@ -20,5 +20,10 @@ pub use command::Rights;
 pub use realm::{Desk, Order, Pin, PoolView, Realm};
 pub use session::{Guest, serve};
 
+/// What pgbouncer_exporter would make of the console, in Prometheus' text format. Asks every session for its application_name.
+pub async fn exporter_series(realm: &dyn Realm) -> String {
+    show::exporter::exposition(realm).await
+}
+
 /// What the console calls its own database where PgBouncer shows its own.
 pub const DATABASE: &str = "pgweir";

@@ -1,14 +1,17 @@
 //! The process as the janitor and the health page see it.
 
+use crate::admin;
 use crate::client::cleanup;
 use crate::client::context::Shared;
 use crate::clock::Instant;
-use crate::http::Health;
+use crate::config::MetricsCompat;
+use crate::http::{Health, More};
 use crate::lifecycle::Phase;
 use crate::pool::{CloseReason, Lease, Pool, PoolSet};
 use crate::roster::Roster;
 use crate::server::Server;
 use crate::tasks::janitor::House;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,5 +61,16 @@ impl Health for Shared {
             Phase::Running => Ok(()),
             Phase::Draining => Err("pgweir is shutting down".to_owned()),
         }
+    }
+}
+
+impl More for Shared {
+    fn series(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
+        Box::pin(async {
+            match self.config.load().general.metrics_compat {
+                MetricsCompat::None => String::new(),
+                MetricsCompat::PgbouncerExporter => admin::exporter_series(self).await,
+            }
+        })
     }
 }

@@ -121,7 +121,8 @@ async fn serve(
     let (stop_http, http_stopped) = tokio::sync::oneshot::channel::<()>();
     if let Some(listener) = metrics {
         let health = Arc::clone(shared) as Arc<dyn http::Health>;
-        let state = http::State::new(Arc::clone(&shared.metrics), Arc::clone(&shared.desk.advice), health);
+        let state = http::State::new(Arc::clone(&shared.metrics), Arc::clone(&shared.desk.advice), health)
+            .with(Arc::clone(shared) as Arc<dyn http::More>);
         tokio::spawn(async move {
             let stopped = async { drop(http_stopped.await) };
             if let Err(error) = http::serve(listener, state, stopped).await {

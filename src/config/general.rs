@@ -9,9 +9,9 @@ use toml::de::DeValue;
 use super::section::{Difference, Effect, Preset, Section, Setting, difference, section};
 use super::units::{
     AuthType, FileMode, FilePath, KeepaliveSeconds, Limit, ListenAddr, ListenAddrs, LogFormat, LogLevel,
-    MillisecondsOrOff, NameOrNone, Number, OneOf, PinsReached, PoolMode, PositiveOrNone, Refusal, RootCerts,
-    Roots, Seconds, SecondsOrOff, SessionState, Size, SocketDir, Sql, SqlOrNone, SslMode, Switch, TcpPort,
-    TextList, TlsProtocols, Unit,
+    MetricsCompat, MillisecondsOrOff, NameOrNone, Number, OneOf, PinsReached, PoolMode, PositiveOrNone,
+    Refusal, RootCerts, Roots, Seconds, SecondsOrOff, SessionState, Size, SocketDir, Sql, SqlOrNone, SslMode,
+    Switch, TcpPort, TextList, TlsProtocols, Unit,
 };
 use Preset::Is;
 
@@ -135,6 +135,9 @@ section! {
     pub stats_users: Vec<String> as TextList = Is(r#""""#);
     /// Seconds over which the console's averages are taken.
     pub stats_period: u32 as Number<1, 86_400> = Is("60");
+
+    /// Series to serve on /metrics beside pgweir's own, for dashboards and alerts that are there already.
+    pub metrics_compat: MetricsCompat as OneOf<MetricsCompat> = Is(r#""none""#);
 
     /// How much to log; each level includes those before it.
     pub log_level: LogLevel as OneOf<LogLevel> = Is(r#""info""#);

@@ -41,8 +41,8 @@ pub use self::pool_settings::PoolSettings;
 pub use self::section::{Effect, Preset, Setting};
 pub use self::tls::{ClientTls, ServerTls};
 pub use self::units::{
-    AuthType, Host, Limit, ListenAddr, LogFormat, LogLevel, MetricsListen, PinsReached, PoolMode, Roots,
-    SessionState, SslMode, Switch, TlsProtocols,
+    AuthType, Host, Limit, ListenAddr, LogFormat, LogLevel, MetricsCompat, MetricsListen, PinsReached,
+    PoolMode, Roots, SessionState, SslMode, Switch, TlsProtocols,
 };
 pub use self::url::from_database_url;
 pub use self::user::User;

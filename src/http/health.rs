@@ -3,6 +3,7 @@
 
 use axum::extract;
 use axum::http::StatusCode;
+use std::pin::Pin;
 
 use super::server::State;
 
@@ -14,6 +15,12 @@ pub trait Health: Send + Sync {
     /// # Errors
     /// Why not, as a sentence for people; no secrets.
     fn ready(&self) -> Result<(), String>;
+}
+
+/// Whoever has series beside the numbers of [`crate::metrics`].
+pub trait More: Send + Sync {
+    /// Text to put behind them, in Prometheus' text format and with names of its own; may take milliseconds.
+    fn series(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>>;
 }
 
 pub(super) async fn livez() -> &'static str {

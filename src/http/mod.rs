@@ -11,5 +11,5 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-pub use health::Health;
+pub use health::{Health, More};
 pub use server::{State, serve};

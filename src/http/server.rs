@@ -20,7 +20,7 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::health::{self, Health};
+use super::health::{self, Health, More};
 use super::live::{self, Live};
 use super::{advice, metrics, page};
 use crate::advice::Book;
@@ -47,6 +47,7 @@ pub struct State {
     book: Arc<Book>,
     live: Arc<Live>,
     health: Arc<dyn Health>,
+    more: Option<Arc<dyn More>>,
     /// One permit: the right to render.
     rendering: Arc<Semaphore>,
 }
@@ -60,8 +61,19 @@ impl State {
             book,
             live: Arc::default(),
             health,
+            more: None,
             rendering: Arc::new(Semaphore::new(1)),
         }
+    }
+
+    /// Puts series of another's behind those of `/metrics`.
+    #[must_use]
+    pub fn with(self, more: Arc<dyn More>) -> Self {
+        Self { more: Some(more), ..self }
+    }
+
+    pub(super) fn more(&self) -> Option<&Arc<dyn More>> {
+        self.more.as_ref()
     }
 
     pub(super) fn ready(&self) -> Result<(), String> {

@@ -5,6 +5,7 @@ mod advice;
 mod clients;
 mod config;
 mod databases;
+pub(super) mod exporter;
 mod lists;
 mod pins;
 mod pools;

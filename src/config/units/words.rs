@@ -143,6 +143,20 @@ impl Words for LogFormat {
     const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
 }
 
+/// Series beside pgweir's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MetricsCompat {
+    /// None.
+    None,
+    /// Those of prometheus-community's pgbouncer_exporter.
+    PgbouncerExporter,
+}
+
+impl Words for MetricsCompat {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("none", Self::None), ("pgbouncer_exporter", Self::PgbouncerExporter)];
+}
+
 /// On or off; `true`, `false`, 1 or 0 in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Switch {

@@ -1,0 +1,224 @@
+//! The series of prometheus-community's pgbouncer_exporter, made from the tables it reads, for dashboards and alerts that are there
+//! already.
+
+use super::{clients, config, databases, lists, pools, process, stats};
+use crate::admin::realm::Realm;
+use crate::admin::table::{Column, Value};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// A column that becomes a series: its name there, and what its values are multiplied by.
+type Mapped = (&'static str, &'static str, f64);
+
+/// A table whose columns are series and whose rows are told apart by labels.
+struct Mapping {
+    prefix: &'static str,
+    kind: &'static str,
+    labels: &'static [&'static str],
+    columns: &'static [Mapped],
+}
+
+const POOLS: Mapping = Mapping {
+    prefix: "pools",
+    kind: "gauge",
+    labels: &["database", "user"],
+    columns: &[
+        ("cl_active", "client_active_connections", 1.0),
+        ("cl_waiting", "client_waiting_connections", 1.0),
+        ("cl_active_cancel_req", "client_active_cancel_connections", 1.0),
+        ("cl_waiting_cancel_req", "client_waiting_cancel_connections", 1.0),
+        ("sv_active", "server_active_connections", 1.0),
+        ("sv_active_cancel", "server_active_cancel_connections", 1.0),
+        ("sv_being_canceled", "server_being_canceled_connections", 1.0),
+        ("sv_idle", "server_idle_connections", 1.0),
+        ("sv_used", "server_used_connections", 1.0),
+        ("sv_tested", "server_testing_connections", 1.0),
+        ("sv_login", "server_login_connections", 1.0),
+        ("maxwait", "client_maxwait_seconds", 1.0),
+    ],
+};
+
+const DATABASES: Mapping = Mapping {
+    prefix: "databases",
+    kind: "gauge",
+    labels: &["name", "host", "port", "database", "force_user", "pool_mode"],
+    columns: &[
+        ("pool_size", "pool_size", 1.0),
+        ("reserve_pool_size", "reserve_pool", 1.0),
+        ("max_connections", "max_connections", 1.0),
+        ("current_connections", "current_connections", 1.0),
+        ("paused", "paused", 1.0),
+        ("disabled", "disabled", 1.0),
+    ],
+};
+
+const STATS: Mapping = Mapping {
+    prefix: "stats_totals",
+    kind: "counter",
+    labels: &["database"],
+    columns: &[
+        ("server_assignment_count", "server_assignments_total", 1.0),
+        ("xact_count", "sql_transactions_pooled_total", 1.0),
+        ("query_count", "queries_pooled_total", 1.0),
+        ("bytes_received", "received_bytes_total", 1.0),
+        ("bytes_sent", "sent_bytes_total", 1.0),
+        ("xact_time", "server_in_transaction_seconds_total", 1e-6),
+        ("query_time", "queries_duration_seconds_total", 1e-6),
+        ("wait_time", "client_wait_seconds_total", 1e-6),
+        ("client_parse_count", "client_parses_total", 1.0),
+        ("server_parse_count", "server_parses_total", 1.0),
+        ("bind_count", "binds_total", 1.0),
+    ],
+};
+
+const LISTS: [(&str, &str); 11] = [
+    ("databases", "databases"),
+    ("users", "users"),
+    ("pools", "pools"),
+    ("free_clients", "free_clients"),
+    ("used_clients", "used_clients"),
+    ("login_clients", "login_clients"),
+    ("free_servers", "free_servers"),
+    ("used_servers", "used_servers"),
+    ("dns_names", "cached_dns_names"),
+    ("dns_zones", "cached_dns_zones"),
+    ("dns_queries", "in_flight_dns_queries"),
+];
+
+const CONFIG: [(&str, &str); 2] =
+    [("max_client_conn", "max_client_connections"), ("max_user_connections", "max_user_connections")];
+
+/// Names of applications are chosen by clients: those beyond this many series are counted under none.
+const APPLICATIONS_MAX: usize = 1_000;
+
+/// All of it, in Prometheus' text format. Asks every session for its application_name, which costs some microseconds each.
+pub(in crate::admin) async fn exposition(realm: &dyn Realm) -> String {
+    let mut out = Text::default();
+    out.family("up", "gauge", "Always 1: these series are pgweir's own.");
+    out.sample("up", &[], 1.0);
+    out.family("version_info", "gauge", "The version, as SHOW VERSION tells it.");
+    if let Some(Value::Text(version)) = process::version().into_iter().flatten().next() {
+        out.sample("version_info", &[("version", &version)], 1.0);
+    }
+    out.table(&POOLS, &pools::COLUMNS, &pools::rows(realm));
+    out.table(&DATABASES, &databases::COLUMNS, &databases::rows(realm));
+    out.table(&STATS, &stats::STATS_TOTALS, &stats::totals_by_database(realm));
+    out.named("", &LISTS, &lists::rows(realm));
+    out.named("config_", &CONFIG, &config::rows(realm));
+    let told = realm.clients().ask().await;
+    let mut connections: BTreeMap<[String; 4], u32> = BTreeMap::new();
+    for socket in clients::sockets(realm, &told) {
+        let mut key = [socket.database, socket.user, socket.application_name, socket.state.to_owned()];
+        if connections.len() >= APPLICATIONS_MAX && !connections.contains_key(&key) {
+            key[2].clear();
+        }
+        *connections.entry(key).or_insert(0) += 1;
+    }
+    out.family("client_connections", "gauge", "Clients by database, user, application_name and state.");
+    for ([database, user, application, state], n) in &connections {
+        let labels =
+            [("database", &**database), ("user", user), ("application_name", application), ("state", state)];
+        out.sample("client_connections", &labels, f64::from(*n));
+    }
+    out.0
+}
+
+/// The text format under construction.
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP pgbouncer_{name} {help}\n# TYPE pgbouncer_{name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let _ = write!(self.0, "pgbouncer_{name}");
+        for (at, (label, value)) in labels.iter().enumerate() {
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let _ = write!(self.0, "{}{label}=\"{value}\"", if at == 0 { '{' } else { ',' });
+        }
+        let _ = writeln!(self.0, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+
+    fn table(&mut self, mapping: &Mapping, columns: &[Column], rows: &[Vec<Value>]) {
+        let place = |name: &str| columns.iter().position(|(column, _)| *column == name);
+        let labels: Vec<_> =
+            mapping.labels.iter().filter_map(|label| Some((*label, place(label)?))).collect();
+        for (column, series, factor) in mapping.columns {
+            let Some(at) = place(column) else { continue };
+            let name = format!("{}_{series}", mapping.prefix);
+            self.family(&name, mapping.kind, &format!("{column} of SHOW {}.", mapping.prefix.to_uppercase()));
+            for row in rows {
+                let values: Vec<_> = labels.iter().map(|(label, at)| (*label, text(&row[*at]))).collect();
+                let labels: Vec<_> = values.iter().map(|(label, value)| (*label, &**value)).collect();
+                self.sample(&name, &labels, number(&row[at]) * factor);
+            }
+        }
+    }
+
+    /// A table of names and values, of which these are series.
+    fn named(&mut self, prefix: &str, names: &[(&str, &str)], rows: &[Vec<Value>]) {
+        for (known, series) in names {
+            let row = rows.iter().find(|row| matches!(&row[0], Value::Text(name) if name == known));
+            let Some(value) = row.map(|row| number(&row[1])).filter(|value| value.is_finite()) else {
+                continue;
+            };
+            let name = format!("{prefix}{series}");
+            self.family(&name, "gauge", &format!("{known}, as the console shows it."));
+            self.sample(&name, &[], value);
+        }
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Text(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+    }
+}
+
+fn number(value: &Value) -> f64 {
+    match value {
+        Value::Null => f64::NAN,
+        Value::Text(text) => text.parse().unwrap_or(f64::NAN),
+        Value::Number(number) => *number as f64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every column of a mapping is one of its table.
+    #[test]
+    fn columns_exist() {
+        for (mapping, columns) in [
+            (POOLS, &pools::COLUMNS[..]),
+            (DATABASES, &databases::COLUMNS[..]),
+            (STATS, &stats::STATS_TOTALS[..]),
+        ] {
+            let names = mapping.labels.iter().chain(mapping.columns.iter().map(|(column, ..)| column));
+            for name in names {
+                assert!(columns.iter().any(|(column, _)| column == name), "{}: {name}", mapping.prefix);
+            }
+        }
+    }
+
+    #[test]
+    fn labels_are_escaped_and_nulls_have_no_value() {
+        let mut out = Text::default();
+        let rows = [vec![Value::from("a\"b\\c\nd"), Value::Null, Value::from(1_500_000_u64)]];
+        let mapping = Mapping {
+            prefix: "t",
+            kind: "counter",
+            labels: &["name", "none"],
+            columns: &[("time", "seconds_total", 1e-6)],
+        };
+        use crate::admin::table::Type::{Numeric, Text as T};
+        out.table(&mapping, &[("name", T), ("none", T), ("time", Numeric)], &rows);
+        let sample = out.0.lines().last().unwrap_or_default();
+        assert_eq!(sample, r#"pgbouncer_t_seconds_total{name="a\"b\\c\nd",none=""} 1.5"#);
+    }
+}
