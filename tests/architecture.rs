@@ -32,6 +32,7 @@ const PURE: &[&str] = &[
     "admin/command",
     "admin/dialogue",
     "admin/table",
+    "admin/transaction",
     "takeover/handshake",
 ];
 const PURE_EXCEPT: &[&str] = &["config/load"];

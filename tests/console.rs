@@ -8,7 +8,7 @@ use support::cluster::{self, Cluster, test_tools};
 use support::eventually;
 use support::messages::{self, Message};
 use support::pgweir::{Config, Pgweir};
-use support::raw::{Client, Target, V3_2};
+use support::raw::{Client, Target, V3_0, V3_2};
 
 /// `trusty` may do everything, `plainuser` may look, the others are nobody here.
 fn config() -> Config {
@@ -389,7 +389,7 @@ fn commands_and_rights() {
     let detail = |client: &mut Client, sql: &str| client.error(sql).field(b'D').unwrap_or_default();
     assert_eq!(
         detail(&mut admin, "SET pool_mode = 'session'"),
-        "Pool_mode can't be changed while pgweir runs: a change needs a restart."
+        "pool_mode can't be changed while pgweir runs: a change needs a restart."
     );
     assert!(detail(&mut admin, "SET default_pool_sise = 3").ends_with("did you mean \"default_pool_size\"?"));
 }
@@ -616,4 +616,47 @@ fn shutdown() {
     assert_eq!(words(&mut console, "SHUTDOWN"), "C SHUTDOWN");
     assert_eq!(short(&client.read_to_end()[0]), "57P01 terminating connection due to administrator command");
     eventually("the end", || !pgweir.is_alive());
+}
+
+/// A console that doesn't read is ended all the same, and one that says goodbye while a command waits.
+#[test]
+fn consoles_that_do_not_listen() {
+    let pgweir = Pgweir::start(&config());
+    let (mut console, mut deaf, mut leaving) = (admin(&pgweir), admin(&pgweir), admin(&pgweir));
+    let consoles = |console: &mut Client| select(console, "CLIENTS", ("database", "pgweir"), &["id"]);
+    assert_eq!(consoles(&mut console).len(), 3);
+    let id = consoles(&mut deaf).remove(1);
+    deaf.give_up_sending_after(std::time::Duration::from_millis(300));
+    let many = messages::query("SHOW CONFIG").repeat(64);
+    while deaf.try_send(&many).is_ok() {}
+    assert_eq!(words(&mut console, &format!("KILL_CLIENT {id}")), "C KILL_CLIENT");
+    eventually("the deaf one is gone", || consoles(&mut console).len() == 2);
+    assert_eq!(words(&mut console, "KILL_CLIENT -1"), "08P01 invalid client pointer supplied");
+
+    let mut client = pgweir.client();
+    client.query("BEGIN");
+    leaving.send(&messages::query("PAUSE app"));
+    eventually("paused", || select(&mut console, "DATABASES", ("name", "app"), &["paused"]) == ["1"]);
+    leaving.send(&messages::terminate());
+    eventually("the leaving one is gone", || consoles(&mut console).len() == 1);
+    assert_eq!(select(&mut console, "DATABASES", ("name", "app"), &["paused"]), ["1"], "in force");
+    let error = console.error("SET workers = 2");
+    let detail = "workers can't be changed while pgweir runs: a change needs a restart.";
+    assert_eq!(error.field(b'D').as_deref(), Some(detail));
+}
+
+/// Who leaves before its login gets a server doesn't hold its place until the login's deadline.
+#[test]
+fn who_says_goodbye_during_login_is_gone() {
+    let pgweir = Pgweir::start(&config().set("auth_type", "trust"));
+    let mut console = admin(&pgweir);
+    assert_eq!(words(&mut console, "PAUSE"), "C PAUSE");
+    let mut socket = std::net::TcpStream::connect(pgweir.address()).expect("a connection");
+    let startup = messages::startup(V3_0, &[("user", "trusty"), ("database", "app")]);
+    std::io::Write::write_all(&mut socket, &startup).expect("room");
+    let logging_in =
+        |console: &mut Client| pick(&show(console, "LISTS"), ("list", "login_clients"), &["items"]);
+    eventually("it logs in", || logging_in(&mut console) == ["1"]);
+    std::io::Write::write_all(&mut socket, &messages::terminate()).expect("room");
+    eventually("it is gone", || logging_in(&mut console) == ["0"]);
 }

@@ -1,6 +1,7 @@
 //! What a text sent to the console asks for. Pure; the texts of its errors are PgBouncer's, since people's tools match them.
 
 use super::show::Show;
+use super::transaction;
 use crate::lifecycle::Shutdown;
 use crate::wire::sqlstate::{self, SqlState};
 
@@ -24,8 +25,10 @@ pub(super) enum Command {
     ShowSession(&'static Session),
     /// A setting that drivers set, which means nothing here.
     SetSession,
-    /// BEGIN, COMMIT or ROLLBACK, of drivers that can't do without; the tag to answer.
-    Transaction(&'static str),
+    /// BEGIN or START TRANSACTION, of drivers that can't do without; the tag to answer.
+    Begin(&'static str),
+    /// COMMIT or ROLLBACK; the tag to answer.
+    End(&'static str),
     /// DEALLOCATE of one or all, or DISCARD ALL, of drivers that prepare.
     Deallocate(Option<String>),
     Set {
@@ -98,7 +101,8 @@ impl Command {
             | Self::Show(_)
             | Self::ShowSession(_)
             | Self::SetSession
-            | Self::Transaction(_)
+            | Self::Begin(_)
+            | Self::End(_)
             | Self::Deallocate(_) => Rights::Stats,
             _ => Rights::Admin,
         }
@@ -112,7 +116,14 @@ impl Command {
         if lexer.is_at_end() {
             return Ok(Self::Empty);
         }
+        if let Some(command) = transaction::parse(lexer.0) {
+            return Ok(command);
+        }
         let word = lexer.word(false).ok_or_else(invalid)?.to_ascii_lowercase();
+        if word == "kill_client" {
+            let id = lexer.word(true).filter(|_| lexer.is_at_end()).and_then(|id| id.parse().ok());
+            return id.map(Self::KillClient).ok_or_else(|| Failure::new("invalid client pointer supplied"));
+        }
         if word == "set" {
             let (key, value) = lexer.assignment().ok_or_else(invalid)?;
             if key.len() > LONGEST_ARGUMENT || value.len() > LONGEST_VALUE {
@@ -133,7 +144,6 @@ impl Command {
 
     /// `None`: there is no such command, or it is called in another way.
     fn of(word: &str, argument: Option<String>) -> Option<Result<Self, Failure>> {
-        let alone = |command| if argument.is_none() { Some(Ok(command)) } else { None };
         let database = |command: fn(String) -> Self| {
             let missing = || Failure::new("a database is required");
             argument.clone().map(command).ok_or_else(missing)
@@ -147,9 +157,6 @@ impl Command {
                     None => Ok(Self::Show(Show::of(&name.to_ascii_lowercase())?)),
                 }
             }
-            "begin" => return alone(Self::Transaction("BEGIN")),
-            "commit" => return alone(Self::Transaction("COMMIT")),
-            "rollback" => return alone(Self::Transaction("ROLLBACK")),
             "deallocate" | "discard" => {
                 let name = argument?;
                 let all = name.eq_ignore_ascii_case("all");
@@ -158,17 +165,13 @@ impl Command {
                 }
                 Ok(Self::Deallocate((!all).then_some(name)))
             }
-            "reload" => return alone(Self::Reload),
+            "reload" => return argument.is_none().then_some(Ok(Self::Reload)),
             "pause" => Ok(Self::Pause(argument)),
             "resume" => Ok(Self::Resume(argument)),
             "disable" => database(Self::Disable),
             "enable" => database(Self::Enable),
             "reconnect" => Ok(Self::Reconnect(argument)),
             "kill" => Ok(Self::Kill(argument)),
-            "kill_client" => match argument.and_then(|id| id.parse().ok()) {
-                Some(id) => Ok(Self::KillClient(id)),
-                None => Err(Failure::new("invalid client pointer supplied")),
-            },
             "wait_close" => Ok(Self::WaitClose(argument)),
             "shutdown" => Ok(Self::Shutdown(shutdown(argument.as_deref())?)),
             _ => return None,
@@ -269,7 +272,11 @@ mod tests {
             ("SET log_level = 'it''s'", set("log_level", "it's")),
             ("SET query_wait_timeout = 1.5", set("query_wait_timeout", "1.5")),
             ("SET auth_file = ''", set("auth_file", "")),
-            ("BEGIN", Command::Transaction("BEGIN")),
+            ("BEGIN", Command::Begin("BEGIN")),
+            ("begin read only;", Command::Begin("BEGIN")),
+            ("START TRANSACTION ISOLATION LEVEL SERIALIZABLE", Command::Begin("START TRANSACTION")),
+            ("COMMIT WORK", Command::End("COMMIT")),
+            ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", Command::SetSession),
             ("DEALLOCATE ALL", Command::Deallocate(None)),
             ("DISCARD ALL;", Command::Deallocate(None)),
             ("DEALLOCATE \"s 1\"", Command::Deallocate(db("s 1"))),
@@ -332,6 +339,8 @@ mod tests {
             ("ENABLE;".to_owned(), "a database is required"),
             ("KILL_CLIENT".to_owned(), "invalid client pointer supplied"),
             ("KILL_CLIENT x".to_owned(), "invalid client pointer supplied"),
+            ("KILL_CLIENT -1".to_owned(), "invalid client pointer supplied"),
+            ("KILL_CLIENT 1 2;".to_owned(), "invalid client pointer supplied"),
             (long(16), "bad arguments"),
             (format!("PAUSE {}", long(64)), "bad arguments"),
             (format!("SET {} = 1", long(64)), "bad arguments"),

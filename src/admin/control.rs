@@ -27,7 +27,7 @@ pub(super) async fn run(realm: &dyn Realm, command: &Command) -> Result<Reply, F
         Command::SetSession => {
             Ok(Reply::Done("SET".to_owned(), Some(Notice { message: "SET ignored", detail: None })))
         }
-        Command::Transaction(tag) => Ok(Reply::done(*tag)),
+        Command::Begin(tag) | Command::End(tag) => Ok(Reply::done(*tag)),
         Command::Deallocate(_) => Ok(Reply::done("DEALLOCATE")),
         Command::Set { key, value } => set(realm, key, value).await,
         Command::Reload => reload(realm).await,
@@ -68,7 +68,7 @@ async fn set(realm: &dyn Realm, key: &str, value: &str) -> Result<Reply, Failure
     let command = lifecycle::Command::Set { key: key.to_owned(), value: value.to_owned() };
     match ordered(realm, command).await {
         Ok(()) => Ok(Reply::done(format!("SET {key}={value}"))),
-        Err(why) => Err(Failure { detail: Some(sentence(&why)), ..Failure::new("SET failed") }),
+        Err(why) => Err(Failure { detail: Some(sentence(&why, key)), ..Failure::new("SET failed") }),
     }
 }
 
@@ -83,10 +83,13 @@ async fn reload(realm: &dyn Realm) -> Result<Reply, Failure> {
     }
 }
 
-/// With a capital letter and a full stop.
-fn sentence(text: &str) -> String {
+/// With a full stop, and a capital letter unless it begins with the name of a setting.
+fn sentence(text: &str, key: &str) -> String {
     let stop = if text.ends_with(['.', '?']) { "" } else { "." };
     let mut letters = text.chars();
+    if text.split(' ').next().is_some_and(|word| word.contains('_') || word.eq_ignore_ascii_case(key)) {
+        return format!("{text}{stop}");
+    }
     let first = letters.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
     format!("{first}{}{stop}", letters.as_str())
 }
@@ -188,8 +191,10 @@ mod tests {
 
     #[test]
     fn details_are_sentences() {
-        assert_eq!(sentence("x is wrong"), "X is wrong.");
-        assert_eq!(sentence("unknown; did you mean y?"), "Unknown; did you mean y?");
-        assert_eq!(sentence(""), ".");
+        assert_eq!(sentence("that is wrong", "x"), "That is wrong.");
+        assert_eq!(sentence("unknown; did you mean y?", "x"), "Unknown; did you mean y?");
+        assert_eq!(sentence("workers must be 1", "Workers"), "workers must be 1.");
+        assert_eq!(sentence("pool_mode can't be changed", "x"), "pool_mode can't be changed.");
+        assert_eq!(sentence("", "x"), ".");
     }
 }

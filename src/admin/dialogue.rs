@@ -3,6 +3,7 @@
 
 use super::command::{Command, Failure};
 use super::table::{Column, Formats, Table, data_row, row_description};
+use super::transaction::Transaction;
 use crate::wire::backend::{CLOSE_COMPLETE, PARSE_COMPLETE, Report, Severity};
 use crate::wire::cursor::Cursor;
 use crate::wire::encode::{cstr, message};
@@ -14,6 +15,10 @@ use std::collections::HashMap;
 
 /// Statements and portals a session may have; drivers keep some hundreds.
 const MOST: usize = 1000;
+/// Longest name of a statement or portal.
+const LONGEST_NAME: usize = 255;
+/// Bytes of rows that may wait in portals besides those of one: a driver that fetches in parts has one open.
+const MOST_HELD: usize = 1024 * 1024;
 
 /// What a command came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +84,7 @@ pub(super) struct Dialogue {
     portals: HashMap<Vec<u8>, Portal>,
     /// Something failed: messages are ignored up to the next Sync.
     skips: bool,
-    in_transaction: bool,
+    transaction: Transaction,
 }
 
 /// Why a message of the extended protocol fails.
@@ -133,7 +138,7 @@ impl Dialogue {
             Wrong::Wire(error) => Err(error),
             Wrong::Failed(failure) => {
                 self.skips = true;
-                report(out, &failure);
+                self.report(&failure, out);
                 if tag == f::FUNCTION_CALL {
                     self.skips = false;
                     self.ready(out);
@@ -146,7 +151,10 @@ impl Dialogue {
     /// Appends what a job came to.
     pub(super) fn answer(&mut self, job: Job, outcome: Result<Reply, Failure>, out: &mut Vec<u8>) {
         match &job.command {
-            Command::Transaction(tag) => self.in_transaction = *tag == "BEGIN",
+            Command::Begin(_) if self.transaction == Transaction::None => {
+                self.transaction = Transaction::Open;
+            }
+            Command::End(_) => self.transaction = Transaction::None,
             Command::Deallocate(None) => self.statements.clear(),
             Command::Deallocate(Some(name)) => drop(self.statements.remove(name.as_bytes())),
             _ => {}
@@ -160,21 +168,16 @@ impl Dialogue {
                         complete(out, "SHOW");
                     }
                     Ok(reply) => told(out, &reply),
-                    Err(failure) => report(out, &failure),
+                    Err(failure) => self.report(&failure, out),
                 }
                 self.ready(out);
             }
             Asker::Portal(name, limit) => match outcome {
-                Ok(Reply::Rows(table)) => {
-                    if let Some(portal) = self.portals.get_mut(&name) {
-                        portal.left = Some(table);
-                        portal.tell(limit, out);
-                    }
-                }
+                Ok(Reply::Rows(table)) => self.tell(&name, table, limit, out),
                 Ok(reply) => told(out, &reply),
                 Err(failure) => {
                     self.skips = true;
-                    report(out, &failure);
+                    self.report(&failure, out);
                 }
             },
         }
@@ -185,12 +188,58 @@ impl Dialogue {
         let text = cursor.cstr()?;
         cursor.end()?;
         match Command::parse(&String::from_utf8_lossy(text)) {
-            Ok(command) => Ok(Heard::Run(Job { command, asker: Asker::Query })),
-            Err(failure) => {
-                report(out, &failure);
-                self.ready(out);
-                Ok(Heard::Answered)
+            Ok(command) if self.runs(&command) => Ok(Heard::Run(self.job(command, Asker::Query))),
+            Ok(_) => self.refuse(&aborted(), out),
+            Err(failure) => self.refuse(&failure, out),
+        }
+    }
+
+    fn refuse(&mut self, failure: &Failure, out: &mut Vec<u8>) -> Result<Heard, WireError> {
+        self.report(failure, out);
+        self.ready(out);
+        Ok(Heard::Answered)
+    }
+
+    /// After an error only the end of the transaction is awaited.
+    fn runs(&self, command: &Command) -> bool {
+        self.transaction != Transaction::Failed || matches!(command, Command::End(_) | Command::Empty)
+    }
+
+    /// Who commits what has failed is told that it was rolled back.
+    fn job(&self, command: Command, asker: Asker) -> Job {
+        match command {
+            Command::End(_) if self.transaction == Transaction::Failed => {
+                Job { command: Command::End("ROLLBACK"), asker }
             }
+            command => Job { command, asker },
+        }
+    }
+
+    fn report(&mut self, failure: &Failure, out: &mut Vec<u8>) {
+        self.transaction.fail();
+        let Failure { code, message, detail } = failure;
+        let (severity, detail) = (Severity::Error, detail.as_deref());
+        Report { severity, code, message, detail, hint: None }.encode(out);
+    }
+
+    /// The first rows of a portal; the others wait in it.
+    fn tell(&mut self, name: &[u8], table: Table, limit: usize, out: &mut Vec<u8>) {
+        let waits = limit > 0 && limit < table.rows.len();
+        let held = self.portals.values().filter_map(|portal| portal.left.as_ref());
+        let (portals, bytes) = held.fold((0, table.bytes()), |(n, sum), left| {
+            if left.rows.is_empty() { (n, sum) } else { (n + 1, sum + left.bytes()) }
+        });
+        if waits && portals > 0 && bytes > MOST_HELD {
+            self.skips = true;
+            let (code, message) =
+                (sqlstate::PROGRAM_LIMIT_EXCEEDED, "too many rows wait in portals".to_owned());
+            let detail =
+                format!("{bytes} bytes would wait in {} portals; fetch or close some first.", portals + 1);
+            return self.report(&Failure { code, message, detail: Some(detail) }, out);
+        }
+        if let Some(portal) = self.portals.get_mut(name) {
+            portal.left = Some(table);
+            portal.tell(limit, out);
         }
     }
 
@@ -203,7 +252,11 @@ impl Dialogue {
         if self.statements.len() >= MOST {
             return Err(failed(sqlstate::PROGRAM_LIMIT_EXCEEDED, "too many prepared statements".to_owned()));
         }
+        short(parse.name)?;
         let command = Command::parse(&String::from_utf8_lossy(parse.query))?;
+        if !self.runs(&command) {
+            return Err(aborted().into());
+        }
         self.statements.insert(parse.name.to_vec(), command);
         out.extend_from_slice(PARSE_COMPLETE);
         Ok(Heard::Answered)
@@ -226,15 +279,26 @@ impl Dialogue {
         let results = cursor.u16()?;
         let formats = (0..results).map(|_| cursor.u16()).collect::<Result<_, _>>()?;
         cursor.end()?;
-        let formats = Formats(formats);
+        let mut formats = Formats(formats);
         if !formats.fit(command.columns().map_or(formats.0.len(), <[_]>::len)) {
             return Err(failed(
                 sqlstate::PROTOCOL_VIOLATION,
                 "result formats don't fit the result".to_owned(),
             ));
         }
+        short(portal)?;
+        if !portal.is_empty() && self.portals.contains_key(portal) {
+            let name = String::from_utf8_lossy(portal);
+            return Err(failed("42P03", format!("cursor \"{name}\" already exists")));
+        }
         if self.portals.len() >= MOST {
             return Err(failed(sqlstate::PROGRAM_LIMIT_EXCEEDED, "too many portals".to_owned()));
+        }
+        if !self.runs(command) {
+            return Err(aborted().into());
+        }
+        if command.columns().is_none() {
+            formats = Formats::default();
         }
         let bound = Portal { command: command.clone(), formats, left: None };
         self.portals.insert(portal.to_vec(), bound);
@@ -273,8 +337,11 @@ impl Dialogue {
             portal.tell(limit, out);
             return Ok(Heard::Answered);
         }
-        let asker = Asker::Portal(name.to_vec(), limit);
-        Ok(Heard::Run(Job { command: portal.command.clone(), asker }))
+        let (command, asker) = (portal.command.clone(), Asker::Portal(name.to_vec(), limit));
+        if !self.runs(&command) {
+            return Err(aborted().into());
+        }
+        Ok(Heard::Run(self.job(command, asker)))
     }
 
     fn close(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<Heard, Wrong> {
@@ -288,10 +355,10 @@ impl Dialogue {
 
     /// The end of a query or batch; portals live until then, or as long as the transaction.
     fn ready(&mut self, out: &mut Vec<u8>) {
-        if !self.in_transaction {
+        if self.transaction == Transaction::None {
             self.portals.clear();
         }
-        message(out, b::READY, |out| out.push(if self.in_transaction { b'T' } else { b'I' }));
+        message(out, b::READY, |out| out.push(self.transaction.status()));
     }
 }
 
@@ -322,6 +389,19 @@ impl Command {
     }
 }
 
+fn aborted() -> Failure {
+    let words = "current transaction is aborted, commands ignored until end of transaction block";
+    Failure { code: "25P02", message: words.to_owned(), detail: None }
+}
+
+fn short(name: &[u8]) -> Result<(), Wrong> {
+    if name.len() <= LONGEST_NAME {
+        return Ok(());
+    }
+    let words = format!("a name has {LONGEST_NAME} bytes at most here, not {}", name.len());
+    Err(failed(sqlstate::PROGRAM_LIMIT_EXCEEDED, words))
+}
+
 fn no_statement(name: &str) -> Wrong {
     failed("26000", format!("prepared statement \"{name}\" does not exist"))
 }
@@ -350,12 +430,6 @@ fn told(out: &mut Vec<u8>, reply: &Reply) {
             complete(out, tag);
         }
     }
-}
-
-fn report(out: &mut Vec<u8>, failure: &Failure) {
-    let Failure { code, message, detail } = failure;
-    let (severity, detail) = (Severity::Error, detail.as_deref());
-    Report { severity, code, message, detail, hint: None }.encode(out);
 }
 
 #[cfg(test)]
@@ -402,6 +476,53 @@ mod tests {
         Ok(tags)
     }
 
+    /// SQLSTATEs of the errors that messages come to.
+    fn codes(messages: &[Sent]) -> Vec<String> {
+        let (mut dialogue, mut out) = (Dialogue::default(), Vec::new());
+        for (tag, body) in messages {
+            if let Ok(Heard::Run(job)) = dialogue.hear(*tag, body, &mut out) {
+                let failed = matches!(job.command, Command::Reload);
+                let outcome = if failed { Err(Failure::new("no")) } else { Ok(Reply::done("X")) };
+                dialogue.answer(job, outcome, &mut out);
+            }
+        }
+        let text = String::from_utf8_lossy(&out).into_owned();
+        text.split("\0C")
+            .skip(1)
+            .filter(|rest| rest[5..].starts_with("\0M"))
+            .map(|rest| rest[..5].to_owned())
+            .collect()
+    }
+
+    /// Statements are small; portals hold rows, and only one may hold many.
+    #[test]
+    fn what_portals_hold_is_bounded() {
+        const COLUMNS: &[Column] = &[("t", crate::admin::table::Type::Text)];
+        let big =
+            || Table { columns: COLUMNS, rows: (0..2).map(|_| row!["x".repeat(MOST_HELD / 2)]).collect() };
+        let (mut dialogue, mut out) = (Dialogue::default(), Vec::new());
+        let mut say = |dialogue: &mut Dialogue, tag, body: &[u8]| {
+            out.clear();
+            if let Ok(Heard::Run(job)) = dialogue.hear(tag, body, &mut out) {
+                dialogue.answer(job, Ok(Reply::Rows(big())), &mut out);
+            }
+            out[0]
+        };
+        assert_eq!(say(&mut dialogue, b'P', b"s\0SHOW CLIENTS\0\0\0"), b'1');
+        assert_eq!(say(&mut dialogue, b'B', b"a\0s\0\0\0\0\0\0\0"), b'2');
+        assert_eq!(say(&mut dialogue, b'B', b"b\0s\0\0\0\0\0\0\0"), b'2');
+        assert_eq!(say(&mut dialogue, b'E', b"a\0\0\0\0\x01"), b'D', "one may be as big as it is");
+        assert_eq!(say(&mut dialogue, b'E', b"b\0\0\0\0\0"), b'D', "what doesn't wait isn't held");
+        assert_eq!(say(&mut dialogue, b'B', b"c\0s\0\0\0\0\0\0\0"), b'2');
+        assert_eq!(say(&mut dialogue, b'E', b"c\0\0\0\0\x01"), b'E');
+        assert!(
+            dialogue.portals.values().filter_map(|p| p.left.as_ref()).map(Table::bytes).sum::<usize>()
+                < 2 * MOST_HELD
+        );
+        let long = [&[b'x'; LONGEST_NAME + 1][..], b"\0SHOW POOLS\0\0\0"].concat();
+        assert_eq!(say(&mut Dialogue::default(), b'P', &long), b'E');
+    }
+
     proptest! {
         #[test]
         fn any_messages_are_survived(
@@ -423,6 +544,7 @@ mod tests {
     fn messages_and_their_answers() {
         const PARSE: Sent = (b'P', b"s\0SHOW POOLS\0\0\0");
         const BIND: Sent = (b'B', b"\0s\0\0\0\0\0\0\0");
+        const NAMED: Sent = (b'B', b"p\0s\0\0\0\0\0\0\0");
         const EXECUTE: Sent = (b'E', b"\0\0\0\0\0");
         const SYNC: Sent = (b'S', b"");
         let table: &[(&[Sent], &str)] = &[
@@ -431,6 +553,15 @@ mod tests {
             (&[(b'Q', b"RELOAD\0"), (b'Q', b"PAUSE\0")], "EZICZI"),
             (&[(b'Q', b"nonsense\0")], "EZI"),
             (&[(b'Q', b"BEGIN\0"), (b'Q', b"ROLLBACK\0")], "CZTCZI"),
+            (
+                &[(b'Q', b"BEGIN\0"), (b'Q', b"RELOAD\0"), (b'Q', b"PAUSE\0"), (b'Q', b"END\0")],
+                "CZTEZEEZECZI",
+            ),
+            (&[(b'Q', b"BEGIN\0"), PARSE, PARSE, SYNC, BIND, SYNC, (b'Q', b"ABORT\0")], "CZT1EZEEZECZI"),
+            (
+                &[(b'Q', b"BEGIN\0"), PARSE, NAMED, NAMED, SYNC, (b'Q', b"COMMIT\0"), NAMED, SYNC],
+                "CZT12EZECZI2ZI",
+            ),
             (&[PARSE, (b'D', b"Ss\0"), SYNC, BIND, (b'D', b"P\0"), EXECUTE, SYNC], "1tTZI2TDDDCZI"),
             (&[PARSE, BIND, (b'E', b"\0\0\0\0\x02"), EXECUTE, SYNC], "12DDsDCZI"),
             (&[PARSE, BIND, (b'E', b"\0\0\0\0\x03"), SYNC], "12DDDCZI"),
@@ -454,6 +585,8 @@ mod tests {
         for (messages, tags) in table {
             assert_eq!(play(&mut Dialogue::default(), messages).as_deref(), Ok(*tags), "{messages:?}");
         }
+        assert_eq!(codes(&[PARSE, NAMED, NAMED, SYNC]), ["42P03"]);
+        assert_eq!(codes(&[(b'Q', b"BEGIN\0"), (b'Q', b"RELOAD\0"), (b'Q', b"PAUSE\0")]), ["08P01", "25P02"]);
         for broken in [(b'Q', &b"SHOW"[..]), (b'P', b"x"), (b'B', b"\0"), (b'E', b"\0\0"), (b'D', b"Xs\0")] {
             assert!(play(&mut Dialogue::default(), &[broken]).is_err(), "{broken:?}");
         }

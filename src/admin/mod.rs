@@ -1,7 +1,7 @@
 //! The console: the database `pgweir` (or `pgbouncer`), where an operator looks at pgweir and tells it what to do, in
 //! PgBouncer's words and columns.
 //!
-//! * `command`: what a text asks for, pure
+//! * `command`: what a text asks for, pure; `transaction`: what drivers say about those
 //! * `dialogue`: the protocol's statements and portals, pure; `session`: the socket
 //! * `control`: what the commands do; `show`: what is to be seen, one SHOW a file; `table`: how it is told
 //! * `realm`: what the console sees of the process, as a trait that the process implements
@@ -14,6 +14,7 @@ mod realm;
 mod session;
 mod show;
 mod table;
+mod transaction;
 
 pub use averages::Averages;
 pub use command::Rights;

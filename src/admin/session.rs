@@ -142,15 +142,13 @@ impl Session {
             }
             let more = tokio::select! {
                 biased;
-                kick = kicked(&self.entry) => Err(kick),
+                kick = ended(&self.entry) => Err(kick),
                 read = self.stream.read_some(&mut self.input, 4096) => Ok(read),
             };
             match more {
                 Ok(Ok(0)) => return End::Closed,
                 Ok(Ok(_)) => {}
                 Ok(Err(_)) => return End::Lost,
-                // It waits for nothing that could be given up.
-                Err(Kick::Cancel) => self.entry.forgive(),
                 Err(kick) => return End::Kicked(kick),
             }
         }
@@ -181,10 +179,17 @@ impl Session {
         Ok(())
     }
 
-    async fn flush(&mut self) -> io::Result<()> {
-        let written = self.stream.write_all(&self.out).await;
-        self.out.clear();
-        written
+    /// Whoever doesn't read is sent away without a word: the last one it was told may be cut short.
+    async fn flush(&mut self) -> Result<(), End> {
+        let out = std::mem::take(&mut self.out);
+        tokio::select! {
+            biased;
+            written = self.stream.write_all(&out) => Ok(written?),
+            kick = ended(&self.entry) => {
+                tracing::info!(client = self.entry.id, "a console that doesn't read is ended: {kick:?}");
+                Err(End::Lost)
+            }
+        }
     }
 
     /// Runs a command to its end, unless it is cancelled or its asker goes.
@@ -201,7 +206,7 @@ impl Session {
             biased;
             outcome = control::run(&*self.realm, command) => return Ok(outcome),
             kick = kicked(&self.entry) => kick,
-            () = self.stream.hung_up() => return Err(End::Lost),
+            () = self.stream.left(&mut self.input, LONGEST) => return Err(End::Closed),
         };
         if interrupted != Kick::Cancel {
             return Err(End::Kicked(interrupted));
@@ -233,6 +238,17 @@ impl Session {
         Report { severity, code, message, detail: None, hint: None }.encode(&mut self.out);
         let _ = timeout(FAREWELL, self.stream.write_all(&self.out)).await;
         self.stream.shutdown();
+    }
+}
+
+/// Waits until the session is to end. For its own task only, which a kick wakes.
+async fn ended(entry: &Entry) -> Kick {
+    loop {
+        match kicked(entry).await {
+            // It waits for nothing that could be given up.
+            Kick::Cancel => entry.forgive(),
+            kick => return kick,
+        }
     }
 }
 

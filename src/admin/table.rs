@@ -97,6 +97,15 @@ pub(super) struct Table {
     pub(super) rows: Vec<Vec<Value>>,
 }
 
+impl Table {
+    /// About how many bytes the rows take.
+    pub(super) fn bytes(&self) -> usize {
+        let value =
+            |value: &Value| size_of::<Value>() + if let Value::Text(text) = value { text.len() } else { 0 };
+        self.rows.iter().map(|row| size_of::<Vec<Value>>() + row.iter().map(value).sum::<usize>()).sum()
+    }
+}
+
 /// How the columns of an answer are written: one format for all, or one each; none is text. 1 is binary.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Formats(pub(super) Vec<u16>);

@@ -27,6 +27,9 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::time::timeout;
 
+/// How much a client may send before it has been told that it is logged in, if that takes long.
+const MOST_EARLY: usize = 16 * 1024;
+
 /// How long a refusal may take to be sent.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -268,7 +271,7 @@ impl Newcomer<'_> {
                 early,
             })));
         }
-        let opened = Opened { early, ..self.enter(context, admission, &mut answer).await? };
+        let opened = self.enter((context, admission), &mut answer, early).await?;
         self.stream.write_all(&answer).await.map_err(|_| Refused::lost())?;
         opened.context.metrics.login_ok(Instant::now().nanos_since(self.since));
         if self.shared.config.load().general.log_connections.is_on() {
@@ -333,15 +336,15 @@ impl Newcomer<'_> {
     /// Finds out what the client's parameters are, enters it in the roster, and appends all it is to be told.
     async fn enter(
         &mut self,
-        context: Arc<PoolContext>,
-        admission: Admission,
+        (context, admission): (Arc<PoolContext>, Admission),
         answer: &mut Vec<u8>,
+        mut early: Vec<u8>,
     ) -> Result<Opened, Refused> {
         let (id, wanted) = (self.shared.roster.next_id(), login::wanted(self.shared, self.wish));
         let greeting = tokio::select! {
             biased;
             greeting = greeting(&context, id, &wanted) => greeting,
-            () = self.stream.hung_up() => return Err(Refused::lost()),
+            () = self.stream.left(&mut early, MOST_EARLY) => return Err(Refused::lost()),
         };
         let greeting = greeting.map_err(|trouble| {
             if matches!(trouble, Trouble::NoServer(WaitError::Open(_), _)) {
@@ -360,7 +363,7 @@ impl Newcomer<'_> {
         let (pid, secret) = (member.entry().pid(), member.entry().secret());
         login::welcome(answer, |out| greeting.encode(out, &wanted), pid, secret);
         let state = State { statements: ClientStatements::default(), wanted };
-        Ok(Opened { state, context, member, early: Vec::new() })
+        Ok(Opened { state, context, member, early })
     }
 }
 

@@ -5,6 +5,7 @@ use super::secured::Secured;
 use super::socket::Socket;
 pub use super::socket::yield_to_others;
 use crate::tls::{Acceptor, Channel, Connector};
+use crate::wire::tag::frontend::TERMINATE;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::{getpeername, getsockname};
 use std::future::poll_fn;
@@ -150,6 +151,20 @@ impl Stream {
         }
     }
 
+    /// Waits until the peer has closed the connection, or says Terminate next. `input` begins with a message, if with
+    /// anything; what comes meanwhile is kept behind it, up to `at_most` bytes: beyond them the end is hidden, and this
+    /// waits for ever. Cancel safe.
+    pub async fn left(&mut self, input: &mut Vec<u8>, at_most: usize) {
+        while input.first() != Some(&TERMINATE) {
+            if input.len() >= at_most {
+                return std::future::pending().await;
+            }
+            if !self.read_some(input, 1024).await.is_ok_and(|n| n > 0) {
+                return;
+            }
+        }
+    }
+
     /// Reads some bytes behind what `into` holds. Cancel safe.
     pub async fn read_some(&mut self, into: &mut Vec<u8>, at_most: usize) -> io::Result<usize> {
         poll_fn(|cx| {
@@ -210,7 +225,6 @@ impl Stream {
         }
     }
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
