@@ -1,6 +1,6 @@
 //! A CancelRequest on its way from a client's key to what the client does now.
 
-use crate::pool::{CancelOutcome, ClientId, PoolKey, PoolSet};
+use crate::pool::{CancelGuard, CancelOutcome, ClientId, PoolKey, PoolSet};
 use crate::roster::{Entry, Kick, Roster};
 use crate::server::Server;
 use crate::server::cancel::cancel as cancel_server;
@@ -38,20 +38,22 @@ pub async fn cancel(
             Outcome::Nothing
         }
         Some(CancelOutcome::Waiting) => Outcome::Waiting,
-        Some(CancelOutcome::Running(mut guard)) => {
-            guard.sending();
-            let sending = cancel_server(guard.key());
-            let sent = match limit {
-                Some(limit) => timeout(limit, sending).await.unwrap_or_else(|late| Err(late.into())),
-                None => sending.await,
-            };
-            if sent.is_ok() {
-                guard.settled();
-                Outcome::Sent
-            } else {
-                Outcome::Failed
-            }
-        }
+        Some(CancelOutcome::Running(guard)) => send(guard, limit).await,
     };
     Some((entry, outcome))
+}
+
+/// Cancels what a server runs. Returns when that is settled, one way or the other.
+pub async fn send(mut guard: CancelGuard<Server>, limit: Option<Duration>) -> Outcome {
+    guard.sending();
+    let sending = cancel_server(guard.key());
+    let sent = match limit {
+        Some(limit) => timeout(limit, sending).await.unwrap_or_else(|late| Err(late.into())),
+        None => sending.await,
+    };
+    if sent.is_err() {
+        return Outcome::Failed;
+    }
+    guard.settled();
+    Outcome::Sent
 }

@@ -97,7 +97,13 @@ pub async fn serve(guest: Guest, realm: Arc<dyn Realm>) {
     // Consoles are exempt from every limit.
     let Some(admission) = roster.admit(usize::MAX) else { return };
     let login: Arc<str> = user.as_str().into();
-    let place = Place { database: database.as_str().into(), user: Arc::clone(&login), login, roster };
+    let place = Place {
+        database: database.as_str().into(),
+        user: Arc::clone(&login),
+        login,
+        roster,
+        ..Place::default()
+    };
     let member = admission.enter(Newcomer {
         id: realm.clients().next_id(),
         address,
@@ -256,7 +262,8 @@ async fn ended(entry: &Entry) -> Kick {
 async fn kicked(entry: &Entry) -> Kick {
     poll_fn(|_| match entry.kicked() {
         None => Poll::Pending,
-        Some(Kick::Ask | Kick::ClientIdle | Kick::IdleInTransaction) => {
+        // What is asked of clients means nothing here; `forgive` keeps what isn't passing.
+        Some(kick) if kick.is_passing() && kick != Kick::Cancel => {
             entry.forgive();
             Poll::Pending
         }

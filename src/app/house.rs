@@ -28,9 +28,12 @@ impl House for Shared {
         self.logins.tick(now)
     }
 
-    fn limits(&self) -> (Option<Duration>, Option<Duration>) {
-        let config = self.config.load();
-        (config.general.client_idle_timeout, config.general.idle_transaction_timeout)
+    fn has_timeouts(&self) -> bool {
+        self.config.load().has_timeouts()
+    }
+
+    fn query_wait_notify(&self) -> Option<Duration> {
+        self.config.load().general.query_wait_notify
     }
 
     fn resets(&self) -> bool {

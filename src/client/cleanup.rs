@@ -64,6 +64,7 @@ fn give_back(lease: Lease<Server>) {
 async fn quiet(lease: &mut Lease<Server>, context: &PoolContext, client: ClientId) -> Result<(), FitError> {
     lease.key.aim.at_client();
     lease.talk.guarded = Vec::new();
+    lease.talk.overdue = None;
     lease.talk.cut = Default::default();
     let pending = std::mem::take(&mut lease.outbound);
     lease.stream.drain(pending).await?;

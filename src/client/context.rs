@@ -282,7 +282,7 @@ pub fn pool_settings(config: &Config, database: &Database, user: &str) -> PoolSe
         reserve_timeout: settings.reserve_pool_timeout.unwrap_or(Duration::ZERO),
         lifetime: Some(settings.server_lifetime),
         idle_timeout: general.server_idle_timeout,
-        query_wait_timeout: general.query_wait_timeout,
+        query_wait_timeout: config.longest_query_wait(database, user),
         login_retry: general.server_login_retry,
         round_robin: general.server_round_robin.is_on(),
         switch: std::env::var_os("PGWEIR_SWITCH_SERVERS").is_some(),

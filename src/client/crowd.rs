@@ -5,7 +5,7 @@ use super::session::{Link, Session, Turn};
 use crate::clock::Instant;
 use crate::net::buffers::{Buffers, HELD_SIZE};
 use crate::pool::WaitError;
-use crate::roster::Phase;
+use crate::roster::{Kick, Phase};
 use std::task::Context;
 
 impl Session {
@@ -33,7 +33,7 @@ impl Session {
         let Link::Crowded(since, canceled) = self.link else { return Turn::Again };
         let (context, client) = (&self.context, self.member.entry().id);
         context.pins.wait(client, cx.waker());
-        let limit = context.shared.config.load().general.query_wait_timeout;
+        let limit = self.member.entry().place.limits.of(Kick::QueryWait);
         if canceled {
             context.pins.stop_waiting(client);
             return self.without_server(cx, buffers, WaitError::Canceled);
@@ -44,8 +44,7 @@ impl Session {
             self.link = Link::Idle;
             return self.take_server(cx, &input, &mut buffers.scratch);
         }
-        let waited = Instant::now().saturating_duration_since(since);
-        if limit.is_some_and(|limit| waited >= limit) {
+        if Instant::now().nanos_since(since) >= limit {
             context.pins.stop_waiting(client);
             return self.without_server(cx, buffers, WaitError::Pins);
         }

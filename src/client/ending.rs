@@ -23,15 +23,16 @@ impl Session {
     /// Somebody wants something of the session.
     #[cold]
     pub(super) fn called(&mut self, cx: &mut Context<'_>) -> Option<Box<End>> {
-        if let Some(kick) = self.member.entry().kicked()
-            && let Some(end) = self.kicked(kick)
-        {
-            return Some(Box::new(end));
-        }
-        match self.answer_knock(cx) {
-            Turn::End(end) => Some(end),
-            Turn::Again | Turn::Wait => None,
-        }
+        let asked = match self.member.entry().kicked() {
+            Some(Kick::Notify) => self.tell_that_it_waits(cx),
+            Some(kick @ (Kick::Query | Kick::Transaction)) => {
+                self.overdue(cx, kick).map_or(Turn::Again, Turn::end)
+            }
+            Some(kick) => self.kicked(kick).map_or(Turn::Again, Turn::end),
+            None => Turn::Again,
+        };
+        let end = |turn| if let Turn::End(end) = turn { Some(end) } else { None };
+        end(asked).or_else(|| end(self.go_on_settled(cx))).or_else(|| end(self.answer_knock(cx)))
     }
 
     fn kicked(&mut self, kick: Kick) -> Option<End> {
@@ -54,7 +55,19 @@ impl Session {
                 self.member.entry().forgive();
                 None
             }
-            (Kick::ClientIdle | Kick::IdleInTransaction | Kick::Cancel, _) => {
+            (Kick::QueryWait, _) => {
+                self.has_waited_too_long();
+                None
+            }
+            (
+                Kick::ClientIdle
+                | Kick::IdleInTransaction
+                | Kick::Cancel
+                | Kick::Query
+                | Kick::Transaction
+                | Kick::Notify,
+                _,
+            ) => {
                 self.member.entry().forgive();
                 None
             }
@@ -147,6 +160,12 @@ impl Session {
             // Nothing takes it back.
             _ if forever => lease.close(CloseReason::ClientGone),
             End::ServerFatal | End::Told(Trouble::ServerLost) => lease.close(CloseReason::Lost),
+            // It has not answered the cancel.
+            End::Told(Trouble::Kicked(Kick::Query | Kick::Transaction))
+                if !lease.talk.exchange.is_drained() =>
+            {
+                lease.close(CloseReason::ClientTimeout);
+            }
             _ if !whole => lease.close(CloseReason::ClientGone),
             _ => {
                 let client = ClientId(self.id());
@@ -157,14 +176,10 @@ impl Session {
 
     /// Whether the timeout behind a kick is still over: the session may have gone on since the janitor looked.
     fn is_overdue(&self, kick: Kick) -> bool {
-        let shared = &self.context.shared;
-        let general = &shared.config.load().general;
-        let (idle, limit) = match kick {
-            Kick::ClientIdle => (Phase::Idle, general.client_idle_timeout),
-            _ => (Phase::IdleInTransaction, general.idle_transaction_timeout),
-        };
-        let (phase, since) = self.member.entry().phase();
-        let lasted = shared.roster.at(Instant::now()).saturating_sub(since);
-        phase == idle && limit.is_some_and(|limit| u128::from(lasted) >= limit.as_nanos())
+        let entry = self.member.entry();
+        let idle = if kick == Kick::ClientIdle { Phase::Idle } else { Phase::IdleInTransaction };
+        let (phase, since) = entry.phase();
+        let lasted = self.context.shared.roster.at(Instant::now()).saturating_sub(since);
+        phase == idle && lasted >= entry.place.limits.of(kick)
     }
 }

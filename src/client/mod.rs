@@ -15,6 +15,7 @@ pub mod login;
 pub mod logins;
 pub mod lookup;
 pub mod opener;
+mod overdue;
 pub mod pins;
 pub mod pool_context;
 pub mod relay;

@@ -96,9 +96,18 @@ impl PoolContext {
             login: if *user == *login { Arc::clone(&user) } else { login.into() },
             user,
             roster: Arc::clone(&self.shared.roster),
+            ..Place::default()
         });
+        self.limit(&self.shared.config.load(), &place);
         places.insert(login.into(), Arc::clone(&place));
         place
+    }
+
+    /// How long clients of this place may take from now on.
+    fn limit(&self, config: &Config, place: &Place) {
+        if let Some(database) = config.database(&place.database) {
+            place.limits.set(&config.timeouts(&database, &place.user, &place.login));
+        }
     }
 
     /// Clients that have logged in.
@@ -137,6 +146,7 @@ impl PoolContext {
             return self.pool.retire(CloseReason::ConfigChanged);
         }
         self.pool.reconfigure(pool_settings(config, &database, &key.user));
+        self.places.lock().values().for_each(|place| self.limit(config, place));
         let secrets = self.shared.server_secrets(&database, &key.user);
         if self.opener.follow(&database, config.server_tls(&database), secrets) {
             self.canonical.lock().clear();

@@ -128,16 +128,9 @@ impl Trouble {
                 sqlstate::FEATURE_NOT_SUPPORTED,
                 "transaction blocks not allowed in statement pooling mode",
             ),
-            Self::Kicked(Kick::Shutdown | Kick::Now) => {
-                plain(sqlstate::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
-            }
-            Self::Kicked(Kick::Killed) => plain(sqlstate::ADMIN_SHUTDOWN, "database removed"),
-            Self::Kicked(Kick::Forced | Kick::Ask | Kick::Cancel) => {
-                plain(sqlstate::ADMIN_SHUTDOWN, "admin forced disconnect")
-            }
-            Self::Kicked(Kick::ClientIdle) => plain(sqlstate::IDLE_SESSION_TIMEOUT, "client_idle_timeout"),
-            Self::Kicked(Kick::IdleInTransaction) => {
-                plain(sqlstate::IDLE_IN_TRANSACTION_TIMEOUT, "idle transaction timeout")
+            Self::Kicked(kick) => {
+                let (code, message) = kicked(*kick);
+                plain(code, message)
             }
         }
     }
@@ -191,6 +184,22 @@ fn no_lookup(error: &LookupError) -> (String, String, Option<String>, Option<Str
         LookupError::Query(_) => (sqlstate::CONFIG_FILE_ERROR, "bouncer config error"),
     };
     (code.to_owned(), message.to_owned(), None, None)
+}
+
+fn kicked(kick: Kick) -> (SqlState, &'static str) {
+    match kick {
+        Kick::Shutdown | Kick::Now => {
+            (sqlstate::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
+        }
+        Kick::Killed => (sqlstate::ADMIN_SHUTDOWN, "database removed"),
+        Kick::Forced | Kick::Ask | Kick::Cancel | Kick::Notify => {
+            (sqlstate::ADMIN_SHUTDOWN, "admin forced disconnect")
+        }
+        Kick::ClientIdle => (sqlstate::IDLE_SESSION_TIMEOUT, "client_idle_timeout"),
+        Kick::IdleInTransaction => (sqlstate::IDLE_IN_TRANSACTION_TIMEOUT, "idle transaction timeout"),
+        Kick::Query | Kick::QueryWait => (sqlstate::QUERY_CANCELED, "query timeout"),
+        Kick::Transaction => (sqlstate::TRANSACTION_TIMEOUT, "transaction timeout"),
+    }
 }
 
 fn last_attempt(error: &str) -> String {

@@ -49,6 +49,10 @@ pub(super) enum Step {
     Inspect,
     /// The marker is on its way behind which the listening server listens for the client.
     Cut,
+    /// What runs takes too long and is being cancelled; whether the client's next message stalls.
+    Overdue(bool),
+    /// It has been answered, but the cancel could still reach what the client would run next.
+    Settling(bool),
 }
 
 /// Counts the bytes that were moved since this was called last.
@@ -192,6 +196,7 @@ impl Session {
             Step::Prelude => return self.prelude_done(cx, scratch),
             Step::Inspect => return self.inspected(cx, scratch),
             Step::Cut => return self.cut_done(cx, scratch),
+            Step::Overdue(_) | Step::Settling(_) => return self.overdue_answered(cx, scratch, whole),
             Step::Stall => return self.feed_waiting(cx, scratch),
             Step::Leave => return Turn::end(End::Closed),
             Step::Refuse(error) => return error.into(),

@@ -9,7 +9,7 @@ use super::password::Password;
 use super::section::{Difference, Effect, Preset, Section, Setting, difference, section};
 use super::units::{
     FilePath, Host, HostName, Limit, Maybe, Name, NameOrNone, Number, OneOf, PoolMode, Refusal, RootCerts,
-    Roots, Seconds, Secret, Size, Sql, SslMode, TcpPort, TlsProtocols, Unit,
+    Roots, Seconds, SecondsOrOff, Secret, Size, Sql, SslMode, TcpPort, TlsProtocols, Unit,
 };
 use Preset::{Is, Like, Unset};
 
@@ -43,6 +43,16 @@ section! {
     pub pool_mode: Option<PoolMode> as Maybe<OneOf<PoolMode>> = Like("pool_mode"), Restart;
     /// Most servers of this database, over all its pools.
     pub max_db_connections: Option<Limit> as Maybe<Size> = Like("max_db_connections");
+    /// How long clients of this database may wait for a server before they get an error.
+    pub query_wait_timeout: Option<Option<Duration>> as Maybe<SecondsOrOff> = Like("query_wait_timeout");
+    /// How long a query of this database may take before it is cancelled.
+    pub query_timeout: Option<Option<Duration>> as Maybe<SecondsOrOff> = Like("query_timeout");
+    /// How long a transaction of this database may take.
+    pub transaction_timeout: Option<Option<Duration>> as Maybe<SecondsOrOff> = Like("transaction_timeout");
+    /// How long clients of this database may be idle inside a transaction.
+    pub idle_transaction_timeout: Option<Option<Duration>> as Maybe<SecondsOrOff> = Like("idle_transaction_timeout");
+    /// How long clients of this database may be idle outside a transaction.
+    pub client_idle_timeout: Option<Option<Duration>> as Maybe<SecondsOrOff> = Like("client_idle_timeout");
     /// How old a server of this database may get before it is closed; 0 lets each be used once.
     pub server_lifetime: Option<Duration> as Maybe<Seconds> = Like("server_lifetime");
     /// What each new server runs before its first client.

@@ -74,6 +74,12 @@ section! {
 
     /// How long a client may wait for a server before it gets an error.
     pub query_wait_timeout: Option<Duration> as SecondsOrOff = Is("120");
+    /// How long a client waits for a server before it is told by a notice that it does.
+    pub query_wait_notify: Option<Duration> as SecondsOrOff = Is("5");
+    /// How long a query may take before it is cancelled.
+    pub query_timeout: Option<Duration> as SecondsOrOff = Is("0");
+    /// How long a transaction may take before its query is cancelled, or its client disconnected if it runs none.
+    pub transaction_timeout: Option<Duration> as SecondsOrOff = Is("0");
     /// How long a client may take to log in.
     pub client_login_timeout: Option<Duration> as SecondsOrOff = Is("60");
     /// How long a client may be idle outside a transaction before it is disconnected.

@@ -15,6 +15,7 @@ mod raw;
 mod resolve;
 mod section;
 mod set;
+mod timeouts;
 mod tls;
 mod units;
 mod url;
@@ -29,6 +30,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use self::auth_query::AuthQuery;
 pub use self::database::Database;
@@ -39,6 +41,7 @@ pub use self::overrides::Overrides;
 pub use self::password::Password;
 pub use self::pool_settings::PoolSettings;
 pub use self::section::{Effect, Preset, Setting};
+pub use self::timeouts::Timeouts;
 pub use self::tls::{ClientTls, ServerTls};
 pub use self::units::{
     AuthType, Host, Limit, ListenAddr, LogFormat, LogLevel, MetricsCompat, MetricsListen, PinsReached,
@@ -85,6 +88,30 @@ impl Config {
     /// The settings of the pool of a database and a user: the database's forced user, else the client's.
     pub fn pool_settings(&self, database: &Database, user: &str) -> PoolSettings {
         PoolSettings::of(&self.general, database, self.users.get(user).map(|user| &**user))
+    }
+
+    /// How long clients of a pool may take for something, who have logged in as `login`.
+    pub fn timeouts(&self, database: &Database, pool_user: &str, login: &str) -> Timeouts {
+        let user = |name: &str| self.users.get(name).map(|user| &**user);
+        Timeouts::of(&self.general, database, user(pool_user), user(login))
+    }
+
+    /// query_wait_timeout of whoever may wait longest in the pool of this user: of a forced user's, that may be anybody.
+    pub fn longest_query_wait(&self, database: &Database, pool_user: &str) -> Option<Duration> {
+        let own = self.timeouts(database, pool_user, pool_user).query_wait;
+        let all = self.timeouts(database, "", "").query_wait;
+        let users = self.users.values().map(|user| user.query_wait_timeout.unwrap_or(all));
+        // None, which is for ever, is the longest.
+        let key = |wait: &Option<Duration>| wait.unwrap_or(Duration::MAX);
+        match database.user {
+            Some(_) => users.chain([all]).max_by_key(key).flatten(),
+            None => own,
+        }
+    }
+
+    /// Whether any client may take too long for something that isn't waiting for a server.
+    pub fn has_timeouts(&self) -> bool {
+        Timeouts::any(&self.general, self.databases.values().chain(&self.fallback), self.users.values())
     }
 
     /// The same with one setting of `[pgweir]` changed; `value` as in the file, the quotes around text may be missing.

@@ -1,10 +1,12 @@
 //! A `[users.NAME]` section: a user's secret and what is different for it.
+use std::time::Duration;
+
 use toml::Spanned;
 use toml::de::DeValue;
 
 use super::password::Password;
 use super::section::{Difference, Effect, Preset, Section, Setting, difference, section};
-use super::units::{Limit, Maybe, Number, OneOf, PoolMode, Refusal, Secret, Size, Unit};
+use super::units::{Limit, Maybe, Number, OneOf, PoolMode, Refusal, SecondsOrOff, Secret, Size, Unit};
 use Preset::{Like, Unset};
 
 section! {
@@ -23,4 +25,14 @@ section! {
     pub reserve_pool_size: Option<u32> as Maybe<Number<0, 1_000_000>> = Like("reserve_pool_size");
     /// Most servers of this user, over all its pools.
     pub max_user_connections: Option<Limit> as Maybe<Size> = Like("max_user_connections");
+    /// How long clients of this user may wait for a server before they get an error.
+    pub query_wait_timeout: Option<Option<Duration>> as Maybe<SecondsOrOff> = Like("query_wait_timeout");
+    /// How long a query of this user may take before it is cancelled.
+    pub query_timeout: Option<Option<Duration>> as Maybe<SecondsOrOff> = Like("query_timeout");
+    /// How long a transaction of this user may take.
+    pub transaction_timeout: Option<Option<Duration>> as Maybe<SecondsOrOff> = Like("transaction_timeout");
+    /// How long clients of this user may be idle inside a transaction.
+    pub idle_transaction_timeout: Option<Option<Duration>> as Maybe<SecondsOrOff> = Like("idle_transaction_timeout");
+    /// How long clients of this user may be idle outside a transaction.
+    pub client_idle_timeout: Option<Option<Duration>> as Maybe<SecondsOrOff> = Like("client_idle_timeout");
 }

@@ -204,15 +204,21 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
 
     // Cancel
 
+    /// Sends the client away if it waits, for this reason.
+    pub(super) fn give_up(&mut self, client: ClientId, why: WaitError, c: &Circumstances) -> Found<S, K, W> {
+        let Some(id) = self.queue.find(client) else { return Found::Nothing };
+        let (waker, granted) = self.queue.revoke(id, why);
+        let settled = granted.map(|(slot, server)| {
+            self.leased -= 1;
+            self.settle(slot, server, c)
+        });
+        Found::Waiting(waker, settled)
+    }
+
     /// Refuses the client if it waits, else keeps its server from others until the cancel is settled.
     pub(super) fn cancel(&mut self, client: ClientId, c: &Circumstances) -> Found<S, K, W> {
-        if let Some(id) = self.queue.find(client) {
-            let (waker, granted) = self.queue.revoke(id, WaitError::Canceled);
-            let settled = granted.map(|(slot, server)| {
-                self.leased -= 1;
-                self.settle(slot, server, c)
-            });
-            return Found::Waiting(waker, settled);
+        if let waiting @ Found::Waiting(..) = self.give_up(client, WaitError::Canceled, c) {
+            return waiting;
         }
         let Some((at, entry)) = self.entries.iter_mut().find(|(_, e)| e.state == State::Leased(client))
         else {

@@ -165,6 +165,22 @@ impl<S: Pooled> Pool<S> {
         }
     }
 
+    /// query_wait_timeout of the client's own, if it waits: as if the pool's were over.
+    pub fn give_up(&self, client: ClientId) {
+        let found = self.in_books(|ledger, c| ledger.give_up(client, WaitError::Timeout, c));
+        if let Found::Waiting(waker, settled) = found {
+            wake(waker);
+            self.follow(settled);
+        }
+    }
+
+    /// Those who have been in line since then or longer, first come first.
+    pub fn waiting_since(&self, since: Instant) -> Vec<(ClientId, Instant)> {
+        let books = self.books.lock();
+        let late = books.ledger.in_line().take_while(|waiter| waiter.since <= since);
+        late.map(|waiter| (waiter.client, waiter.since)).collect()
+    }
+
     /// The pool as it is now.
     pub fn numbers(&self) -> Numbers {
         let books = self.books.lock();

@@ -2,6 +2,7 @@
 
 use super::Roster;
 use super::key::{Key, LongSecret, SecretSize};
+use super::limits::Limits;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
@@ -61,10 +62,18 @@ pub enum Kick {
     Ask = 7,
     /// Not to end, but to give up what a command of the console waits for.
     Cancel = 8,
+    /// query_timeout
+    Query = 9,
+    /// transaction_timeout, perhaps: only the session knows when its transaction began.
+    Transaction = 10,
+    /// query_wait_timeout of its own user, where that isn't the pool's.
+    QueryWait = 11,
+    /// Not to end, but to tell the client that it waits: query_wait_notify.
+    Notify = 12,
 }
 
 impl Kick {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 12] = [
         Self::Shutdown,
         Self::Now,
         Self::ClientIdle,
@@ -73,7 +82,28 @@ impl Kick {
         Self::Forced,
         Self::Ask,
         Self::Cancel,
+        Self::Query,
+        Self::Transaction,
+        Self::QueryWait,
+        Self::Notify,
     ];
+
+    /// What passes if it doesn't end the session when it is heard.
+    const PASSING: [Self; 8] = [
+        Self::ClientIdle,
+        Self::IdleInTransaction,
+        Self::Ask,
+        Self::Cancel,
+        Self::Query,
+        Self::Transaction,
+        Self::QueryWait,
+        Self::Notify,
+    ];
+
+    /// Whether it passes if it doesn't end the session when it is heard.
+    pub fn is_passing(self) -> bool {
+        Self::PASSING.contains(&self)
+    }
 
     /// Whether it comes before another that is still to be answered.
     fn overrides(self, other: u8) -> bool {
@@ -86,7 +116,7 @@ impl Kick {
 const MAIL: u8 = 0x80;
 
 /// What the clients of a pool have in common.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Place {
     /// Database by its name here.
     pub database: Arc<str>,
@@ -96,6 +126,8 @@ pub struct Place {
     pub login: Arc<str>,
     /// Where they are entered.
     pub roster: Arc<Roster>,
+    /// How long they may take for something.
+    pub limits: Limits,
 }
 
 /// A client that is about to be entered.
@@ -259,8 +291,7 @@ impl Entry {
 
     /// Not to end after all: a timeout that no longer applies when the session gets to hear of it, or what has been done.
     pub fn forgive(&self) {
-        let passing =
-            [Kick::ClientIdle, Kick::IdleInTransaction, Kick::Ask, Kick::Cancel].map(|kick| kick as u8);
+        let passing = Kick::PASSING.map(|kick| kick as u8);
         let _ = self.kicked.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |now| {
             passing.contains(&(now & !MAIL)).then_some(now & MAIL)
         });
@@ -279,8 +310,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_first_stands_unless_it_matters_less() {
-        let place =
-            Place { database: "d".into(), user: "u".into(), login: "u".into(), roster: Arc::default() };
+        let place = Place { database: "d".into(), user: "u".into(), login: "u".into(), ..Place::default() };
         let newcomer = Newcomer {
             id: 1,
             address: ClientAddress::Unix,
@@ -315,7 +345,7 @@ mod tests {
             database: "db".into(),
             user: "me".into(),
             login: "me".into(),
-            roster: Arc::default(),
+            ..Place::default()
         });
         let addresses = ["1.2.3.4:5", "[fe80::1%3]:7"].map(|a| ClientAddress::Tcp(a.parse().unwrap()));
         for address in addresses.into_iter().chain([ClientAddress::Unix]) {

@@ -4,10 +4,12 @@
 mod arrivals;
 mod entry;
 mod key;
+mod limits;
 mod told;
 
 pub use entry::{ClientAddress, Entry, Kick, Newcomer, Phase, Place};
 pub use key::SecretSize;
+pub use limits::Limits;
 pub use told::{ServerTold, Told};
 
 use crate::clock::Instant;
@@ -19,7 +21,6 @@ use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
 
 /// Everybody who has logged in.
 #[derive(Debug)]
@@ -175,25 +176,6 @@ impl Roster {
         now.nanos_since(self.start)
     }
 
-    /// The janitor's turn: ends those who have been in a phase too long.
-    pub fn tick(&self, now: Instant, idle: Option<Duration>, in_transaction: Option<Duration>) {
-        let now = self.at(now);
-        if idle.is_none() && in_transaction.is_none() {
-            return;
-        }
-        for ByPid(entry) in self.clients.lock().iter() {
-            let (phase, since) = entry.phase();
-            let (limit, kick) = match phase {
-                Phase::Idle => (idle, Kick::ClientIdle),
-                Phase::IdleInTransaction => (in_transaction, Kick::IdleInTransaction),
-                Phase::Waiting | Phase::Active => continue,
-            };
-            if limit.is_some_and(|limit| u128::from(now.saturating_sub(since)) >= limit.as_nanos()) {
-                entry.kick(kick);
-            }
-        }
-    }
-
     /// Asks everybody to leave.
     pub fn kick_all(&self, kick: Kick) {
         for entry in self.list() {
@@ -213,6 +195,7 @@ mod tests {
             user: "user".into(),
             login: "user".into(),
             roster: Arc::clone(roster),
+            ..Place::default()
         };
         roster.admit(10).unwrap().enter(Newcomer {
             id: roster.next_id(),
@@ -247,19 +230,5 @@ mod tests {
         assert!(first.is_some() && roster.admit(1).is_none());
         drop(first);
         assert!(roster.admit(1).is_some());
-    }
-
-    #[test]
-    fn phases_that_last_too_long_end() {
-        let roster = Arc::new(Roster::default());
-        let (idle, busy) = (enter(&roster, SecretSize::Short), enter(&roster, SecretSize::Short));
-        busy.entry().set_phase(Phase::Active, 0);
-        let limit = Some(Duration::from_secs(5));
-        let since = roster.start + Duration::from_nanos(idle.entry().phase().1);
-        roster.tick(since + Duration::from_nanos(4_999_999_999), limit, limit);
-        assert_eq!(idle.entry().kicked(), None);
-        roster.tick(since + Duration::from_secs(5), limit, limit);
-        assert_eq!(idle.entry().kicked(), Some(Kick::ClientIdle));
-        assert_eq!(busy.entry().kicked(), None);
     }
 }

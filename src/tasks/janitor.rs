@@ -2,9 +2,9 @@
 
 use crate::clock::Instant;
 use crate::pool::{ClientId, Lease, Pool, PoolSet};
-use crate::roster::Roster;
+use crate::roster::{Kick, Roster};
 use crate::server::Server;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
@@ -24,8 +24,10 @@ pub trait House: Send + Sync {
     fn pools(&self) -> &PoolSet<Server>;
     /// Ends logins that take too long; whether one is about to.
     fn end_logins(&self, now: Instant) -> bool;
-    /// client_idle_timeout and idle_transaction_timeout.
-    fn limits(&self) -> (Option<Duration>, Option<Duration>);
+    /// Whether clients may take too long for something that isn't waiting for a server.
+    fn has_timeouts(&self) -> bool;
+    /// query_wait_notify.
+    fn query_wait_notify(&self) -> Option<Duration>;
     /// Whether there is a reset query at all.
     fn resets(&self) -> bool;
     /// Wakes those who wait for something else than a server, to look at the clock; whether there are any.
@@ -48,9 +50,12 @@ struct Looked {
 pub async fn run(house: Arc<dyn House>) {
     let mut looked = Looked { at: Instant::now(), departed: 0 };
     let mut reminded = Instant::now();
+    let mut told = Told::new();
     loop {
         let now = Instant::now();
-        let waiting = turn(&*house, now, &mut looked);
+        let mut waiting = turn(&*house, now, &mut looked);
+        waiting |= house.has_timeouts() && house.roster().tick(now);
+        tell_who_waits(&*house, now, &mut told);
         if now.saturating_duration_since(reminded) >= REMIND {
             reminded = now;
             house.remind();
@@ -61,8 +66,6 @@ pub async fn run(house: Arc<dyn House>) {
 
 /// One turn; whether somebody waits for a server, or a deadline for its login.
 fn turn(house: &dyn House, now: Instant, looked: &mut Looked) -> bool {
-    let (idle, in_transaction) = house.limits();
-    house.roster().tick(now, idle, in_transaction);
     let mut waiting = house.end_logins(now);
     waiting |= house.wake_crowds();
     let (resets, departed) = (house.resets(), house.roster().departed());
@@ -82,4 +85,22 @@ fn turn(house: &dyn House, now: Instant, looked: &mut Looked) -> bool {
         *looked = Looked { at: now, departed };
     }
     waiting
+}
+
+/// Clients that have been told that they wait, each with since when: a longer wait has another beginning.
+type Told = HashMap<u64, Instant>;
+
+/// Has those told once who have been in line for query_wait_notify. While nobody waits that long it costs a look at each
+/// pool's first.
+fn tell_who_waits(house: &dyn House, now: Instant, told: &mut Told) {
+    let since = house.query_wait_notify().and_then(|limit| now.checked_sub(limit));
+    let waiters =
+        |since| house.pools().snapshot().into_iter().flat_map(move |pool| pool.waiting_since(since));
+    let late: Told = since.into_iter().flat_map(waiters).map(|(ClientId(id), since)| (id, since)).collect();
+    let new: HashSet<u64> =
+        late.iter().filter(|(id, since)| told.get(id) != Some(since)).map(|(id, _)| *id).collect();
+    if !new.is_empty() {
+        house.roster().kick_these(&new, Kick::Notify);
+    }
+    *told = late;
 }

@@ -237,6 +237,11 @@ impl Channel {
         self.incoming = rest.to_vec();
     }
 
+    /// Holds plaintext that was taken, in front of what is held.
+    pub fn put_back(&mut self, bytes: &[u8]) {
+        self.plain.splice(..0, bytes.iter().copied());
+    }
+
     /// Encrypts `bytes` to the front of `out`, which grows as needed and isn't cut; returns the length. TLS's own messages
     /// go first. Nothing is held back.
     ///

@@ -41,5 +41,7 @@ pub const ADMIN_SHUTDOWN: SqlState = "57P01";
 pub const CANNOT_CONNECT_NOW: SqlState = "57P03";
 /// idle_session_timeout
 pub const IDLE_SESSION_TIMEOUT: SqlState = "57P05";
+/// transaction_timeout
+pub const TRANSACTION_TIMEOUT: SqlState = "25P04";
 /// idle_in_transaction_session_timeout
 pub const IDLE_IN_TRANSACTION_TIMEOUT: SqlState = "25P03";

@@ -4,6 +4,7 @@
 mod afterword;
 mod effects;
 mod notifications;
+mod overdue;
 mod promises;
 
 use super::exchange::{Action, Exchange, Fate, Reply};
@@ -26,6 +27,7 @@ use crate::wire::tag::backend as b;
 pub use afterword::Afterword;
 use memchr::memmem;
 pub use notifications::Cut;
+pub use overdue::Overdue;
 pub use promises::Promise;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -122,6 +124,8 @@ pub struct Conversation {
     pub after: Afterword,
     /// Counts since the server was taken.
     pub tally: Tally,
+    /// pgweir cancels what runs: it takes too long.
+    pub overdue: Option<Box<Overdue>>,
     receiving: usize,
     receiving_fate: Fate,
 }
@@ -151,6 +155,7 @@ impl Conversation {
             gone: ClientNames::default(),
             after: Afterword::default(),
             tally: Tally::default(),
+            overdue: None,
             receiving: 0,
             receiving_fate: Fate::Forward,
         }
@@ -372,6 +377,9 @@ impl Conversation {
         }
         let code = backend::sqlstate(body);
         self.heard.errors.push(code);
+        if let (Some(instead), Fate::Forward) = (self.overdue_words(&code, header.size - body.len()), fate) {
+            return instead;
+        }
         // Told by the routine's name, which isn't translated, unlike "cached plan must not change result type".
         if code == *b"0A000" && backend::field(body, b'R') == Some(b"RevalidateCachedQuery") {
             self.bound.iter().filter_map(|id| self.names.peek(*id)).for_each(|s| s.set_stale());

@@ -1,0 +1,176 @@
+//! Queries and transactions that take too long, by query_timeout and transaction_timeout: cancelled on their server first,
+//! ended together with it only if it doesn't answer.
+
+use super::context::PoolContext;
+use super::report::Trouble;
+use super::session::{End, Link, Session, Turn};
+use super::transaction::{Active, Step};
+use crate::cancel;
+use crate::clock::Instant;
+use crate::config::PoolMode;
+use crate::pool::{CancelOutcome, ClientId};
+use crate::roster::{Entry, Kick};
+use crate::server::conversation::Overdue;
+use crate::server::exchange::{Action, Reply, Status};
+use crate::wire::backend::{Report, Severity};
+use crate::wire::encode::message;
+use crate::wire::sqlstate;
+use crate::wire::tag::frontend::COPY_FAIL;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Context;
+use std::time::Duration;
+
+/// How long a server may take to answer a cancel, and a client to roll back what was cancelled.
+const GRACE: Duration = Duration::from_secs(5);
+
+impl Session {
+    /// The janitor has seen that the query, or the transaction, may have taken too long.
+    #[cold]
+    pub(super) fn overdue(&mut self, cx: &mut Context<'_>, kick: Kick) -> Option<End> {
+        let entry = self.member.entry();
+        entry.forgive();
+        let limit = entry.place.limits.of(kick);
+        let Link::Active(active) = &mut self.link else { return None };
+        let (now, lease) = (Instant::now(), &mut active.lease);
+        let began = if kick == Kick::Query { lease.query_began } else { lease.began };
+        let lasted = now.nanos_since(began);
+        if lasted < limit {
+            return None;
+        }
+        if lease.talk.exchange.is_drained() {
+            return self.is_idle_too_long(kick, now).then_some(End::Told(Trouble::Kicked(kick)));
+        }
+        let unanswered = match &lease.talk.overdue {
+            Some(overdue) => now.saturating_duration_since(overdue.since) >= GRACE,
+            None if matches!(active.step, Step::Relay | Step::Stall | Step::Leave | Step::Refuse(_)) => {
+                self.cancel_overdue(cx, kick, now);
+                false
+            }
+            // A statement of pgweir's own.
+            None => lasted >= limit.saturating_add(GRACE.as_nanos() as u64),
+        };
+        unanswered.then_some(End::Told(Trouble::Kicked(kick)))
+    }
+
+    /// Whether a transaction in which nothing runs has to end; who was told to roll back has some time for it.
+    fn is_idle_too_long(&self, kick: Kick, now: Instant) -> bool {
+        let Link::Active(active) = &self.link else { return false };
+        let exchange = &active.lease.talk.exchange;
+        let (_, since) = self.member.entry().phase();
+        let idle = self.context.shared.roster.at(now).saturating_sub(since);
+        kick == Kick::Transaction
+            && match exchange.status() {
+                Status::Idle => exchange.needs_sync(),
+                Status::Failed => idle >= GRACE.as_nanos() as u64,
+                _ => !matches!(active.step, Step::Settling(_)),
+            }
+    }
+
+    /// Cancels what runs, and reads nothing of the client until that is answered.
+    fn cancel_overdue(&mut self, cx: &mut Context<'_>, kick: Kick, now: Instant) {
+        let entry = Arc::clone(self.member.entry());
+        let Link::Active(active) = &mut self.link else { return };
+        let talk = &mut active.lease.talk;
+        let words = match kick {
+            Kick::Query => "canceling statement due to query_timeout",
+            _ => "canceling statement due to transaction_timeout",
+        };
+        let (client, place) = (entry.id, &entry.place);
+        tracing::warn!(client, database = &*place.database, user = &*place.user, "{words}");
+        let settled = Arc::new(AtomicBool::new(false));
+        talk.overdue = Some(Box::new(Overdue { words, since: now, settled: Arc::clone(&settled) }));
+        active.step = match active.step {
+            Step::Relay => Step::Overdue(false),
+            Step::Stall => Step::Overdue(true),
+            ending => ending,
+        };
+        // In COPY, PostgreSQL looks for a cancel only between two messages of the client.
+        let mut fail = Vec::new();
+        if talk.exchange.is_copy_in() && talk.sending == 0 {
+            message(&mut fail, COPY_FAIL, |out| out.extend_from_slice(b"timeout\0"));
+            talk.exchange.expect(Reply::CopyEnd, Action::Swallow);
+        }
+        tokio::spawn(send(Arc::clone(&self.context), entry, settled));
+        if !fail.is_empty() {
+            let _ = self.write_server(cx, &fail);
+        }
+    }
+
+    /// What was cancelled is answered. If the client keeps its server, nothing of it may run there before the cancel can't
+    /// reach it any more.
+    #[cold]
+    pub(super) fn overdue_answered(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Vec<u8>,
+        whole: bool,
+    ) -> Turn {
+        let Link::Active(active) = &mut self.link else { return Turn::Again };
+        let (Step::Overdue(stalled) | Step::Settling(stalled)) = active.step else { return Turn::Again };
+        let talk = &mut active.lease.talk;
+        let settled = talk.overdue.as_ref().is_none_or(|it| it.settled.load(Ordering::Acquire));
+        let goes = talk.is_free() && talk.held.is_empty() && talk.traces.is_empty();
+        if !settled && (stalled || !goes || self.context.mode == PoolMode::Session) {
+            active.step = Step::Settling(stalled);
+            return Turn::Again;
+        }
+        talk.overdue = None;
+        active.step = if stalled { Step::Stall } else { Step::Relay };
+        self.after_replies(cx, scratch, whole)
+    }
+
+    /// The cancel may be settled.
+    #[cold]
+    pub(super) fn go_on_settled(&mut self, cx: &mut Context<'_>) -> Turn {
+        match &self.link {
+            Link::Active(Active { step: Step::Settling(_), .. }) => {
+                self.overdue_answered(cx, &mut Vec::new(), true)
+            }
+            _ => Turn::Again,
+        }
+    }
+
+    /// query_wait_notify: tells the client that it waits, if it still does.
+    #[cold]
+    pub(super) fn tell_that_it_waits(&mut self, cx: &mut Context<'_>) -> Turn {
+        self.member.entry().forgive();
+        if !matches!(self.link, Link::Queued(..)) {
+            return Turn::Again;
+        }
+        let mut notice = Vec::new();
+        Report {
+            severity: Severity::Notice,
+            code: sqlstate::SUCCESSFUL_COMPLETION,
+            message: "No server connection available in postgres backend, client being queued",
+            detail: None,
+            hint: None,
+        }
+        .encode(&mut notice);
+        match self.stream.write_or_keep(cx, &notice, &mut self.outbound) {
+            Ok(()) => Turn::Again,
+            Err(error) => error.into(),
+        }
+    }
+
+    /// query_wait_timeout of the user who has logged in, where the pool's is longer.
+    #[cold]
+    pub(super) fn has_waited_too_long(&self) {
+        let entry = self.member.entry();
+        entry.forgive();
+        if let Link::Queued(_, since) = &self.link
+            && Instant::now().nanos_since(*since) >= entry.place.limits.of(Kick::QueryWait)
+        {
+            self.context.pool.give_up(ClientId(entry.id));
+        }
+    }
+}
+
+/// Sends the cancel; wakes the session when it is settled.
+async fn send(context: Arc<PoolContext>, entry: Arc<Entry>, settled: Arc<AtomicBool>) {
+    if let CancelOutcome::Running(guard) = context.pool.cancel(ClientId(entry.id)) {
+        cancel::send(guard, Some(GRACE)).await;
+    }
+    settled.store(true, Ordering::Release);
+    entry.kick(Kick::Query);
+}

@@ -1,0 +1,156 @@
+//! How long clients may be in a phase, and the janitor's look at all of them.
+
+use super::{ByPid, Entry, Kick, Phase, Roster};
+use crate::clock::Instant;
+use crate::config::Timeouts;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A deadline this close is to be looked for more often.
+const SOON: Duration = Duration::from_secs(2);
+
+/// The timeouts of clients, to be changed while they are connected. Nanoseconds; the largest is for ever.
+#[derive(Debug)]
+pub struct Limits {
+    client_idle: AtomicU64,
+    idle_transaction: AtomicU64,
+    query: AtomicU64,
+    transaction: AtomicU64,
+    query_wait: AtomicU64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let never = || AtomicU64::new(u64::MAX);
+        Self {
+            client_idle: never(),
+            idle_transaction: never(),
+            query: never(),
+            transaction: never(),
+            query_wait: never(),
+        }
+    }
+}
+
+impl Limits {
+    /// These from now on.
+    pub fn set(&self, timeouts: &Timeouts) {
+        let put = |cell: &AtomicU64, limit: Option<Duration>| {
+            let nanos = limit.and_then(|limit| u64::try_from(limit.as_nanos()).ok());
+            cell.store(nanos.unwrap_or(u64::MAX), Ordering::Relaxed);
+        };
+        put(&self.client_idle, timeouts.client_idle);
+        put(&self.idle_transaction, timeouts.idle_transaction);
+        put(&self.query, timeouts.query);
+        put(&self.transaction, timeouts.transaction);
+        put(&self.query_wait, timeouts.query_wait);
+    }
+
+    /// The limit behind a kick in nanoseconds; of one that isn't a timeout, for ever.
+    pub fn of(&self, kick: Kick) -> u64 {
+        let cell = match kick {
+            Kick::ClientIdle => &self.client_idle,
+            Kick::IdleInTransaction => &self.idle_transaction,
+            Kick::Query => &self.query,
+            Kick::Transaction => &self.transaction,
+            Kick::QueryWait => &self.query_wait,
+            _ => return u64::MAX,
+        };
+        cell.load(Ordering::Relaxed)
+    }
+}
+
+impl Roster {
+    /// The janitor's turn: kicks those who have been in a phase too long, and those who may have. Whether somebody will
+    /// have been soon.
+    pub fn tick(&self, now: Instant) -> bool {
+        let now = self.at(now);
+        let mut soon = false;
+        for ByPid(entry) in self.clients.lock().iter() {
+            let (phase, since) = entry.phase();
+            soon |= look(entry, phase, now.saturating_sub(since));
+        }
+        soon
+    }
+
+    /// Kicks those of these clients who are here.
+    pub fn kick_these(&self, clients: &HashSet<u64>, kick: Kick) {
+        let here = self.clients.lock();
+        here.iter().filter(|found| clients.contains(&found.0.id)).for_each(|found| found.0.kick(kick));
+    }
+}
+
+/// Whether this client's time is over soon.
+fn look(entry: &Entry, phase: Phase, lasted: u64) -> bool {
+    let limits = &entry.place.limits;
+    let own = match phase {
+        Phase::Idle => Kick::ClientIdle,
+        Phase::IdleInTransaction => Kick::IdleInTransaction,
+        Phase::Active => Kick::Query,
+        Phase::Waiting => Kick::QueryWait,
+    };
+    let has_server = matches!(phase, Phase::Active | Phase::IdleInTransaction);
+    if lasted >= limits.of(own) {
+        entry.kick(own);
+    } else if has_server && limits.of(Kick::Transaction) < u64::MAX {
+        // The phase is younger than the transaction, or as old.
+        entry.kick(Kick::Transaction);
+    }
+    let near = |kick| limits.of(kick) <= lasted.saturating_add(SOON.as_nanos() as u64);
+    near(own) || has_server && near(Kick::Transaction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ClientAddress, Membership, Newcomer, Place, SecretSize};
+    use super::*;
+    use std::sync::Arc;
+    use std::task::Waker;
+
+    fn client(roster: &Arc<Roster>, timeouts: Timeouts) -> Membership {
+        let place = Place { roster: Arc::clone(roster), ..Place::default() };
+        place.limits.set(&timeouts);
+        roster.admit(10).unwrap().enter(Newcomer {
+            id: roster.next_id(),
+            address: ClientAddress::Unix,
+            place: Arc::new(place),
+            size: SecretSize::Short,
+            waker: Waker::noop().clone(),
+        })
+    }
+
+    #[test]
+    fn who_is_kicked_and_how_near_it_is() {
+        use Phase::{Active, Idle, IdleInTransaction, Waiting};
+        let five = Some(Duration::from_secs(5));
+        let none = Timeouts::default();
+        for (timeouts, phase, seconds, kick, soon) in [
+            (none, Idle, 1000, None, false),
+            (Timeouts { client_idle: five, ..none }, Idle, 1, None, false),
+            (Timeouts { client_idle: five, ..none }, Idle, 3, None, true),
+            (Timeouts { client_idle: five, ..none }, Idle, 5, Some(Kick::ClientIdle), true),
+            (Timeouts { client_idle: five, ..none }, Active, 5, None, false),
+            (Timeouts { query: five, ..none }, Active, 5, Some(Kick::Query), true),
+            (Timeouts { query: five, ..none }, IdleInTransaction, 5, None, false),
+            (
+                Timeouts { idle_transaction: five, ..none },
+                IdleInTransaction,
+                5,
+                Some(Kick::IdleInTransaction),
+                true,
+            ),
+            (Timeouts { transaction: five, ..none }, Active, 1, Some(Kick::Transaction), false),
+            (Timeouts { transaction: five, ..none }, IdleInTransaction, 9, Some(Kick::Transaction), true),
+            (Timeouts { transaction: five, ..none }, Waiting, 9, None, false),
+            (Timeouts { query_wait: five, ..none }, Waiting, 5, Some(Kick::QueryWait), true),
+        ] {
+            let roster = Arc::new(Roster::default());
+            let member = client(&roster, timeouts);
+            let start = Instant::now();
+            member.entry().set_phase(phase, roster.at(start));
+            let found = roster.tick(start + Duration::from_secs(seconds));
+            assert_eq!((member.entry().kicked(), found), (kick, soon), "{timeouts:?} {phase:?} {seconds}");
+        }
+    }
+}

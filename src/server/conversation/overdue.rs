@@ -1,0 +1,34 @@
+//! A query that takes too long and is being cancelled: the error that ends it names the timeout instead of a user's request.
+
+use super::{Conversation, Decided};
+use crate::clock::Instant;
+use crate::wire::backend::{Report, Severity};
+use crate::wire::frame::HEADER;
+use crate::wire::sqlstate;
+use crate::wire::tag::backend::ERROR;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// A cancel by pgweir itself.
+#[derive(Debug)]
+pub struct Overdue {
+    /// What the client is told.
+    pub words: &'static str,
+    /// When the cancel was begun.
+    pub since: Instant,
+    /// Whether it can't reach anything later any more.
+    pub settled: Arc<AtomicBool>,
+}
+
+impl Conversation {
+    /// What the client gets for an error of this SQLSTATE, if that comes of a cancel by pgweir. `beyond` is what of the
+    /// message isn't the part of its body that is here: one that didn't come whole is passed on as it is.
+    #[cold]
+    pub(super) fn overdue_words(&self, told: &[u8; 5], beyond: usize) -> Option<Decided> {
+        let (severity, code) = (Severity::Error, sqlstate::QUERY_CANCELED);
+        let message = self.overdue.as_ref().filter(|_| told == code.as_bytes() && beyond == HEADER)?.words;
+        let mut error = Vec::new();
+        Report { severity, code, message, detail: None, hint: None }.encode(&mut error);
+        Some(Decided::Instead(ERROR, error.split_off(HEADER)))
+    }
+}

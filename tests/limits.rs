@@ -1,0 +1,174 @@
+//! Timeouts: what takes too long is cancelled first, and ends alone.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::cluster::Cluster;
+use support::eventually;
+use support::fake_server::FakeServer;
+use support::messages::{self, Message};
+use support::pgweir::{Config, Pgweir};
+use support::raw::Client;
+
+fn config() -> Config {
+    Config::new(Cluster::shared()).set("default_pool_size", 2)
+}
+
+fn short(message: &Message) -> String {
+    let field = |code| message.field(code).unwrap_or_default();
+    format!("{} {} {}", field(b'S'), message.sqlstate(), field(b'M'))
+}
+
+/// The error of a query, and the transaction status behind it.
+fn error(client: &mut Client, sql: &str) -> (String, String) {
+    let mut replies = client.query(sql);
+    let ready = replies.pop().expect("ReadyForQuery").to_string();
+    (short(replies.last().expect("an error")), ready)
+}
+
+fn fatal(client: &mut Client) -> String {
+    short(client.read_to_end().first().expect("a last word"))
+}
+
+const QUERY: &str = "ERROR 57014 canceling statement due to query_timeout";
+
+/// The query is cancelled on its server, the client goes on, and so does the server.
+#[test]
+fn a_query_that_takes_too_long_is_cancelled() {
+    let pgweir = Pgweir::start(&config().set("query_timeout", "300ms"));
+    let mut client = pgweir.client();
+    let backend = client.value("SELECT pg_backend_pid()");
+    let began = Instant::now();
+    assert_eq!(error(&mut client, "SELECT pg_sleep(60)"), (QUERY.to_owned(), "Z I".to_owned()));
+    assert!(began.elapsed() >= Duration::from_millis(300) && began.elapsed() < Duration::from_secs(5));
+    assert_eq!(client.value("SELECT pg_backend_pid()"), backend);
+
+    client.query("BEGIN");
+    assert_eq!(error(&mut client, "SELECT pg_sleep(60)"), (QUERY.to_owned(), "Z E".to_owned()));
+    client.query("ROLLBACK");
+    client.query("BEGIN");
+    client.query("SELECT 1");
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(client.value("SELECT 2"), "2", "being idle in a transaction is no query");
+    client.query("COMMIT");
+
+    client.send(&[messages::parse("", "SELECT pg_sleep(60)"), messages::bind("", "", &[])].concat());
+    client.send(&[messages::execute("", 0), messages::sync()].concat());
+    let replies = client.read_until_ready();
+    assert!(replies.iter().any(|reply| reply.tag == b'E' && short(reply) == QUERY), "{replies:?}");
+    assert_eq!(client.value("SELECT 3"), "3");
+
+    client
+        .send(&messages::query("COPY (SELECT 1) TO STDOUT; CREATE TEMP TABLE t (x int); COPY t FROM STDIN"));
+    let replies = client.read_until_ready();
+    assert!(replies.iter().any(|reply| reply.tag == b'E' && short(reply) == QUERY), "{replies:?}");
+    client.send(&[messages::copy_data(b"1\n"), messages::copy_done()].concat());
+    assert_eq!(client.value("SELECT 4"), "4", "COPY that comes late is ignored");
+}
+
+/// A user's own CancelRequest is still the user's.
+#[test]
+fn other_cancels_keep_their_words() {
+    let pgweir = Pgweir::start(&config().set("query_timeout", 30));
+    let mut client = pgweir.client();
+    client.send(&messages::query("SELECT pg_sleep(60)"));
+    eventually("it runs", || {
+        Cluster::shared().connections("query = 'SELECT pg_sleep(60)' AND state = 'active'") > 0
+    });
+    client.cancel();
+    let replies = client.read_until_ready();
+    let words = "ERROR 57014 canceling statement due to user request";
+    assert!(replies.iter().any(|reply| reply.tag == b'E' && short(reply) == words), "{replies:?}");
+}
+
+/// What runs is cancelled, who is idle is told and leaves; the server stays.
+#[test]
+fn a_transaction_that_takes_too_long_ends() {
+    let pgweir = Pgweir::start(&config().set("transaction_timeout", "700ms"));
+    let mut client = pgweir.client();
+    let backend = client.value("SELECT pg_backend_pid()");
+    client.query("BEGIN");
+    client.query("SELECT pg_sleep(0.4)");
+    let cancelled = "ERROR 57014 canceling statement due to transaction_timeout";
+    let began = Instant::now();
+    assert_eq!(error(&mut client, "SELECT pg_sleep(60)"), (cancelled.to_owned(), "Z E".to_owned()));
+    assert!(began.elapsed() < Duration::from_secs(4), "counted from BEGIN");
+    client.query("ROLLBACK");
+    assert_eq!(client.value("SELECT 1"), "1");
+
+    client.query("BEGIN");
+    client.query("SELECT 1");
+    assert_eq!(fatal(&mut client), "FATAL 25P04 transaction timeout");
+    let mut other = pgweir.client();
+    eventually("the server is back", || other.value("SELECT pg_backend_pid()") == backend);
+    for _ in 0..4 {
+        other.query("SELECT pg_sleep(0.3)");
+    }
+    assert_eq!(other.value("SELECT 5"), "5", "transactions of their own");
+}
+
+/// A server that doesn't answer the cancel is closed, with its client.
+#[test]
+fn a_server_that_does_not_answer_is_closed() {
+    let server = FakeServer::start(|conn| {
+        conn.welcome()?;
+        conn.serve_until("hang")?;
+        conn.stall()
+    });
+    let pgweir = Pgweir::start(&Config::to(server.address()).set("query_timeout", "200ms"));
+    let mut client = pgweir.client();
+    client.send(&messages::query("SELECT 'hang'"));
+    assert_eq!(fatal(&mut client), "FATAL 57014 query timeout");
+    let active = || pgweir.metric("pgweir_pool_servers", &["state=\"active\""]);
+    eventually("the server is closed", || active() == 0.0);
+}
+
+/// The user's word before the database's before all; times below a second; RELOAD counts for who is connected.
+#[test]
+fn whose_timeout_it_is() {
+    let own = config()
+        .set("query_timeout", 60)
+        .set("client_idle_timeout", 60)
+        .put("databases.other", "query_timeout", "200ms")
+        .put("users.trusty", "query_timeout", 0)
+        .put("users.plainuser", "client_idle_timeout", "300ms");
+    let pgweir = Pgweir::start(&own);
+    let connect = |user: &str, database: &str| Client::connect(&pgweir.target(user, database));
+    let mut of_database = connect("app", "other");
+    assert_eq!(error(&mut of_database, "SELECT pg_sleep(60)").0, QUERY);
+    let mut of_user = connect("trusty", "other");
+    assert_eq!(of_user.value("SELECT 7 FROM pg_sleep(0.6)"), "7");
+    let mut of_all = connect("app", "app");
+    assert_eq!(of_all.value("SELECT 8 FROM pg_sleep(0.6)"), "8");
+    assert_eq!(fatal(&mut connect("plainuser", "app")), "FATAL 57P05 client_idle_timeout");
+    assert_eq!(of_all.value("SELECT 9"), "9", "nobody else's");
+
+    pgweir.reload(&own.clone().set("query_timeout", "200ms"));
+    assert_eq!(error(&mut of_all, "SELECT pg_sleep(60)").0, QUERY);
+}
+
+/// Who waits is told so once; a user of a shared pool may have less patience than the pool.
+#[test]
+fn waits() {
+    let own = config()
+        .set("default_pool_size", 1)
+        .set("query_wait_notify", "300ms")
+        .put("databases.app", "user", "app")
+        .put("users.trusty", "query_wait_timeout", "900ms");
+    let pgweir = Pgweir::start(&own);
+    let (mut holder, mut waiting) = (pgweir.client(), pgweir.client());
+    let mut impatient = Client::connect(&pgweir.target("trusty", "app"));
+    holder.query("BEGIN");
+    waiting.send(&messages::query("SELECT 1"));
+    impatient.send(&messages::query("SELECT 2"));
+    let notice = "NOTICE 00000 No server connection available in postgres backend, client being queued";
+    let replies = impatient.read_until_ready();
+    assert_eq!(short(&replies[0]), notice);
+    assert_eq!(short(&replies[1]), "ERROR 57014 query_wait_timeout");
+    holder.query("COMMIT");
+    let replies = waiting.read_until_ready();
+    assert_eq!(short(&replies[0]), notice);
+    assert_eq!(replies.iter().filter(|reply| reply.tag == b'N').count(), 1, "{replies:?}");
+    assert_eq!(impatient.value("SELECT 3"), "3");
+}
