@@ -172,3 +172,36 @@ fn waits() {
     assert_eq!(replies.iter().filter(|reply| reply.tag == b'N').count(), 1, "{replies:?}");
     assert_eq!(impatient.value("SELECT 3"), "3");
 }
+
+/// A server out of use for longer than server_check_delay answers a query first; one that doesn't is replaced, and the
+/// client notices nothing.
+#[test]
+fn servers_are_checked() {
+    let server = FakeServer::start(|conn| {
+        conn.welcome()?;
+        if conn.number == 0 {
+            conn.serve_until("check me")?;
+            return conn.stall();
+        }
+        conn.serve()
+    });
+    let own = Config::to(server.address())
+        .set("server_check_query", "SELECT 'check me'")
+        .set("server_check_delay", "300ms")
+        .set("server_connect_timeout", "500ms");
+    let pgweir = Pgweir::start(&own);
+    let mut client = pgweir.client();
+    client.query("SELECT 'first'");
+    std::thread::sleep(Duration::from_millis(400));
+    client.query("SELECT 'second'");
+    std::thread::sleep(Duration::from_millis(400));
+    client.query("SELECT 'third'");
+    let asked = |text: &str| server.seen().iter().filter(|seen| seen.contains(text)).count();
+    assert_eq!([asked("first"), asked("second"), asked("third"), asked("check me")], [1, 1, 1, 2]);
+    assert_eq!(server.connections(), 2);
+
+    pgweir.reload(&own.set("server_check_query", ""));
+    std::thread::sleep(Duration::from_millis(400));
+    client.query("SELECT 'fourth'");
+    assert_eq!(asked("check me"), 2);
+}

@@ -6,6 +6,7 @@ use super::logins::Logins;
 use super::lookup::AT_ONCE;
 use super::opener::{Opener, OpenerHandle, Secrets};
 use super::pins::Pins;
+use super::pool_context::check_after;
 pub use super::pool_context::{PoolContext, Reported};
 use crate::admin::{Desk, Order};
 use crate::auth;
@@ -32,7 +33,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -191,6 +192,7 @@ impl Shared {
             routines,
             welcome,
             canonical: Mutex::default(),
+            check_after: AtomicU64::new(check_after(&config)),
             clients: AtomicUsize::new(0),
             keeps_minimum_always: AtomicBool::new(false),
             lookups: Semaphore::new(AT_ONCE),

@@ -25,6 +25,10 @@ impl Session {
     pub(super) fn called(&mut self, cx: &mut Context<'_>) -> Option<Box<End>> {
         let asked = match self.member.entry().kicked() {
             Some(Kick::Notify) => self.tell_that_it_waits(cx),
+            Some(Kick::Unanswered) => {
+                self.give_up_unanswered();
+                Turn::Again
+            }
             Some(kick @ (Kick::Query | Kick::Transaction)) => {
                 self.overdue(cx, kick).map_or(Turn::Again, Turn::end)
             }
@@ -65,7 +69,8 @@ impl Session {
                 | Kick::Cancel
                 | Kick::Query
                 | Kick::Transaction
-                | Kick::Notify,
+                | Kick::Notify
+                | Kick::Unanswered,
                 _,
             ) => {
                 self.member.entry().forgive();

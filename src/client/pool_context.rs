@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Semaphore;
 
 /// ParameterStatus values by name.
@@ -70,6 +70,8 @@ pub struct PoolContext {
     pub welcome: Arc<ArcSwapOption<Vec<(String, String)>>>,
     /// Parameter sets as servers see them, by the sets' addresses.
     pub canonical: Mutex<HashMap<usize, Canonical>>,
+    /// Nanoseconds that a server may be out of use before it is checked; the largest is for ever.
+    pub(super) check_after: AtomicU64,
     pub(super) clients: AtomicUsize,
     pub(super) keeps_minimum_always: AtomicBool,
     /// Each for one lookup by auth_query.
@@ -147,6 +149,7 @@ impl PoolContext {
         }
         self.pool.reconfigure(pool_settings(config, &database, &key.user));
         self.places.lock().values().for_each(|place| self.limit(config, place));
+        self.check_after.store(check_after(config), Ordering::Relaxed);
         let secrets = self.shared.server_secrets(&database, &key.user);
         if self.opener.follow(&database, config.server_tls(&database), secrets) {
             self.canonical.lock().clear();
@@ -213,6 +216,12 @@ impl PoolContext {
         let found = welcome.iter().flat_map(|w| w.iter()).find(|(n, _)| n.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.clone())
     }
+}
+
+/// server_check_delay in nanoseconds, if there is a query.
+pub(super) fn check_after(config: &Config) -> u64 {
+    let delay = config.general.server_check().and_then(|(_, delay)| u64::try_from(delay.as_nanos()).ok());
+    delay.unwrap_or(u64::MAX)
 }
 
 impl Admits for PoolContext {

@@ -192,7 +192,7 @@ fn kicked(kick: Kick) -> (SqlState, &'static str) {
             (sqlstate::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
         }
         Kick::Killed => (sqlstate::ADMIN_SHUTDOWN, "database removed"),
-        Kick::Forced | Kick::Ask | Kick::Cancel | Kick::Notify => {
+        Kick::Forced | Kick::Ask | Kick::Cancel | Kick::Notify | Kick::Unanswered => {
             (sqlstate::ADMIN_SHUTDOWN, "admin forced disconnect")
         }
         Kick::ClientIdle => (sqlstate::IDLE_SESSION_TIMEOUT, "client_idle_timeout"),

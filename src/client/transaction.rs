@@ -1,5 +1,6 @@
 //! The life of one lease: made fit by its prelude, query by query, and given back. What moves the bytes is the relay.
 
+use super::check;
 use super::cleanup;
 use super::report::Trouble;
 use super::session::{End, Link, Session, Turn};
@@ -17,6 +18,7 @@ use crate::server::exchange::{Fate, Status};
 use crate::server::prelude::Prelude;
 use crate::wire::error::WireError;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Context;
 
 /// Servers in a row that could not be made fit before the client is told.
@@ -99,6 +101,7 @@ impl Session {
     ) -> Turn {
         let context = &self.context;
         let server = &mut *lease;
+        let is_stale = now.nanos_since(server.began) >= context.check_after.load(Ordering::Relaxed);
         (server.began, server.query_began) = (now, now);
         let stranger = std::mem::replace(&mut server.owner, self.member.entry().id) != self.member.entry().id;
         let must_reset = context.reset_always || (stranger && server.talk.dirty);
@@ -108,10 +111,14 @@ impl Session {
         server.talk.foreign_sequences = stranger && context.mode != PoolMode::Session;
         let mut prelude = Prelude::None;
         let mut front = Vec::new();
+        if is_stale {
+            self.unfit = 0;
+            check::ask(context, server, self.member.entry(), &mut front);
+        }
         let differ = !Arc::ptr_eq(&server.talk.parameters, &self.state.wanted);
         if must_reset || differ {
             let reset = context.reset_query.as_deref().filter(|_| must_reset);
-            let wanted = (&self.state.wanted, context.may_guard());
+            let wanted = (&self.state.wanted, context.may_guard() && !is_stale);
             prelude = server.talk.prelude(&mut front, reset, wanted, &context.defaults);
             if reset.is_some() {
                 self.cells().reset();
@@ -119,6 +126,9 @@ impl Session {
             if differ && prelude != Prelude::None {
                 self.cells().replay();
             }
+        }
+        if is_stale {
+            prelude = Prelude::Awaited;
         }
         if server.talk.foreign_sequences && context.customs.asks_sequences() {
             server.talk.forget_sequences(&mut front);
@@ -371,7 +381,7 @@ impl Session {
     }
 
     /// Closes the server and wants another in its place.
-    fn close_for_another(&mut self, why: CloseReason) {
+    pub(super) fn close_for_another(&mut self, why: CloseReason) {
         self.context.pins.dismiss(self.member.entry().id);
         if let Link::Active(mut active) = std::mem::replace(&mut self.link, Link::Wanting) {
             count_traffic(self.cells(), &mut active.lease);

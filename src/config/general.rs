@@ -61,6 +61,10 @@ section! {
     pub server_reset_query: Option<String> as SqlOrNone = Is(r#""DISCARD ALL""#), Restart;
     /// Reset at every release, not only when a dirty server changes hands.
     pub server_reset_query_always: Switch as Switch = Is("false"), Restart;
+    /// What an idle server has to answer before it is used again; "<empty>" is the empty query. Whether it has hung up is seen without.
+    pub server_check_query: Option<String> as SqlOrNone = Is(r#""""#);
+    /// How long a server may have been out of use without having to answer server_check_query; 0 has it asked every time.
+    pub server_check_delay: Duration as Seconds = Is("30");
     /// How old a server may get before it is closed; 0 lets each be used once.
     pub server_lifetime: Duration as Seconds = Is("3600");
     /// How long a server may be idle before it is closed.
@@ -167,6 +171,12 @@ section! {
 }
 
 impl General {
+    /// server_check_query as SQL, and how long a server is out of use before it is asked.
+    pub fn server_check(&self) -> Option<(&str, Duration)> {
+        let query = self.server_check_query.as_deref()?;
+        Some((if query == "<empty>" { "" } else { query }, self.server_check_delay))
+    }
+
     /// Whether a client's startup parameter is to be swallowed; case doesn't matter, as in `PostgreSQL`.
     pub fn ignores_startup_parameter(&self, name: &str) -> bool {
         self.ignore_startup_parameters.iter().any(|ignored| ignored.eq_ignore_ascii_case(name))

@@ -70,10 +70,12 @@ pub enum Kick {
     QueryWait = 11,
     /// Not to end, but to tell the client that it waits: query_wait_notify.
     Notify = 12,
+    /// Not to end, but to give up a server that has not answered its check, if it hasn't.
+    Unanswered = 13,
 }
 
 impl Kick {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Shutdown,
         Self::Now,
         Self::ClientIdle,
@@ -86,10 +88,11 @@ impl Kick {
         Self::Transaction,
         Self::QueryWait,
         Self::Notify,
+        Self::Unanswered,
     ];
 
     /// What passes if it doesn't end the session when it is heard.
-    const PASSING: [Self; 8] = [
+    const PASSING: [Self; 9] = [
         Self::ClientIdle,
         Self::IdleInTransaction,
         Self::Ask,
@@ -98,6 +101,7 @@ impl Kick {
         Self::Transaction,
         Self::QueryWait,
         Self::Notify,
+        Self::Unanswered,
     ];
 
     /// Whether it passes if it doesn't end the session when it is heard.

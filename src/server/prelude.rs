@@ -72,6 +72,11 @@ impl Conversation {
         prelude
     }
 
+    /// Appends a query that only has to be answered.
+    pub fn check(&mut self, out: &mut Vec<u8>, query: &str) {
+        self.ask_prelude(out, query);
+    }
+
     /// Appends what makes the session forget another client's values of sequences.
     pub fn forget_sequences(&mut self, out: &mut Vec<u8>) {
         self.ask_prelude(out, DISCARD_SEQUENCES);

@@ -1,0 +1,46 @@
+//! server_check_query: a server that was out of use for long has to answer before it gets its next client's bytes. If it
+//! doesn't, another one gets them.
+
+use super::context::PoolContext;
+use super::session::{Link, Session};
+use super::transaction::{Active, Step};
+use crate::clock::Instant;
+use crate::pool::CloseReason;
+use crate::roster::{Entry, Kick};
+use crate::server::Server;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// How long an answer may take where server_connect_timeout is off.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// Appends the query to what the server is sent first. The session is called when the answer is overdue.
+#[cold]
+pub(super) fn ask(context: &PoolContext, server: &mut Server, entry: &Arc<Entry>, front: &mut Vec<u8>) {
+    let config = context.shared.config.load();
+    let query = config.general.server_check().map_or("", |(query, _)| query);
+    server.talk.check(front, query);
+    let (limit, entry) = (limit(context), Arc::clone(entry));
+    tokio::spawn(async move {
+        sleep(limit).await;
+        entry.kick(Kick::Unanswered);
+    });
+}
+
+fn limit(context: &PoolContext) -> Duration {
+    context.shared.config.load().general.server_connect_timeout.unwrap_or(LIMIT)
+}
+
+impl Session {
+    /// A server may have left its check unanswered: then it is as good as gone.
+    #[cold]
+    pub(super) fn give_up_unanswered(&mut self) {
+        self.member.entry().forgive();
+        if let Link::Active(Active { step: Step::Prelude, lease }) = &self.link
+            && Instant::now().saturating_duration_since(lease.began) >= limit(&self.context)
+        {
+            self.close_for_another(CloseReason::Dead);
+        }
+    }
+}
