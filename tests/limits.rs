@@ -205,3 +205,36 @@ fn servers_are_checked() {
     client.query("SELECT 'fourth'");
     assert_eq!(asked("check me"), 2);
 }
+
+/// Client caps count who has proved who it is, exactly, and not for admin_users.
+#[test]
+fn clients_of_a_database_and_of_a_user() {
+    let own = config()
+        .set("max_db_client_connections", 3)
+        .set("max_user_client_connections", 2)
+        .set("admin_users", "trusty")
+        .put("databases.other", "max_db_client_connections", 1)
+        .put("users.plainuser", "max_user_client_connections", 0);
+    let pgweir = Pgweir::start(&own);
+    let connect = |user: &str, database: &str| Client::try_connect(&pgweir.target(user, database));
+    let refused = |user: &str, database: &str| connect(user, database).expect_err("a cap").error();
+    let mut apps: Vec<Client> = (0..2).map(|_| connect("app", "app").expect("room")).collect();
+    let error = refused("app", "app");
+    assert_eq!(short(&error), "FATAL 53300 too many connections for role \"app\"");
+    assert_eq!(
+        error.field(b'D').as_deref(),
+        Some("client connections exceeded (max_user_client_connections)")
+    );
+    assert_eq!(connect("app", "app").map(drop).expect_err("a cap").error().sqlstate(), "53300");
+    let wrong = Client::try_connect(&pgweir.target("app", "app").password("no")).expect_err("wrong");
+    assert_eq!(wrong.error().sqlstate(), "28P01", "nobody learns of caps before that");
+    let _third = connect("plainuser", "app").expect("room");
+    let error = refused("plainuser", "app");
+    assert_eq!(short(&error), "FATAL 53300 too many connections for database \"app\"");
+    assert_eq!(error.field(b'D').as_deref(), Some("client connections exceeded (max_db_client_connections)"));
+    connect("trusty", "app").expect("an operator always gets in").terminate();
+    let _other = connect("plainuser", "other").expect("room");
+    assert_eq!(refused("plainuser", "other").sqlstate(), "53300", "the database's own cap");
+    apps.pop().expect("two").terminate();
+    eventually("room again", || connect("app", "app").is_ok());
+}

@@ -11,12 +11,13 @@ use super::startup::{self, Encryption, StartupEnd, Wants, Wish};
 use crate::admin::{self, Guest, Rights};
 use crate::cancel;
 use crate::clock::Instant;
+use crate::config::Limit;
 use crate::lifecycle::Phase;
 use crate::metrics::{LoginFailure, Refusal};
 use crate::net::stream::Stream;
 use crate::pool::WaitError;
 use crate::prepared::client_statements::ClientStatements;
-use crate::roster::{self, Admission, ClientAddress, Kick};
+use crate::roster::{self, Admission, ClientAddress, ClientCap, Kick};
 use crate::tls::{Acceptor, Channel};
 use crate::wire::backend::{self, Severity};
 use crate::wire::startup::MINOR;
@@ -319,7 +320,7 @@ impl Newcomer<'_> {
     fn place(&mut self) -> Result<(Arc<PoolContext>, Admission), Refused> {
         let (config, wish) = (self.shared.config.load_full(), self.wish);
         self.running()?;
-        let Some(admission) = self.shared.roster.admit(config.general.max_client_conn as usize) else {
+        let Some(mut admission) = self.shared.roster.admit(config.general.max_client_conn as usize) else {
             self.shared.metrics.client_refused(Refusal::MaxClientConn);
             return Err(Refused::tell(Trouble::TooManyClients, LoginFailure::Limit));
         };
@@ -330,6 +331,14 @@ impl Newcomer<'_> {
             let trouble = Trouble::DatabaseDisabled(wish.database.clone());
             return Err(Refused::tell(trouble, LoginFailure::Unavailable));
         }
+        let free = config.general.admin_users.contains(&wish.user);
+        let most = |limit: Limit| limit.max().filter(|_| !free);
+        let (of_database, of_user) = (config.max_db_clients(&database), config.max_user_clients(&wish.user));
+        let counted = admission.count((&wish.database, most(of_database)), (&wish.user, most(of_user)));
+        counted.map_err(|cap| {
+            let name = if cap == ClientCap::Database { &wish.database } else { &wish.user };
+            Refused::tell(Trouble::ClientCap(cap, name.clone()), LoginFailure::Limit)
+        })?;
         Ok((self.shared.context(&database, &wish.user), admission))
     }
 

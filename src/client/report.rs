@@ -5,7 +5,7 @@
 use crate::auth::login::LoginError;
 use crate::credentials::lookups::LookupError;
 use crate::pool::WaitError;
-use crate::roster::Kick;
+use crate::roster::{ClientCap, Kick};
 use crate::server::error::Refusal;
 use crate::wire::backend::{Report, Severity};
 use crate::wire::error::WireError;
@@ -31,6 +31,8 @@ pub enum Trouble {
     NoDatabase(String),
     /// max_client_conn
     TooManyClients,
+    /// The cap of the database or the user of this name.
+    ClientCap(ClientCap, String),
     /// The console is not for this user.
     NotAllowed,
     /// DISABLE
@@ -100,6 +102,7 @@ impl Trouble {
             Self::NoDatabase(name) => {
                 plain(sqlstate::INVALID_CATALOG_NAME, &format!("database \"{name}\" does not exist"))
             }
+            Self::ClientCap(cap, name) => client_cap(*cap, name),
             Self::TooManyClients => (
                 sqlstate::TOO_MANY_CONNECTIONS.to_owned(),
                 "sorry, too many clients already".to_owned(),
@@ -200,6 +203,19 @@ fn kicked(kick: Kick) -> (SqlState, &'static str) {
         Kick::Query | Kick::QueryWait => (sqlstate::QUERY_CANCELED, "query timeout"),
         Kick::Transaction => (sqlstate::TRANSACTION_TIMEOUT, "transaction timeout"),
     }
+}
+
+fn client_cap(cap: ClientCap, name: &str) -> (String, String, Option<String>, Option<String>) {
+    let (message, setting) = match cap {
+        ClientCap::Database => {
+            (format!("too many connections for database \"{name}\""), "max_db_client_connections")
+        }
+        ClientCap::User => {
+            (format!("too many connections for role \"{name}\""), "max_user_client_connections")
+        }
+    };
+    let detail = format!("client connections exceeded ({setting})");
+    (sqlstate::TOO_MANY_CONNECTIONS.to_owned(), message, Some(detail), None)
 }
 
 fn last_attempt(error: &str) -> String {

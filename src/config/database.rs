@@ -43,6 +43,8 @@ section! {
     pub pool_mode: Option<PoolMode> as Maybe<OneOf<PoolMode>> = Like("pool_mode"), Restart;
     /// Most servers of this database, over all its pools.
     pub max_db_connections: Option<Limit> as Maybe<Size> = Like("max_db_connections");
+    /// Most clients of this database.
+    pub max_db_client_connections: Option<Limit> as Maybe<Size> = Like("max_db_client_connections");
     /// How long clients of this database may wait for a server before they get an error.
     pub query_wait_timeout: Option<Option<Duration>> as Maybe<SecondsOrOff> = Like("query_wait_timeout");
     /// How long a query of this database may take before it is cancelled.

@@ -50,6 +50,10 @@ section! {
     pub max_db_connections: Limit as Size = Is("0");
     /// Most servers of one user, over all its pools.
     pub max_user_connections: Limit as Size = Is("0");
+    /// Most clients of one database; the next one is refused. admin_users aren't held to this and the next.
+    pub max_db_client_connections: Limit as Size = Is("0");
+    /// Most clients that have logged in as one user.
+    pub max_user_client_connections: Limit as Size = Is("0");
 
     /// Session state when servers are shared: it follows its client, is refused with an error, or stays behind.
     pub session_state: SessionState as OneOf<SessionState> = Is(r#""transparent""#), Restart;

@@ -96,6 +96,17 @@ impl Config {
         Timeouts::of(&self.general, database, user(pool_user), user(login))
     }
 
+    /// Most clients of a database.
+    pub fn max_db_clients(&self, database: &Database) -> Limit {
+        database.max_db_client_connections.unwrap_or(self.general.max_db_client_connections)
+    }
+
+    /// Most clients that have logged in as this user.
+    pub fn max_user_clients(&self, login: &str) -> Limit {
+        let own = self.users.get(login).and_then(|user| user.max_user_client_connections);
+        own.unwrap_or(self.general.max_user_client_connections)
+    }
+
     /// query_wait_timeout of whoever may wait longest in the pool of this user: of a forced user's, that may be anybody.
     pub fn longest_query_wait(&self, database: &Database, pool_user: &str) -> Option<Duration> {
         let own = self.timeouts(database, pool_user, pool_user).query_wait;

@@ -25,6 +25,8 @@ section! {
     pub reserve_pool_size: Option<u32> as Maybe<Number<0, 1_000_000>> = Like("reserve_pool_size");
     /// Most servers of this user, over all its pools.
     pub max_user_connections: Option<Limit> as Maybe<Size> = Like("max_user_connections");
+    /// Most clients that have logged in as this user.
+    pub max_user_client_connections: Option<Limit> as Maybe<Size> = Like("max_user_client_connections");
     /// How long clients of this user may wait for a server before they get an error.
     pub query_wait_timeout: Option<Option<Duration>> as Maybe<SecondsOrOff> = Like("query_wait_timeout");
     /// How long a query of this user may take before it is cancelled.

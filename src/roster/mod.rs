@@ -2,11 +2,13 @@
 //! Knows nothing of pools or sockets.
 
 mod arrivals;
+mod caps;
 mod entry;
 mod key;
 mod limits;
 mod told;
 
+pub use caps::ClientCap;
 pub use entry::{ClientAddress, Entry, Kick, Newcomer, Phase, Place};
 pub use key::SecretSize;
 pub use limits::Limits;
@@ -32,6 +34,7 @@ pub struct Roster {
     start: Instant,
     arrivals: Mutex<Arrivals>,
     answers: told::Answers,
+    counts: caps::Counts,
 }
 
 impl Default for Roster {
@@ -44,6 +47,7 @@ impl Default for Roster {
             start: Instant::now(),
             arrivals: Mutex::default(),
             answers: Default::default(),
+            counts: caps::Counts::default(),
         }
     }
 }
@@ -77,6 +81,7 @@ impl Eq for ByPid {}
 pub struct Admission {
     /// Until it goes on as that of a [`Membership`].
     roster: Option<Arc<Roster>>,
+    counted: Option<caps::Counted>,
 }
 
 impl Admission {
@@ -94,13 +99,14 @@ impl Admission {
         let now = roster.at(Instant::now());
         roster.arrivals.lock().note(entry.id, now);
         entry.set_phase(Phase::Idle, now);
-        self.roster = None;
+        (self.roster, self.counted) = (None, None);
         Membership { entry }
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
+        self.uncount();
         if let Some(roster) = &self.roster {
             roster.connected.fetch_sub(1, Ordering::Relaxed);
         }
@@ -125,6 +131,7 @@ impl Drop for Membership {
     fn drop(&mut self) {
         let roster = &self.entry.place.roster;
         roster.clients.lock().remove(&self.entry.pid);
+        roster.counts.less(&self.entry.place.database, &self.entry.place.login);
         self.entry.forgive();
         roster.departed.fetch_add(1, Ordering::Release);
         roster.connected.fetch_sub(1, Ordering::Relaxed);
@@ -135,7 +142,7 @@ impl Roster {
     /// One more client, unless `limit` are here.
     pub fn admit(self: &Arc<Self>, limit: usize) -> Option<Admission> {
         let before = self.connected.fetch_add(1, Ordering::Relaxed);
-        let admission = Admission { roster: Some(Arc::clone(self)) };
+        let admission = Admission { roster: Some(Arc::clone(self)), counted: None };
         (before < limit).then_some(admission)
     }
 

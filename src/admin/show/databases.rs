@@ -79,7 +79,7 @@ fn database_row(
         None::<&str>,
         bound(settings.max_db_connections),
         own().map(|view| view.pool.numbers().connections).sum::<usize>(),
-        0_u32,
+        bound(config.max_db_clients(database)),
         own().map(|view| view.clients).sum::<usize>(),
         realm.pools().is_paused(name),
         realm.desk().disabled.lock().contains(name),

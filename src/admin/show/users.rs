@@ -46,7 +46,7 @@ pub(super) fn rows(realm: &dyn Realm) -> Rows {
             user.and_then(|user| user.pool_mode).map(mode),
             bound(most.unwrap_or(config.general.max_user_connections)),
             servers.get(&name).copied().unwrap_or(0),
-            0_u32,
+            bound(config.max_user_clients(&name)),
             clients.get(&name).copied().unwrap_or(0),
         ]
     };
