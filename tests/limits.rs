@@ -238,3 +238,41 @@ fn clients_of_a_database_and_of_a_user() {
     apps.pop().expect("two").terminate();
     eventually("room again", || connect("app", "app").is_ok());
 }
+
+/// Settings of a line each: what sessions begin with, what clients are called and told, what is logged.
+#[test]
+fn small_settings() {
+    let own = config()
+        .set("application_name_add_host", true)
+        .set("login_notify_message", "maintenance at noon")
+        .set("auth_type", "trust")
+        .set("tcp_socket_buffer", 65536)
+        .set("stats_period", 1)
+        .set("log_pooler_errors", false)
+        .put("databases.other", "timezone", "Asia/Tokyo")
+        .put("databases.other", "datestyle", "SQL, DMY");
+    let pgweir = Pgweir::start(&own);
+    let mut client = Client::connect(&pgweir.target("app", "app").parameter("application_name", "shop"));
+    assert!(client.value("SHOW application_name").starts_with("shop - 127.0.0.1:"));
+    let mut other = Client::connect(&pgweir.target("app", "other"));
+    assert_eq!(other.parameter("TimeZone"), Some("Asia/Tokyo"));
+    assert_eq!(other.parameter("DateStyle"), Some("SQL, DMY"));
+    assert_eq!(other.value("SHOW timezone"), "Asia/Tokyo");
+    other.query("SET timezone = 'UTC'");
+    other.query("RESET timezone");
+    assert_eq!(other.value("SHOW timezone"), "Asia/Tokyo");
+    eventually("numbers in the log", || pgweir.log().contains("stats: "));
+    assert!(Client::try_connect(&pgweir.target("stranger", "app")).is_err());
+    assert!(!pgweir.log().contains("login refused"));
+
+    let mut raw = std::net::TcpStream::connect(pgweir.address()).expect("a connection");
+    let startup = messages::startup(support::raw::V3_0, &[("user", "app"), ("database", "app")]);
+    std::io::Write::write_all(&mut raw, &startup).expect("room");
+    let mut told = Vec::new();
+    while !told.windows(19).any(|bytes| bytes == b"maintenance at noon") {
+        let mut more = [0; 4096];
+        let n = std::io::Read::read(&mut raw, &mut more).expect("bytes");
+        assert!(n > 0, "no notice: {}", String::from_utf8_lossy(&told));
+        told.extend_from_slice(&more[..n]);
+    }
+}

@@ -131,8 +131,8 @@ struct Periods {
 }
 
 impl Averages {
-    /// A period is over and the next begins. The first call only begins.
-    pub fn turn(&self, metrics: &Metrics, now: Instant) {
+    /// A period is over and the next begins. The first call only begins, and returns false.
+    pub fn turn(&self, metrics: &Metrics, now: Instant) -> bool {
         let latest = by_database(metrics);
         let mut periods = self.0.lock();
         if let Some(begun) = periods.taken {
@@ -142,7 +142,28 @@ impl Averages {
             periods.averages = averages.collect();
         }
         periods.latest = latest;
-        periods.taken = Some(now);
+        periods.taken.replace(now).is_some()
+    }
+
+    /// The last period in PgBouncer's words, for the log.
+    pub fn line(&self) -> String {
+        let periods = self.0.lock();
+        let sum = |of: fn(&Sums) -> u64| periods.averages.values().map(of).sum::<u64>();
+        // Times are a transaction's or a query's: those of databases weigh as many as they had.
+        let mean = |of: fn(&Sums) -> u64, by: fn(&Sums) -> u64| {
+            let all: u128 = periods.averages.values().map(|it| u128::from(of(it)) * u128::from(by(it))).sum();
+            all.checked_div(u128::from(sum(by))).unwrap_or(0)
+        };
+        format!(
+            "stats: {} xacts/s, {} queries/s, in {} B/s, out {} B/s, xact {} us, query {} us, wait {} us",
+            sum(|it| it.transactions),
+            sum(|it| it.queries),
+            sum(|it| it.received),
+            sum(|it| it.sent),
+            mean(|it| it.transaction_time, |it| it.transactions),
+            mean(|it| it.query_time, |it| it.queries),
+            sum(|it| it.wait_time),
+        )
     }
 
     /// Of a database.

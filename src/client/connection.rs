@@ -349,7 +349,8 @@ impl Newcomer<'_> {
         answer: &mut Vec<u8>,
         mut early: Vec<u8>,
     ) -> Result<Opened, Refused> {
-        let (id, wanted) = (self.shared.roster.next_id(), login::wanted(self.shared, self.wish));
+        let (id, wanted) =
+            (self.shared.roster.next_id(), login::wanted(self.shared, self.wish, self.address));
         let greeting = tokio::select! {
             biased;
             greeting = greeting(&context, id, &wanted) => greeting,
@@ -370,7 +371,12 @@ impl Newcomer<'_> {
             waker: poll_fn(|cx| Poll::Ready(cx.waker().clone())).await,
         });
         let (pid, secret) = (member.entry().pid(), member.entry().secret());
-        login::welcome(answer, |out| greeting.encode(out, &wanted), pid, secret);
+        let config = self.shared.config.load();
+        let words = |out: &mut Vec<u8>| {
+            greeting.encode(out, &wanted);
+            config.general.login_notify_message.iter().for_each(|message| login::notify(out, message));
+        };
+        login::welcome(answer, words, pid, secret);
         let state = State { statements: ClientStatements::default(), wanted };
         Ok(Opened { state, context, member, early })
     }
@@ -411,7 +417,9 @@ async fn refuse(stream: &mut Stream, address: ClientAddress, shared: &Shared, re
     };
     let mut out = Vec::new();
     trouble.encode(&mut out, Severity::Fatal);
-    tracing::warn!(%address, database, user, "login refused: {}", trouble.log_line());
+    if shared.config.load().general.log_pooler_errors.is_on() {
+        tracing::warn!(%address, database, user, "login refused: {}", trouble.log_line());
+    }
     let _ = timeout(FAREWELL, stream.write_all(&out)).await;
     stream.shutdown();
 }

@@ -271,6 +271,7 @@ pub fn tcp_options(config: &Config) -> TcpOptions {
         keepintvl: general.tcp_keepintvl,
         keepcnt: general.tcp_keepcnt.map(NonZeroU32::get),
         user_timeout: general.tcp_user_timeout,
+        socket_buffer: Some(general.tcp_socket_buffer as usize).filter(|size| *size > 0),
     }
 }
 

@@ -8,9 +8,11 @@ use crate::auth::login::{Circumstances, Login, LoginError, MAX_RESPONSE, Method,
 use crate::config::AuthType;
 use crate::net::stream::Stream;
 use crate::params::set::Set;
+use crate::roster::ClientAddress;
 use crate::tls::Channel;
-use crate::wire::backend::{self, Authentication};
+use crate::wire::backend::{self, Authentication, Report, Severity};
 use crate::wire::frame::{self, HEADER};
+use crate::wire::sqlstate;
 use crate::wire::tag::frontend::PASSWORD;
 use std::io;
 use std::sync::Arc;
@@ -166,10 +168,31 @@ async fn response(stream: &mut Stream, buffer: &mut Vec<u8>) -> Result<usize, Lo
 }
 
 /// The parameters a client starts with, as a set.
-pub fn wanted(shared: &Shared, wish: &Wish) -> Arc<Set> {
+pub fn wanted(shared: &Shared, wish: &Wish, address: ClientAddress) -> Arc<Set> {
     let config = shared.config.load();
+    if config.general.application_name_add_host.is_on() {
+        return wanted_with_host(shared, wish, address);
+    }
     let kept = wish.parameters.iter().filter(|(name, _)| !config.general.ignores_startup_parameter(name));
     shared.sets.intern(kept.map(|(name, value)| (&**name, &**value)))
+}
+
+/// The same with where the client is behind its application_name.
+#[cold]
+fn wanted_with_host(shared: &Shared, wish: &Wish, address: ClientAddress) -> Arc<Set> {
+    const NAME: &str = "application_name";
+    let config = shared.config.load();
+    let kept = |name: &str| name != NAME && !config.general.ignores_startup_parameter(name);
+    let others = wish.parameters.iter().filter(|(name, _)| kept(name));
+    let name = format!("{} - {address}", wish.parameter(NAME).unwrap_or("app"));
+    let all = others.map(|(name, value)| (&**name, &**value)).chain([(NAME, &*name)]);
+    shared.sets.intern(all)
+}
+
+/// Appends login_notify_message.
+pub fn notify(out: &mut Vec<u8>, message: &str) {
+    let (severity, code) = (Severity::Notice, sqlstate::SUCCESSFUL_COMPLETION);
+    Report { severity, code, message, detail: None, hint: None }.encode(out);
 }
 
 /// Appends the bytes from AuthenticationOk to ReadyForQuery; `parameters` appends the ParameterStatus messages.

@@ -114,8 +114,12 @@ impl Opener {
         drop(secrets);
         let same_tls = *self.tls.load_full() == tls;
         self.tls.store(Arc::new(tls));
-        let old = (&old.host, old.port, old.dbname(), &old.connect_query);
-        !same_tls || old != (&database.host, database.port, database.dbname(), &database.connect_query)
+        let place = |it: &Database| {
+            let parameters: Vec<_> =
+                it.startup_parameters().into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+            (it.host.clone(), it.port, it.dbname().to_owned(), it.connect_query.clone(), parameters)
+        };
+        !same_tls || place(&old) != place(database)
     }
 
     fn target(&self, tcp: TcpOptions, tls: Option<Arc<tls::Connector>>, secret: ServerSecret) -> Target {
@@ -127,7 +131,11 @@ impl Opener {
             database: database.dbname().to_owned(),
             user: self.user.to_string(),
             secret,
-            parameters: Vec::new(),
+            parameters: database
+                .startup_parameters()
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
             connect_query: database.connect_query.clone(),
             max_prepared_statements: self.max_prepared_statements,
             defaults: Arc::clone(&self.defaults),

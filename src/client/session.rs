@@ -297,6 +297,11 @@ impl Session {
             return Turn::end(End::Told(trouble));
         }
         self.cells().client_error(*b"57");
+        if self.context.shared.config.load().general.log_pooler_errors.is_on() {
+            let (client, place) = (self.id(), &self.member.entry().place);
+            let line = trouble.log_line();
+            tracing::warn!(client, database = &*place.database, user = &*place.user, "pooler error: {line}");
+        }
         let mut message = Vec::new();
         trouble.encode(&mut message, Severity::Error);
         let input = std::mem::take(&mut self.inbound);

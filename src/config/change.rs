@@ -160,6 +160,7 @@ mod tests {
             "server_reset_query_always",
             "max_prepared_statements",
             "log_format",
+            "tcp_socket_buffer",
             "pool_mode",
             "pool_mode",
             "listen",

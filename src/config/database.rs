@@ -59,6 +59,14 @@ section! {
     pub server_lifetime: Option<Duration> as Maybe<Seconds> = Like("server_lifetime");
     /// What each new server runs before its first client.
     pub connect_query: Option<String> as Maybe<Sql> = Unset(r#""SELECT 1""#);
+    /// client_encoding that its servers' sessions begin with.
+    pub(super) client_encoding: Option<String> as Maybe<Name> = Unset(r#""UTF8""#);
+    /// DateStyle that its servers' sessions begin with.
+    pub(super) datestyle: Option<String> as Maybe<Name> = Unset(r#""ISO, DMY""#);
+    /// TimeZone that its servers' sessions begin with.
+    pub(super) timezone: Option<String> as Maybe<Name> = Unset(r#""UTC""#);
+    /// application_name that its servers' sessions begin with.
+    pub(super) application_name: Option<String> as Maybe<Name> = Unset(r#""pgweir""#);
     /// TLS with servers of this database: whether it must be, and how far a server's certificate is verified.
     pub(super) server_tls_sslmode: Option<SslMode> as Maybe<OneOf<SslMode>> = Like("server_tls_sslmode");
     /// Certificates of the CAs that may sign the certificate of this database's server.
@@ -72,6 +80,17 @@ section! {
 }
 
 impl Database {
+    /// The parameters that its servers' sessions begin with.
+    pub fn startup_parameters(&self) -> Vec<(&'static str, &str)> {
+        let all = [
+            ("client_encoding", &self.client_encoding),
+            ("datestyle", &self.datestyle),
+            ("timezone", &self.timezone),
+            ("application_name", &self.application_name),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()
+    }
+
     /// What the server calls the database.
     pub fn dbname(&self) -> &str {
         self.dbname.as_deref().unwrap_or(&self.name)

@@ -101,6 +101,10 @@ section! {
 
     /// Startup parameters of clients to swallow instead of setting them.
     pub ignore_startup_parameters: Vec<String> as TextList = Is(r#""""#);
+    /// Add a client's address and port to its application_name at login; each client then has a name of its own, told to every server it gets.
+    pub application_name_add_host: Switch as Switch = Is("false");
+    /// What each client is told by a notice when it has logged in.
+    pub login_notify_message: Option<String> as SqlOrNone = Is(r#""""#);
     /// Statements each server keeps prepared; 0 lets names pass through untracked.
     pub max_prepared_statements: Option<NonZeroU32> as PositiveOrNone<1_000_000> = Is("200"), Restart;
 
@@ -161,7 +165,13 @@ section! {
     pub log_connections: Switch as Switch = Is("true");
     /// Log each client that leaves, and why.
     pub log_disconnections: Switch as Switch = Is("true");
+    /// Log the errors that clients are told by pgweir itself.
+    pub log_pooler_errors: Switch as Switch = Is("true");
+    /// Log the numbers of each stats_period.
+    pub log_stats: Switch as Switch = Is("true");
 
+    /// Size of the kernel's buffers of a TCP connection, each way, in bytes; 0 is the system's default.
+    pub tcp_socket_buffer: u32 as Number<0, 1_073_741_824> = Is("0"), Restart;
     /// Probe idle TCP connections, of clients and of servers.
     pub tcp_keepalive: Switch as Switch = Is("true");
     /// Idle time before the first probe.

@@ -6,6 +6,7 @@ mod auth_query;
 mod check;
 mod database;
 mod error;
+mod foreign;
 mod general;
 mod metrics;
 mod overrides;

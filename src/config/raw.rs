@@ -118,6 +118,9 @@ fn unknown_section(key: &str, value: &DeValue<'_>) -> String {
         };
         return format!("key {key:?} outside any section{place}");
     }
+    if key == "peers" {
+        return "there are no [peers]: one process uses all cores, see workers".to_owned();
+    }
     let meant = if key == "pgbouncer" { Some("pgweir") } else { nearest(key, SECTIONS) };
     match meant {
         Some(meant) => format!("unknown section [{}]; did you mean [{meant}]?", key_text(key)),

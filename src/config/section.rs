@@ -6,6 +6,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::error::Report;
+use super::foreign;
 use super::raw::RawSection;
 use super::sections_with;
 use super::units::{Refusal, Unit, nearest};
@@ -232,6 +233,10 @@ fn quoted(value: &Spanned<DeValue<'_>>, report: &Report<'_>) -> String {
 /// An unknown key: where it belongs, or what it may have been meant to be.
 fn unknown_key<S: Section>(key: &str, title: &str) -> String {
     let elsewhere: Vec<&str> = sections_with(key);
+    let is_general = S::TITLE == "[pgweir]";
+    if let Some(advice) = foreign::advice(key).filter(|_| is_general || elsewhere.is_empty()) {
+        return format!("{key} in {title} is PgBouncer's, not pgweir's: {advice}");
+    }
     let help = if elsewhere.is_empty() {
         nearest(key, S::SETTINGS.iter().map(|setting| setting.name))
             .map(|name| format!("; did you mean {name:?}?"))

@@ -13,6 +13,9 @@ use super::{Config, check};
 pub(super) fn set(config: &Config, key: &str, value: &str) -> Result<Config, String> {
     let Some(setting) = General::SETTINGS.iter().find(|setting| setting.name.eq_ignore_ascii_case(key))
     else {
+        if let Some(advice) = super::foreign::advice(key) {
+            return Err(format!("{key} is PgBouncer's, not pgweir's: {advice}"));
+        }
         let meant = nearest(key, General::SETTINGS.iter().map(|setting| setting.name));
         let hint = meant.map(|name| format!("; did you mean {name:?}?")).unwrap_or_default();
         return Err(format!("unknown setting {key:?}{hint}"));

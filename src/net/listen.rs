@@ -140,6 +140,7 @@ mod tests {
             keepintvl: seconds(12),
             keepcnt: Some(13),
             user_timeout: seconds(14),
+            socket_buffer: None,
         };
         let listener = Listener::tcp((Ipv4Addr::LOCALHOST, 0).into(), 8, false, &options).unwrap();
         let Address::Tcp(address) = *listener.address() else { panic!("a TCP listener") };

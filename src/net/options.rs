@@ -18,6 +18,8 @@ pub struct TcpOptions {
     pub keepcnt: Option<u32>,
     /// tcp_user_timeout
     pub user_timeout: Option<Duration>,
+    /// tcp_socket_buffer, in bytes
+    pub socket_buffer: Option<usize>,
 }
 
 impl TcpOptions {
@@ -40,6 +42,10 @@ impl TcpOptions {
         }
         if self.user_timeout.is_some() {
             socket.set_tcp_user_timeout(self.user_timeout)?;
+        }
+        if let Some(size) = self.socket_buffer {
+            socket.set_recv_buffer_size(size)?;
+            socket.set_send_buffer_size(size)?;
         }
         Ok(())
     }

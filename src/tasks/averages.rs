@@ -10,7 +10,10 @@ use tokio::time::sleep;
 pub async fn run(realm: Arc<dyn Realm>) {
     loop {
         let now = Instant::now();
-        realm.desk().averages.turn(realm.metrics(), now);
+        let begun = realm.desk().averages.turn(realm.metrics(), now);
+        if begun && realm.config().general.log_stats.is_on() {
+            tracing::info!("{}", realm.desk().averages.line());
+        }
         realm.desk().advice.turn(realm.metrics(), now);
         sleep(Duration::from_secs(realm.config().general.stats_period.into())).await;
     }
