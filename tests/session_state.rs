@@ -522,6 +522,46 @@ const TENANTS: &str = "CREATE FUNCTION set_tenant(t text) RETURNS void LANGUAGE 
          GRANT ALL ON entered TO PUBLIC";
 
 /// A tenant set by a function, as many applications do: it follows its client, and nobody else meets it.
+/// PostgreSQL knows one name space of statements, whoever prepared them.
+#[test]
+fn sql_and_the_protocol_share_their_names() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = two_servers(&cluster);
+    let mut client = pgweir.client();
+    let prepare = |client: &mut Client, name: &str| {
+        client.send(&[parse(name, "SELECT $1::int + 1"), sync()].concat());
+        client.read_until_ready()
+    };
+    let rows = |client: &mut Client, sql: &str| {
+        let rows = client.query(sql).into_iter().filter(|m| m.tag == b'D');
+        rows.count()
+    };
+    for name in ["a", "B", "s_3"] {
+        assert_eq!(prepare(&mut client, name)[0].tag, b'1');
+    }
+    assert!(rows(&mut client, "EXPLAIN EXECUTE a(1)") > 0);
+    assert_eq!(rows(&mut client, "EXECUTE a(1); EXECUTE \"B\"(2)"), 2);
+    assert_eq!(client.query("CREATE TEMP TABLE made AS EXECUTE s_3(6)")[0].tag, b'C');
+    assert_eq!(client.value("TABLE made"), "7");
+    client.query("DROP TABLE made");
+    let code = |message: &Message| message.field(b'C').unwrap_or_default();
+    assert_eq!(code(&client.error("PREPARE a AS SELECT 1")), "42P05");
+    // Dropped though the transaction is rolled back, as PostgreSQL does; known again once it is over.
+    client.query("BEGIN");
+    client.query("DEALLOCATE \"B\"; SELECT 1/0");
+    client.query("ROLLBACK");
+    assert_eq!(code(&client.error("EXECUTE \"B\"(1)")), "26000");
+    client.query("DO $$BEGIN EXECUTE 'DEALLOCATE s_3'; END$$");
+    assert_eq!(code(&client.error("EXECUTE s_3(1)")), "26000");
+    client.query("DEALLOCATE a; PREPARE a AS SELECT 'of SQL'");
+    assert_eq!(client.value("EXECUTE a"), "of SQL");
+    assert_eq!(code(&prepare(&mut client, "a")[0]), "42P05");
+    client.query("DEALLOCATE a");
+    assert_eq!(prepare(&mut client, "a")[0].tag, b'1');
+    let pinned = pgweir.metric("pgweir_pool_servers", &["state=\"active\""]);
+    assert_eq!((client.value("EXECUTE a(1)"), pinned), ("2".to_owned(), 0.0));
+}
+
 #[test]
 fn what_functions_set_follows_too() {
     let cluster = Cluster::start(Version::V15);

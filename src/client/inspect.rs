@@ -137,6 +137,7 @@ impl Session {
         }
         talk.held = held;
         talk.foreign_sequences = false;
+        talk.prepares = false;
         talk.traces = kinds.within(Traces::HIDDEN);
         talk.dirty = !held.is_empty() || !talk.traces.is_empty();
     }

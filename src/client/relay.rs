@@ -233,12 +233,12 @@ impl Session {
             talk.exchange.set_doubt("the server broke the protocol");
             return (input.len(), self.server_lost());
         };
-        let asked = talk.take_afterword();
+        let due = talk.is_afterword_due();
         if !talk.heard.is_silent() {
             self.listen();
         }
-        if let Some(asked) = asked {
-            return (used, self.ask_behind(cx, &asked));
+        if due {
+            return (used, self.ask_behind(cx));
         }
         (used, self.after_replies(cx, scratch, used == input.len()))
     }
@@ -257,7 +257,9 @@ impl Session {
         match active.step {
             _ if !active.lease.talk.guarded.is_empty() => return Turn::Wait,
             Step::Relay | Step::Between if moves => {}
-            Step::Prelude | Step::Inspect | Step::Cut | Step::Stall if self.inbound.len() < HELD_SIZE => {
+            Step::Prelude | Step::Inspect | Step::Cut | Step::Names | Step::Stall
+                if self.inbound.len() < HELD_SIZE =>
+            {
                 return self.keep_more(cx, read);
             }
             _ => return Turn::Wait,

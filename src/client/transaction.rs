@@ -49,6 +49,8 @@ pub(super) enum Step {
     Between,
     /// The server is being asked what session state the transaction has left.
     Inspect,
+    /// The server is being asked which of the client's statements it still has under the client's own names.
+    Names,
     /// The marker is on its way behind which the listening server listens for the client.
     Cut,
     /// What runs takes too long and is being cancelled; whether the client's next message stalls.
@@ -205,6 +207,7 @@ impl Session {
         match active.step {
             Step::Prelude => return self.prelude_done(cx, scratch),
             Step::Inspect => return self.inspected(cx, scratch),
+            Step::Names => return self.names_known(cx),
             Step::Cut => return self.cut_done(cx, scratch),
             Step::Overdue(_) | Step::Settling(_) => return self.overdue_answered(cx, scratch, whole),
             Step::Stall => return self.feed_waiting(cx, scratch),

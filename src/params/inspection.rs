@@ -133,7 +133,39 @@ pub fn read(mut reply: &[u8]) -> Result<Found, WireError> {
     Ok(found)
 }
 
-fn read_row(body: &[u8], found: &mut Found) -> Result<(), WireError> {
+/// Asks which of these names are those of prepared statements, and of SQL's PREPARE; its rows are for [`read_names`].
+pub fn names_query(names: &[Box<str>]) -> String {
+    let mut sql = String::from("SELECT 'p', ''::text, false UNION ALL SELECT 'p', ");
+    [HEX, "name", AS_HEX].iter().for_each(|part| sql.push_str(part));
+    sql.push_str(
+        ", from_sql FROM pg_catalog.pg_prepared_statements WHERE name OPERATOR(pg_catalog.=) ANY (ARRAY[",
+    );
+    list(&mut sql, names.iter().map(|name| &**name));
+    sql.push_str("])");
+    sql
+}
+
+/// The statements there are, and whether SQL's PREPARE has made them; `None` when the query failed.
+///
+/// # Errors
+/// When a row isn't what was asked for.
+pub fn read_names(mut reply: &[u8]) -> Result<Option<Vec<(Vec<u8>, bool)>>, WireError> {
+    let mut names = None;
+    while let Some(header) = frame::header(reply)? {
+        let (message, rest) = reply.split_at_checked(header.size).ok_or(WireError::Short)?;
+        if header.tag == b::DATA_ROW {
+            let [_, name, from_sql] = columns(&message[HEADER..])?;
+            let names = names.get_or_insert_with(Vec::new);
+            if !name.is_empty() {
+                names.push((from_hex(name)?, from_sql == b"t"));
+            }
+        }
+        reply = rest;
+    }
+    Ok(names)
+}
+
+fn columns(body: &[u8]) -> Result<[&[u8]; 3], WireError> {
     let mut cursor = Cursor::new(body);
     let mut columns = [&b""[..]; 3];
     if cursor.u16()? != 3 {
@@ -143,7 +175,11 @@ fn read_row(body: &[u8], found: &mut Found) -> Result<(), WireError> {
         let size = cursor.i32()?;
         *column = cursor.bytes(usize::try_from(size).map_err(|_| WireError::Short)?)?;
     }
-    let [kind, name, value] = columns;
+    Ok(columns)
+}
+
+fn read_row(body: &[u8], found: &mut Found) -> Result<(), WireError> {
+    let [kind, name, value] = columns(body)?;
     if kind == b"g" {
         let known = matches!(name, b"role" | b"session_authorization");
         let name = if known { name.to_vec() } else { from_hex(name)? };

@@ -73,6 +73,9 @@ impl Resets {
 ///
 /// In a transaction it is SETs where those can say it: a SELECT would end the time in which its isolation level may be set.
 pub fn restore(first: &Set, now: Option<&Set>, resets: &Resets, in_transaction: bool) -> Vec<String> {
+    if *resets == Resets::None {
+        return Vec::new();
+    }
     if let Resets::These(names, local) = resets
         && (in_transaction || *local)
     {

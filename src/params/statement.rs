@@ -131,7 +131,9 @@ fn may_set(text: &[u8]) -> bool {
             | [b'c', b'a', b'l']
             | [b'd', b'e', b'a']
             | [b'd', b'i', b's']
-            | [b'e', b'x', b'e']
+            | [b'e', b'x', b'e' | b'p']
+            | [b'p', b'r', b'e']
+            | [b'c', b'r', b'e']
     )
 }
 

@@ -37,7 +37,7 @@ impl Traces {
     pub const NAMED_SET: Self = Self(256);
     /// The words of the text were looked at.
     pub const LOOKED_AT: Self = Self(512);
-    /// No kind of state: the statement is DEALLOCATE, DISCARD or EXECUTE, or one of several statements may be.
+    /// No kind of state: the statement is DEALLOCATE, DISCARD, PREPARE or EXECUTE, or such a one may be in it.
     pub const NAMES: Self = Self(1024);
     /// No kind of state: functions, triggers or views may have been made.
     pub const REMADE: Self = Self(2048);
@@ -120,7 +120,8 @@ pub fn of_statements(text: &[u8]) -> Traces {
 
 pub(super) fn of_word(word: &[u8], before: &[u8], behind: &[u8]) -> Traces {
     match word {
-        b"deallocate" | b"discard" => Traces::NAMES,
+        b"prepare" if behind.trim_ascii_start().starts_with(b"transaction") => Traces::NONE,
+        b"deallocate" | b"discard" | b"prepare" => Traces::NAMES,
         b"currval" | b"lastval" => Traces::SEQUENCES,
         // What is run may be anything that was prepared.
         b"execute" => Traces::SHOWN.and(Traces::NAMES),
@@ -357,7 +358,7 @@ mod tests {
             ("SELECT set_config('a', $$, true)$$, false)", Traces::SETTINGS),
             ("SELECT temperature, temp FROM template", Traces::NONE),
             ("CREATE /* a /* nested */ */ TEMP TABLE t ()", Traces::TEMPORARY),
-            ("DO $$BEGIN PREPARE p AS SELECT 1; RAISE; END$$", Traces::ALL),
+            ("DO $$BEGIN PREPARE p AS SELECT 1; RAISE; END$$", Traces::ALL.and(Traces::NAMES)),
             ("do language plpgsql 'begin end'", Traces::ALL),
             ("INSERT INTO t VALUES (1) ON CONFLICT (a) DO NOTHING; SELECT 1", Traces::NONE),
             ("CREATE -- x\n TEMPORARY TABLE t ()", Traces::TEMPORARY),
@@ -388,7 +389,10 @@ mod tests {
             ("SET LOCAL a = 1; SET TRANSACTION READ ONLY", Traces::NONE),
             ("SELECT 1; LISTEN a", Traces::CHANNELS),
             ("PREPARE TRANSACTION 'a'", Traces::NONE),
-            ("PREPARE a AS SELECT 1; LOAD 'x'", Traces::STATEMENTS.and(Traces::HIDDEN).and(Traces::FOREVER)),
+            (
+                "PREPARE a AS SELECT 1; LOAD 'x'",
+                Traces::STATEMENTS.and(Traces::HIDDEN).and(Traces::FOREVER).and(Traces::NAMES),
+            ),
             ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", Traces::CURSORS),
             ("DECLARE c CURSOR FOR SELECT 1", Traces::NONE),
             ("SELECT pg_advisory_lock(1)", Traces::LOCKS),

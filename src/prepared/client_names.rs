@@ -77,6 +77,11 @@ impl ClientNames {
         pairs.find(|pair| pair.statement.server_name() == server_name).map(|pair| &*pair.name)
     }
 
+    /// All names and their statements.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Arc<Statement>)> {
+        self.0.iter().flat_map(|names| &names.pairs).map(|pair| (&*pair.name, &pair.statement))
+    }
+
     /// Number of names.
     pub fn len(&self) -> usize {
         self.0.as_deref().map_or(0, |names| names.pairs.len())

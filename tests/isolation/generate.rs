@@ -69,11 +69,12 @@ fn name(families: &[Family]) -> BoxedStrategy<&'static str> {
         .boxed()
 }
 
-/// No name for transaction control: SQL's EXECUTE of `ROLLBACK TO` is an internal error of PostgreSQL's, and fatal.
+/// No name for transaction control: SQL's EXECUTE of `ROLLBACK TO` is an internal error of PostgreSQL's, and fatal. Nor one for
+/// EXECUTE: statements that execute each other.
 fn fit(name: &'static str, sql: &str) -> &'static str {
     let word = sql.split(' ').next().unwrap_or_default();
     let control = word != "SELECT" && texts::TRANSACTIONS.iter().any(|t| t.split(' ').next() == Some(word));
-    if control { "" } else { name }
+    if control || word == "EXECUTE" { "" } else { name }
 }
 
 /// A statement as plpgsql has it.

@@ -26,8 +26,7 @@ use proptest::test_runner::{Config as Settings, RngSeed, TestCaseError, TestErro
 use script::{Family, Script};
 use support::cluster::{Cluster, Version};
 
-/// The kinds of state that are right in session mode, and in transaction mode. Not yet: sequences, and some of what one name
-/// space with the protocol means.
+/// The kinds of state that are right in session mode, and in transaction mode. Not yet: sequences.
 const SESSION_MODE: &str =
     "parameters,roles,statements,temp,locks,cursors,listen,sequences,mixed,functions,hidden";
 const TRANSACTION_MODE: &str = "parameters,roles,statements,temp,locks,cursors,listen,functions,hidden";
@@ -35,6 +34,9 @@ const TRANSACTION_MODE: &str = "parameters,roles,statements,temp,locks,cursors,l
 /// Values said at login, which RESET goes back to, apart from the others: what a function resets is the server's own value until
 /// the client's next transaction.
 const STARTUP_VALUES: &str = "startup,parameters,roles";
+
+/// Statements of SQL and of the protocol in one name space, apart from functions that prepare what the client's text doesn't name.
+const ONE_NAME_SPACE: &str = "mixed,statements,parameters";
 
 /// Also the name of the test.
 struct Variant {
@@ -156,6 +158,17 @@ fn startup_values() {
         version: Version::V15,
         between: Between::Pgweir("transaction", 3),
         families: families(STARTUP_VALUES),
+        cases: 15,
+    });
+}
+
+#[test]
+fn one_name_space() {
+    run(&Variant {
+        name: "one_name_space",
+        version: Version::V15,
+        between: Between::Pgweir("transaction", 3),
+        families: families(ONE_NAME_SPACE),
         cases: 15,
     });
 }

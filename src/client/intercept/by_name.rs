@@ -47,6 +47,11 @@ impl Feed<'_, '_> {
             Ok(renamed) => renamed,
             Err(pause) => return Step::Pause(pause),
         };
+        if renamed.is_none()
+            && let Err(pause) = self.declare_in_batch(parse.query)
+        {
+            return Step::Pause(pause);
+        }
         self.parse_unnamed(parse.definition, traces);
         let Some(definition) = renamed else { return Step::Forward };
         self.out.inject(|v| Parse::encode(v, b"", &definition));
@@ -91,6 +96,15 @@ impl Feed<'_, '_> {
             None => self.client.unnamed().map(|(definition, ..)| definition),
         };
         definition.and_then(|d| d.split(|b| *b == 0).next()).unwrap_or_default().to_vec()
+    }
+
+    /// What a statement means that is about to be bound, unless it was renamed.
+    #[cold]
+    pub(super) fn declare_for_bind(&mut self, name: &[u8]) -> Result<(), Pause> {
+        let text = self.text_of(name);
+        let renamed = name.is_empty()
+            && self.command(&text).is_some_and(|c| self.client.names.find(significant(&c.name)).is_some());
+        if renamed { Ok(()) } else { self.declare_in_batch(&text) }
     }
 
     fn command(&self, text: &[u8]) -> Option<ByName> {

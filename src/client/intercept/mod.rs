@@ -2,6 +2,7 @@
 //! answered here. Pure: bytes of the client in, bytes for the server out, expectations into the exchange.
 
 mod by_name;
+mod declare;
 #[cfg(test)]
 mod model;
 mod refuse;
@@ -360,6 +361,12 @@ impl<'b> Feed<'_, 'b> {
             && let Some(step) = self.query_by_name(message.body)
         {
             return step;
+        }
+        if traces.has(Traces::NAMES)
+            && message.is_whole()
+            && let Some(pause) = self.declare_for_query(message.body)
+        {
+            return Step::Pause(pause);
         }
         self.own_sequences(traces);
         self.server.note(traces);

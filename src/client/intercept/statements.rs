@@ -158,6 +158,14 @@ impl<'b> Feed<'_, 'b> {
         if self.is_unsettled_statement(&statement) || known && !self.server.exchange.is_status_known() {
             return Step::Pause(Pause::Stall);
         }
+        if statement.traces().has(Traces::NAMES)
+            && let Err(pause) = self.declare_in_batch(parse.query)
+        {
+            return Step::Pause(pause);
+        }
+        if self.server.may_have_names() {
+            self.try_name(&parse);
+        }
         self.server.tally.client_parses += 1;
         if known {
             self.parse_known(&statement, parse);
@@ -203,6 +211,11 @@ impl<'b> Feed<'_, 'b> {
             Ok(used) => used,
             Err(pause) => return Step::Pause(pause),
         };
+        if traces.has(Traces::NAMES)
+            && let Err(pause) = self.declare_for_bind(names.statement)
+        {
+            return Step::Pause(pause);
+        }
         if names.portal.is_empty() {
             self.server.bound_set = traces.within(ANY_SET.and(Traces::NAMES));
             if traces.has(Traces::RESETS) && self.server.startup_values().is_some() {
@@ -267,6 +280,10 @@ impl<'b> Feed<'_, 'b> {
             return Step::Replaced;
         }
         exchange.expect(Reply::Close, Action::Forward);
+        if !name.is_empty() && self.server.held.has(Traces::STATEMENTS) {
+            self.server.note(Traces::STATEMENTS);
+        }
+        let exchange = &mut self.server.exchange;
         if name.is_empty() {
             self.server.unnamed = None;
             let closed = self.client.take_unnamed();

@@ -5,6 +5,7 @@ use super::super::exchange::{Fate, Status};
 use super::{Conversation, Decided};
 use crate::params::restore::Resets;
 use crate::params::set::Set;
+use crate::params::traces::Traces;
 use crate::wire::backend;
 use crate::wire::encode;
 use crate::wire::tag::backend as b;
@@ -14,6 +15,8 @@ use crate::wire::tag::backend as b;
 pub struct Afterword {
     /// Parameters that went back to the server's own values, and have to go on to those the client began with.
     resets: Resets,
+    /// Statements that the server has under the client's own names while a request runs that may mean them.
+    declared: Vec<Box<str>>,
     due: bool,
     /// What the client sends behind the request under way has to wait for what is asked then.
     holds: bool,
@@ -31,7 +34,7 @@ impl Afterword {
     /// Whether something is to be asked.
     #[inline]
     fn is_wanted(&self) -> bool {
-        self.resets != Resets::None
+        self.resets != Resets::None || !self.declared.is_empty()
     }
 }
 
@@ -99,11 +102,47 @@ impl Conversation {
         Decided::Bytes(bytes)
     }
 
-    /// What has to be asked now, before anything else; once. The client is owed a ReadyForQuery.
+    /// Whether something has to be asked now, before anything else; once. The client is owed a ReadyForQuery.
     #[inline]
-    pub fn take_afterword(&mut self) -> Option<Resets> {
-        let due = std::mem::take(&mut self.after.due);
-        due.then(|| std::mem::take(&mut self.after.resets))
+    pub fn is_afterword_due(&mut self) -> bool {
+        std::mem::take(&mut self.after.due)
+    }
+
+    /// What was reset.
+    pub fn take_resets(&mut self) -> Resets {
+        std::mem::take(&mut self.after.resets)
+    }
+
+    /// The names under which the server has got statements.
+    pub fn declared(&self) -> &[Box<str>] {
+        &self.after.declared
+    }
+
+    /// What has become of them is known.
+    pub fn take_declared(&mut self) -> Vec<Box<str>> {
+        std::mem::take(&mut self.after.declared)
+    }
+
+    /// Whether the server has got a statement under this name.
+    pub fn is_declared(&self, name: &str) -> bool {
+        self.after.declared.iter().any(|declared| **declared == *name)
+    }
+
+    /// Whether the client may have prepared statements by SQL, which the server has under the client's own names.
+    pub fn may_have_names(&self) -> bool {
+        self.prepares || self.held.has(Traces::STATEMENTS)
+    }
+
+    pub(super) fn is_not_declared(&mut self, name: &str) {
+        self.after.declared.retain(|declared| **declared != *name);
+    }
+
+    /// The server gets statements under these names, ahead of the request that is about to be expected.
+    #[cold]
+    pub fn has_declared(&mut self, names: impl Iterator<Item = Box<str>>) {
+        self.after.declared.extend(names);
+        self.after.holds = true;
+        self.dirty = true;
     }
 
     /// Whether ParameterStatus of a request of the client's is not for it yet: the value it knows may come back.

@@ -20,7 +20,10 @@ impl Conversation {
         match statement::effect(tag) {
             Effect::None => self.note(statement::ends(tag).within(self.held)),
             Effect::Left(Traces::SETTINGS) => self.note_set(),
-            Effect::Left(traces) => self.note(traces),
+            Effect::Left(traces) => {
+                self.prepares |= tag == b"PREPARE";
+                self.note(traces);
+            }
             Effect::StatementsGone => {
                 self.deallocate_all(client);
                 self.note(self.held.within(Traces::STATEMENTS));

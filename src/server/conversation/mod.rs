@@ -104,6 +104,8 @@ pub struct Conversation {
     pub guarded: Vec<u8>,
     /// The reply to an inspection under way, as it comes.
     pub inspection: Option<Vec<u8>>,
+    /// Whether SQL has prepared statements since it was last known what there is.
+    pub prepares: bool,
     /// Whether the last values of sequences it remembers may be another client's.
     pub foreign_sequences: bool,
     /// The channels it was last found to listen to while its client keeps it for them.
@@ -145,6 +147,7 @@ impl Conversation {
             bound_text: Vec::new(),
             guarded: Vec::new(),
             inspection: None,
+            prepares: false,
             foreign_sequences: false,
             listened: Vec::new(),
             cut: Cut::None,
@@ -323,7 +326,8 @@ impl Conversation {
     /// The reset was sent: everything but the unnamed statement will be gone.
     pub fn reset(&mut self, defaults: Arc<Set>) {
         (self.dirty, self.traces, self.held) = (false, Traces::NONE, Traces::NONE);
-        self.foreign_sequences = false;
+        (self.prepares, self.foreign_sequences) = (false, false);
+        self.after = Afterword::default();
         self.cut = Cut::None;
         self.names.clear();
         self.parameters = defaults;
@@ -384,7 +388,7 @@ impl Conversation {
         if code == *b"0A000" && backend::field(body, b'R') == Some(b"RevalidateCachedQuery") {
             self.bound.iter().filter_map(|id| self.names.peek(*id)).for_each(|s| s.set_stale());
         }
-        if header.size > HEADER + body.len() || !matches!(&code, b"26000" | b"42P05" | b"08P01") {
+        if header.size > HEADER + body.len() || !matches!(&code, b"26000" | b"42P05" | b"08P01" | b"42601") {
             return Decided::Pass(fate);
         }
         let called = match called.map(|b| b.promise) {

@@ -29,6 +29,8 @@ pub enum Promise {
     Deallocates(Box<[u8]>),
     /// The client may have dropped names, or all.
     Drops,
+    /// The server has a statement under the client's own name for it.
+    Declared(Box<str>),
     /// Nothing; should the request fail, this is what the client called the statement.
     Called(Box<[u8]>),
 }
@@ -76,6 +78,7 @@ impl Conversation {
         let unnamed = (!broken.ran).then_some(SOMEBODY);
         match broken.promise {
             Promise::ServerHas(id) => self.names.remove(id),
+            Promise::Declared(name) => self.is_not_declared(&name),
             Promise::ServerLacks(statement) => self.names.insert(statement),
             Promise::ClientNamed(name) => drop(client.names.remove(&name)),
             Promise::ClientClosed(name, statement) => drop(client.names.insert(&name, statement)),
