@@ -31,6 +31,7 @@ const PURE: &[&str] = &[
     "client/listening/books",
     "admin/command",
     "admin/dialogue",
+    "admin/select/",
     "admin/table",
     "admin/transaction",
     "takeover/handshake",

@@ -660,3 +660,44 @@ fn who_says_goodbye_during_login_is_gone() {
     std::io::Write::write_all(&mut socket, &messages::terminate()).expect("room");
     eventually("it is gone", || logging_in(&mut console) == ["0"]);
 }
+
+/// SELECT over the tables of SHOW, by both protocols, for who may look.
+#[test]
+fn selects() {
+    let pgweir = Pgweir::start(&config());
+    let mut looking = Client::connect(&pgweir.target("plainuser", "pgweir"));
+    let (mut client, _idle) = (pgweir.client(), pgweir.client());
+    client.query("BEGIN");
+    let mut rows = |sql: &str| -> Vec<Vec<Option<String>>> { looking.rows(sql).expect("rows") };
+    let some = |values: &[&str]| values.iter().map(|value| Some((*value).to_owned())).collect::<Vec<_>>();
+    let pools = "SELECT database, sv_active FROM pools WHERE user = 'app' AND sv_active > 0 ORDER BY database LIMIT 5";
+    assert_eq!(rows(pools), [some(&["app", "1"])]);
+    let clients = "SELECT user, count(*) AS n FROM clients GROUP BY user ORDER BY n DESC LIMIT 1";
+    assert_eq!(rows(clients), [some(&["app", "2"])]);
+    assert_eq!(rows("SELECT value FROM config WHERE key = 'default_pool_size'"), [some(&["2"])]);
+    assert_eq!(rows("SELECT 1"), [some(&["1"])]);
+    assert!(rows("SELECT version()")[0][0].as_ref().is_some_and(|version| version.starts_with("pgweir ")));
+    assert_eq!(
+        rows("SELECT count(*) FROM servers WHERE state = 'active' AND link IS NOT NULL"),
+        [some(&["1"])]
+    );
+
+    let sql = "SELECT avg(pool_size) FROM databases WHERE force_user IS NULL";
+    let asked = [
+        messages::parse("", sql),
+        messages::describe_statement(""),
+        messages::bind("", "", &[]),
+        messages::execute("", 0),
+        messages::sync(),
+    ];
+    looking.send(&asked.concat());
+    let tags: String = looking.read_until_ready().iter().map(|message| char::from(message.tag)).collect();
+    assert_eq!(tags, "1tT2DCZ");
+    let error = looking.error("SELECT upper(user) FROM pools");
+    assert_eq!(short(&error), "0A000 not supported by the console: function upper");
+    assert!(error.field(b'D').is_some_and(|detail| detail.contains("LIKE")));
+    assert_eq!(
+        short(&looking.error("SELECT nothing")),
+        "08P01 invalid command 'SELECT nothing', use SHOW HELP;"
+    );
+}

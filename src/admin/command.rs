@@ -1,5 +1,6 @@
 //! What a text sent to the console asks for. Pure; the texts of its errors are PgBouncer's, since people's tools match them.
 
+use super::select::{self, Select};
 use super::show::Show;
 use super::transaction;
 use crate::lifecycle::Shutdown;
@@ -23,6 +24,8 @@ pub(super) enum Command {
     Show(Show),
     /// A setting that drivers ask for.
     ShowSession(&'static Session),
+    /// A SELECT from the same tables.
+    Select(Box<Select>),
     /// A setting that drivers set, which means nothing here.
     SetSession,
     /// BEGIN or START TRANSACTION, of drivers that can't do without; the tag to answer.
@@ -100,6 +103,7 @@ impl Command {
             Self::Empty
             | Self::Show(_)
             | Self::ShowSession(_)
+            | Self::Select(_)
             | Self::SetSession
             | Self::Begin(_)
             | Self::End(_)
@@ -123,6 +127,9 @@ impl Command {
         if word == "kill_client" {
             let id = lexer.word(true).filter(|_| lexer.is_at_end()).and_then(|id| id.parse().ok());
             return id.map(Self::KillClient).ok_or_else(|| Failure::new("invalid client pointer supplied"));
+        }
+        if word == "with" || (word == "select" && !lexer.is_one_word()) {
+            return select::compile(text).map(|select| Self::Select(Box::new(select)));
         }
         if word == "set" {
             let (key, value) = lexer.assignment().ok_or_else(invalid)?;
@@ -195,6 +202,13 @@ impl Lexer<'_> {
     fn is_at_end(&mut self) -> bool {
         self.0 = self.0.trim_start();
         self.0.is_empty()
+    }
+
+    /// Whether the rest is a name by itself.
+    fn is_one_word(&self) -> bool {
+        let mut ahead = Lexer(self.0);
+        ahead.argument().is_some_and(|word| !word.starts_with(|c: char| c.is_ascii_digit()))
+            && ahead.is_at_end()
     }
 
     /// A bare word; as a value it may also look like a number.
@@ -317,12 +331,11 @@ mod tests {
             "SUSPEND",
             "SHOW POOLS; SHOW STATS",
             "SHOW POOLS foo",
+            "SELECT nothing",
             "RELOAD now",
             "PAUSE 'app'",
             "PAUSE \"app",
             "PAUSE my-db",
-            "SELECT 1",
-            "SELECT now()",
             "-- x",
             "SET",
             "SET x",

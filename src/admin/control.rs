@@ -3,8 +3,9 @@
 use super::command::{Command, Failure};
 use super::dialogue::{Notice, Reply};
 use super::realm::{Order, Realm};
+use super::select::Select;
 use super::show;
-use super::table::{Table, row};
+use super::table::{Columns, Table, row};
 use crate::config::RESERVED_DATABASES;
 use crate::lifecycle::{self, Phase};
 use crate::roster::Kick;
@@ -22,8 +23,10 @@ pub(super) async fn run(realm: &dyn Realm, command: &Command) -> Result<Reply, F
         Command::Empty => Ok(Reply::Empty),
         Command::Show(show) => Ok(show::reply(*show, realm).await),
         Command::ShowSession(session) => {
-            Ok(Reply::Rows(Table { columns: &session.columns, rows: vec![row![session.value]] }))
+            let columns = Columns::Fixed(&session.columns);
+            Ok(Reply::Rows(Table { columns, rows: vec![row![session.value]] }))
         }
+        Command::Select(query) => Ok(Reply::Rows(select(realm, query).await)),
         Command::SetSession => {
             Ok(Reply::Done("SET".to_owned(), Some(Notice { message: "SET ignored", detail: None })))
         }
@@ -47,6 +50,14 @@ pub(super) async fn run(realm: &dyn Realm, command: &Command) -> Result<Reply, F
             ordered(realm, lifecycle::Command::Shutdown(*how)).await.map_err(Failure::new)?;
             Ok(Reply::done("SHUTDOWN"))
         }
+    }
+}
+
+async fn select(realm: &dyn Realm, query: &Select) -> Table {
+    let Some(show) = query.show else { return query.run(vec![Vec::new()]) };
+    match show::reply(show, realm).await {
+        Reply::Rows(table) => query.run(table.rows),
+        Reply::Empty | Reply::Done(..) => query.run(Vec::new()),
     }
 }
 

@@ -2,7 +2,7 @@
 //! queries and for statements and portals. Pure: bytes in, bytes out.
 
 use super::command::{Command, Failure};
-use super::table::{Column, Formats, Table, data_row, row_description};
+use super::table::{Columns, Formats, Table, data_row, row_description};
 use super::transaction::Transaction;
 use crate::wire::backend::{CLOSE_COMPLETE, PARSE_COMPLETE, Report, Severity};
 use crate::wire::cursor::Cursor;
@@ -163,9 +163,10 @@ impl Dialogue {
             Asker::Query => {
                 match outcome {
                     Ok(Reply::Rows(table)) => {
-                        row_description(out, table.columns, &Formats::default());
+                        let tag = job.command.rows_tag(table.rows.len());
+                        row_description(out, &table.columns, &Formats::default());
                         rows(out, &table, &Formats::default());
-                        complete(out, "SHOW");
+                        complete(out, &tag);
                     }
                     Ok(reply) => told(out, &reply),
                     Err(failure) => self.report(&failure, out),
@@ -280,7 +281,7 @@ impl Dialogue {
         let formats = (0..results).map(|_| cursor.u16()).collect::<Result<_, _>>()?;
         cursor.end()?;
         let mut formats = Formats(formats);
-        if !formats.fit(command.columns().map_or(formats.0.len(), <[_]>::len)) {
+        if !formats.fit(command.columns().map_or(formats.0.len(), |columns| columns.len())) {
             return Err(failed(
                 sqlstate::PROTOCOL_VIOLATION,
                 "result formats don't fit the result".to_owned(),
@@ -321,7 +322,7 @@ impl Dialogue {
             }
         };
         match command.columns() {
-            Some(columns) => row_description(out, columns, formats),
+            Some(columns) => row_description(out, &columns, formats),
             None => message(out, b::NO_DATA, |_| ()),
         }
         Ok(Heard::Answered)
@@ -369,8 +370,9 @@ impl Portal {
         let rest =
             if limit == 0 || limit >= table.rows.len() { Vec::new() } else { table.rows.split_off(limit) };
         rows(out, table, &self.formats);
+        let told = table.rows.len();
         if rest.is_empty() {
-            complete(out, "SHOW");
+            complete(out, &self.command.rows_tag(told));
         } else {
             message(out, b::PORTAL_SUSPENDED, |_| ());
         }
@@ -379,11 +381,17 @@ impl Portal {
 }
 
 impl Command {
+    /// The tag behind so many rows.
+    fn rows_tag(&self, rows: usize) -> String {
+        if matches!(self, Self::Select(_)) { format!("SELECT {rows}") } else { "SHOW".to_owned() }
+    }
+
     /// The columns of its answer, if it has rows.
-    fn columns(&self) -> Option<&'static [Column]> {
+    fn columns(&self) -> Option<Columns> {
         match self {
-            Self::Show(show) => show.columns(),
-            Self::ShowSession(session) => Some(&session.columns),
+            Self::Show(show) => show.columns().map(Columns::Fixed),
+            Self::ShowSession(session) => Some(Columns::Fixed(&session.columns)),
+            Self::Select(select) => Some(select.columns.clone()),
             _ => None,
         }
     }
@@ -411,7 +419,7 @@ fn no_portal(name: &[u8]) -> Wrong {
 }
 
 fn rows(out: &mut Vec<u8>, table: &Table, formats: &Formats) {
-    table.rows.iter().for_each(|row| data_row(out, table.columns, row, formats));
+    table.rows.iter().for_each(|row| data_row(out, &table.columns, row, formats));
 }
 
 fn complete(out: &mut Vec<u8>, tag: &str) {
@@ -442,8 +450,8 @@ mod tests {
     type Sent = (u8, &'static [u8]);
 
     fn table() -> Table {
-        const COLUMNS: &[Column] = &[("n", Int4)];
-        Table { columns: COLUMNS, rows: (1..=3_u32).map(|n| row![n]).collect() }
+        const COLUMNS: &[crate::admin::table::Column] = &[("n", Int4)];
+        Table { columns: Columns::Fixed(COLUMNS), rows: (1..=3_u32).map(|n| row![n]).collect() }
     }
 
     /// Plays messages; what is to be run gives three rows. Returns the tags of the answers, and the session's end.
@@ -497,9 +505,11 @@ mod tests {
     /// Statements are small; portals hold rows, and only one may hold many.
     #[test]
     fn what_portals_hold_is_bounded() {
-        const COLUMNS: &[Column] = &[("t", crate::admin::table::Type::Text)];
-        let big =
-            || Table { columns: COLUMNS, rows: (0..2).map(|_| row!["x".repeat(MOST_HELD / 2)]).collect() };
+        const COLUMNS: &[crate::admin::table::Column] = &[("t", crate::admin::table::Type::Text)];
+        let big = || Table {
+            columns: Columns::Fixed(COLUMNS),
+            rows: (0..2).map(|_| row!["x".repeat(MOST_HELD / 2)]).collect(),
+        };
         let (mut dialogue, mut out) = (Dialogue::default(), Vec::new());
         let mut say = |dialogue: &mut Dialogue, tag, body: &[u8]| {
             out.clear();

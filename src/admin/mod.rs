@@ -4,6 +4,7 @@
 //! * `command`: what a text asks for, pure; `transaction`: what drivers say about those
 //! * `dialogue`: the protocol's statements and portals, pure; `session`: the socket
 //! * `control`: what the commands do; `show`: what is to be seen, one SHOW a file; `table`: how it is told
+//! * `select`: SELECT over the tables of SHOW, pure
 //! * `realm`: what the console sees of the process, as a trait that the process implements
 //! * `averages`: the numbers per second of the last period
 mod averages;
@@ -11,6 +12,7 @@ mod command;
 mod control;
 mod dialogue;
 mod realm;
+mod select;
 mod session;
 mod show;
 mod table;

@@ -2,6 +2,7 @@
 
 use crate::wire::encode::{cstr, message};
 use crate::wire::tag::backend as b;
+use std::sync::Arc;
 
 /// A column's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +11,7 @@ pub(super) enum Type {
     Int4,
     Int8,
     Numeric,
+    Float8,
 }
 
 impl Type {
@@ -19,14 +21,28 @@ impl Type {
             Self::Int4 => 23,
             Self::Int8 => 20,
             Self::Numeric => 1700,
+            Self::Float8 => 701,
         }
     }
 
     fn size(self) -> i16 {
         match self {
             Self::Int4 => 4,
-            Self::Int8 => 8,
+            Self::Int8 | Self::Float8 => 8,
             Self::Text | Self::Numeric => -1,
+        }
+    }
+}
+
+impl Type {
+    /// As PostgreSQL calls it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Int4 => "integer",
+            Self::Int8 => "bigint",
+            Self::Numeric => "numeric",
+            Self::Float8 => "double precision",
         }
     }
 }
@@ -34,12 +50,43 @@ impl Type {
 /// A column: its name and type.
 pub(super) type Column = (&'static str, Type);
 
-/// One value; a number too large for its column's type is the largest of it.
+/// The columns of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Columns {
+    /// A SHOW's.
+    Fixed(&'static [Column]),
+    /// A SELECT's.
+    Own(Arc<[(String, Type)]>),
+}
+
+impl Columns {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Fixed(columns) => columns.len(),
+            Self::Own(columns) => columns.len(),
+        }
+    }
+
+    fn at(&self, at: usize) -> (&str, Type) {
+        match self {
+            Self::Fixed(columns) => columns[at],
+            Self::Own(columns) => (&columns[at].0, columns[at].1),
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, Type)> {
+        (0..self.len()).map(|at| self.at(at))
+    }
+}
+
+/// One value; a number too large for its column's type is the largest of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Value {
     Null,
     Text(String),
     Number(u64),
+    /// A sum and of how many.
+    Ratio(u64, u64),
 }
 
 impl From<&str> for Value {
@@ -93,7 +140,7 @@ pub(super) use row;
 /// Rows under columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Table {
-    pub(super) columns: &'static [Column],
+    pub(super) columns: Columns,
     pub(super) rows: Vec<Vec<Value>>,
 }
 
@@ -123,7 +170,7 @@ impl Formats {
 }
 
 /// Appends RowDescription.
-pub(super) fn row_description(out: &mut Vec<u8>, columns: &[Column], formats: &Formats) {
+pub(super) fn row_description(out: &mut Vec<u8>, columns: &Columns, formats: &Formats) {
     message(out, b::ROW_DESCRIPTION, |out| {
         out.extend_from_slice(&count(columns.len()));
         for (at, (name, kind)) in columns.iter().enumerate() {
@@ -138,17 +185,18 @@ pub(super) fn row_description(out: &mut Vec<u8>, columns: &[Column], formats: &F
 }
 
 /// Appends DataRow.
-pub(super) fn data_row(out: &mut Vec<u8>, columns: &[Column], row: &[Value], formats: &Formats) {
+pub(super) fn data_row(out: &mut Vec<u8>, columns: &Columns, row: &[Value], formats: &Formats) {
     message(out, b::DATA_ROW, |out| {
         out.extend_from_slice(&count(row.len()));
-        for (at, (value, (_, kind))) in row.iter().zip(columns).enumerate() {
+        for (at, (value, (_, kind))) in row.iter().zip(columns.iter()).enumerate() {
             let bytes = match value {
                 Value::Null => {
                     out.extend_from_slice(&(-1_i32).to_be_bytes());
                     continue;
                 }
                 Value::Text(text) => text.clone().into_bytes(),
-                Value::Number(number) => encode(*number, *kind, formats.of(at) == 1),
+                Value::Number(number) => encode(*number, kind, formats.of(at) == 1),
+                Value::Ratio(sum, count) => ratio(*sum, *count, formats.of(at) == 1),
             };
             let size = u32::try_from(bytes.len()).expect("a value here is some text of a few words");
             out.extend_from_slice(&size.to_be_bytes());
@@ -168,10 +216,16 @@ fn encode(number: u64, kind: Type, binary: bool) -> Vec<u8> {
         (Type::Int4, true) => int4.to_be_bytes().to_vec(),
         (Type::Int8, true) => int8.to_be_bytes().to_vec(),
         (Type::Numeric, true) => numeric(number),
+        (Type::Float8, _) => ratio(number, 1, binary),
         (Type::Int4, false) => int4.to_string().into_bytes(),
         (Type::Int8, false) => int8.to_string().into_bytes(),
         (Type::Text, _) | (Type::Numeric, false) => number.to_string().into_bytes(),
     }
+}
+
+fn ratio(sum: u64, count: u64, binary: bool) -> Vec<u8> {
+    let ratio = sum as f64 / count as f64;
+    if binary { ratio.to_be_bytes().to_vec() } else { ratio.to_string().into_bytes() }
 }
 
 /// PostgreSQL's binary numeric: number of digits to base 10,000, weight of the first, sign, scale, digits.
@@ -216,13 +270,14 @@ mod tests {
 
     #[test]
     fn a_table_is_rows_of_values() {
-        let columns: &[Column] = &[("name", Type::Text), ("n", Type::Int4), ("none", Type::Text)];
+        const COLUMNS: &[Column] = &[("name", Type::Text), ("n", Type::Int4), ("none", Type::Text)];
+        let columns = Columns::Fixed(COLUMNS);
         let mut out = Vec::new();
         let row: Vec<Value> = row!["a", 3_u32, None::<String>];
-        data_row(&mut out, columns, &row, &Formats::default());
+        data_row(&mut out, &columns, &row, &Formats::default());
         assert_eq!(out, b"D\0\0\0\x14\0\x03\0\0\0\x01a\0\0\0\x013\xff\xff\xff\xff");
         out.clear();
-        row_description(&mut out, &columns[1..2], &Formats(vec![1]));
+        row_description(&mut out, &Columns::Fixed(&COLUMNS[1..2]), &Formats(vec![1]));
         assert_eq!(out, b"T\0\0\0\x1a\0\x01n\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\x01");
     }
 }

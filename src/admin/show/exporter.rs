@@ -176,6 +176,7 @@ fn text(value: &Value) -> String {
         Value::Null => String::new(),
         Value::Text(text) => text.clone(),
         Value::Number(number) => number.to_string(),
+        Value::Ratio(sum, count) => (*sum as f64 / *count as f64).to_string(),
     }
 }
 
@@ -184,6 +185,7 @@ fn number(value: &Value) -> f64 {
         Value::Null => f64::NAN,
         Value::Text(text) => text.parse().unwrap_or(f64::NAN),
         Value::Number(number) => *number as f64,
+        Value::Ratio(sum, count) => *sum as f64 / *count as f64,
     }
 }
 

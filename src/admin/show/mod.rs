@@ -19,7 +19,7 @@ mod waits;
 
 use super::dialogue::{Notice, Reply};
 use super::realm::Realm;
-use super::table::{Column, Table, Value};
+use super::table::{Column, Columns, Table, Value};
 use crate::roster::Told;
 use std::collections::HashMap;
 
@@ -134,5 +134,5 @@ pub(super) async fn reply(show: Show, realm: &dyn Realm) -> Reply {
         Show::Advice => advice::rows(realm),
     };
     debug_assert!(rows.iter().all(|row| row.len() == columns.len()), "{show:?}");
-    Reply::Rows(Table { columns, rows })
+    Reply::Rows(Table { columns: Columns::Fixed(columns), rows })
 }

@@ -1,0 +1,78 @@
+//! Constants of a SELECT: literals, and the numbers of ORDER BY, LIMIT and OFFSET.
+
+use super::compile::{Outcome, failure, strange, unsupported};
+use super::condition::{Comparison, Operand, SCALE};
+use sqlparser::ast::{self, BinaryOperator, Expr, LimitClause, UnaryOperator};
+
+pub(super) fn comparison(op: &BinaryOperator) -> Option<Comparison> {
+    Some(match op {
+        BinaryOperator::Eq => Comparison::Equal,
+        BinaryOperator::NotEq => Comparison::NotEqual,
+        BinaryOperator::Lt => Comparison::Less,
+        BinaryOperator::LtEq => Comparison::LessOrEqual,
+        BinaryOperator::Gt => Comparison::Greater,
+        BinaryOperator::GtEq => Comparison::GreaterOrEqual,
+        _ => return None,
+    })
+}
+
+pub(super) fn literal(expr: &Expr) -> Outcome<Operand> {
+    match expr {
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } => match literal(inner)? {
+            Operand::Number(number) => Ok(Operand::Number(-number)),
+            _ => Err(strange(expr)),
+        },
+        Expr::Value(value) => match &value.value {
+            ast::Value::Number(text, false) => number(text).ok_or_else(|| strange(expr)),
+            ast::Value::SingleQuotedString(text) => Ok(Operand::Text(text.clone())),
+            ast::Value::Null => Ok(Operand::Null),
+            _ => Err(strange(expr)),
+        },
+        _ => Err(strange(expr)),
+    }
+}
+
+/// A decimal number in millionths; more digits behind the point, or too many before it, are none.
+pub(super) fn number(text: &str) -> Option<Operand> {
+    let (sign, digits) = text.strip_prefix('-').map_or((1, text), |rest| (-1, rest));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let all_digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let sound = all_digits(whole) && all_digits(fraction) && !digits.is_empty() && digits != ".";
+    if !sound || whole.len() > 25 || fraction.len() > 6 {
+        return None;
+    }
+    format!("{whole}{fraction:0<6}").parse::<i128>().ok().map(|number| Operand::Number(sign * number))
+}
+
+/// The place in the result that a whole number names.
+pub(super) fn position(expr: &Expr, columns: usize) -> Outcome<Option<usize>> {
+    let Expr::Value(_) = expr else { return Ok(None) };
+    match literal(expr)? {
+        Operand::Number(number) if number % SCALE == 0 => {
+            let at = usize::try_from(number / SCALE).ok().and_then(|at| at.checked_sub(1));
+            let message = || format!("position {expr} is not in select list");
+            at.filter(|at| *at < columns).map(Some).ok_or_else(|| failure("42P10", message()))
+        }
+        _ => Err(strange(expr)),
+    }
+}
+
+/// LIMIT and OFFSET.
+pub(super) fn page(clause: Option<&LimitClause>) -> Outcome<(Option<usize>, usize)> {
+    let count = |expr: &Expr| match literal(expr)? {
+        Operand::Null => Ok(None),
+        Operand::Number(number) if number >= 0 && number % SCALE == 0 => {
+            Ok(Some(usize::try_from(number / SCALE).unwrap_or(usize::MAX)))
+        }
+        _ => Err(strange(expr)),
+    };
+    match clause {
+        None => Ok((None, 0)),
+        Some(LimitClause::LimitOffset { limit, offset, limit_by }) if limit_by.is_empty() => {
+            let limit = limit.as_ref().map(count).transpose()?.flatten();
+            let offset = offset.as_ref().map(|it| count(&it.value)).transpose()?.flatten();
+            Ok((limit, offset.unwrap_or(0)))
+        }
+        Some(_) => Err(unsupported("LIMIT offset, count")),
+    }
+}
