@@ -134,3 +134,15 @@ fn who_gets_none() {
     let console = pgweir.target("app", "pgweir").parameter("replication", "true");
     assert!(Client::try_connect(&console).is_err());
 }
+
+/// No timeout of queries or transactions is about a connection that is meant to last.
+#[test]
+fn timeouts_leave_replication_alone() {
+    let cluster = cluster();
+    let own = config(cluster).set("query_timeout", "100ms").set("transaction_timeout", "100ms");
+    let pgweir = Pgweir::start(&own);
+    let mut client = Client::connect(&pgweir.target("app", "app").parameter("replication", "true"));
+    client.query("IDENTIFY_SYSTEM");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert_eq!(client.query("IDENTIFY_SYSTEM").last().map(ToString::to_string).as_deref(), Some("Z I"));
+}

@@ -169,7 +169,8 @@ impl Session<'_> {
                     let _ = timeout(limit, cancel(&self.server.key)).await;
                 }
                 End::Kicked(Kick::Ask) => self.tell(shared),
-                End::Kicked(Kick::ClientIdle | Kick::IdleInTransaction) => self.entry.forgive(),
+                // It is never idle, and what it asks is meant to last.
+                End::Kicked(kick) if kick.is_passing() => self.entry.forgive(),
                 End::Client => {
                     let _ = timeout(FAREWELL, self.server.stream.drain(up.pending)).await;
                     return Ok(end);
