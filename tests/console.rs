@@ -295,7 +295,7 @@ fn psql_prints_tables() {
     assert_eq!(cells("app "), "app,app,1,0,0,0,0,0,0,1,0,0,0,0,0,transaction,", "{pools}");
     assert_eq!(cells("pgweir "), "pgweir,pgweir,1,0,0,0,0,0,0,0,0,0,0,0,0,statement,", "{pools}");
     assert_eq!(psql("RELOAD"), "RELOAD\n");
-    assert_eq!(psql("SELECT 1"), "ERROR:  08P01: invalid command 'SELECT 1', use SHOW HELP;\n");
+    assert_eq!(psql("SELECT nothing"), "ERROR:  08P01: invalid command 'SELECT nothing', use SHOW HELP;\n");
     assert!(psql("SHOW HELP").contains("NOTICE:  00000: Console usage\nDETAIL:  \n\tSHOW HELP|CONFIG"));
 }
 

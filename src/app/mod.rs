@@ -13,6 +13,7 @@ mod reload;
 mod rights;
 mod run;
 mod secrets;
+mod watch;
 mod workers;
 
 use crate::cli::{self, Command, Source, Tool};

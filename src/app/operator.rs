@@ -1,6 +1,7 @@
 //! What the operator asks of the process, by signal or in the console.
 
 use super::reload::Change;
+use super::watch::Watch;
 use crate::admin::Order;
 use crate::lifecycle::{Command, Shutdown};
 use crate::tasks::signals::{Request, Signals};
@@ -20,11 +21,12 @@ pub(super) struct Operator<'a> {
     signals: Signals,
     orders: UnboundedReceiver<Order>,
     change: Change<'a>,
+    watch: Watch,
 }
 
 impl<'a> Operator<'a> {
     pub(super) fn new(signals: Signals, orders: UnboundedReceiver<Order>, change: Change<'a>) -> Self {
-        Self { signals, orders, change }
+        Self { signals, orders, change, watch: Watch::default() }
     }
 
     /// Waits until the process is to end, and does meanwhile what else is asked. Cancel safe.
@@ -41,6 +43,11 @@ impl<'a> Operator<'a> {
                     Request::Stop => Some(Ending::By(Shutdown::Immediate)),
                 },
                 Some(order) = self.orders.recv() => self.obey(order),
+                () = self.watch.changed(self.change.source, || self.change.shared.config.load_full()) => {
+                    tracing::info!("a file of the configuration has changed");
+                    let _ = self.change.reload();
+                    None
+                }
             };
             if let Some(ending) = ending {
                 return ending;

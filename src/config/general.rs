@@ -151,6 +151,8 @@ section! {
     pub admin_users: Vec<String> as TextList = Is(r#""""#);
     /// Users who may look in the console: SHOW, and nothing else.
     pub stats_users: Vec<String> as TextList = Is(r#""""#);
+    /// Reload when the configuration's file has changed, or one that it names; a bad file changes nothing.
+    pub reload_on_change: Switch as Switch = Is("false");
     /// Seconds over which the console's averages are taken.
     pub stats_period: u32 as Number<1, 86_400> = Is("60");
 

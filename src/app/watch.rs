@@ -1,0 +1,115 @@
+//! reload_on_change: looks every second whether a file of the configuration is another than it was. What is still being
+//! written is waited for: only what two looks in a row find the same counts.
+
+use crate::cli::Source;
+use crate::config::Config;
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What tells a file from what it was: device, inode, seconds and nanoseconds of its change, size. `None`: there is none.
+type Mark = Option<(u64, u64, i64, i64, u64)>;
+type Marks = BTreeMap<PathBuf, Mark>;
+
+/// Files as they were seen.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// When the configuration was read last.
+    read: Option<Marks>,
+    /// At the last look.
+    last: Option<Marks>,
+}
+
+impl Watch {
+    /// Waits until the configuration is to be read again. Cancel safe.
+    pub(super) async fn changed(&mut self, source: &Source, config: impl Fn() -> std::sync::Arc<Config>) {
+        loop {
+            let config = config();
+            let now = config.general.reload_on_change.is_on().then(|| marks(&files(source, &config)));
+            if self.look(now) {
+                return;
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Whether these marks say that something has changed, and is whole. `None`: nobody wants to know.
+    fn look(&mut self, now: Option<Marks>) -> bool {
+        let settled = now.is_some() && self.last == now;
+        self.last.clone_from(&now);
+        match (&self.read, now) {
+            (_, None) => {
+                self.read = None;
+                false
+            }
+            (None, now) => {
+                self.read = now;
+                false
+            }
+            (Some(read), Some(now)) => {
+                let changed = settled && *read != now;
+                if changed {
+                    self.read = Some(now);
+                }
+                changed
+            }
+        }
+    }
+}
+
+/// The configuration's own file and those that it names.
+fn files(source: &Source, config: &Config) -> Vec<PathBuf> {
+    let own = match source {
+        Source::File(path) => Some(path.clone()),
+        Source::Url(_) => None,
+    };
+    let general = config.general_values().into_iter();
+    let named = general.filter(|(setting, ..)| setting.name.ends_with("_file")).map(|(_, value, _)| value);
+    let named = named.filter(|value| !value.is_empty() && value != "system").map(PathBuf::from);
+    let of_servers = config.all_server_tls().flat_map(|tls| [tls.key_file, tls.cert_file]).flatten();
+    own.into_iter().chain(named).chain(of_servers).collect()
+}
+
+fn marks(files: &[PathBuf]) -> Marks {
+    let mark = |path: &PathBuf| {
+        let found = std::fs::metadata(path).ok()?;
+        Some((found.dev(), found.ino(), found.mtime(), found.mtime_nsec(), found.size()))
+    };
+    files.iter().map(|path| (path.clone(), mark(path))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_counts_when_it_has_settled() {
+        let at = |size| Some(Marks::from([(PathBuf::from("x"), Some((1, 2, 3, 4, size)))]));
+        let gone = || Some(Marks::from([(PathBuf::from("x"), None)]));
+        let mut watch = Watch::default();
+        for (now, changed) in [
+            (at(1), false),
+            (at(1), false),
+            (at(2), false),
+            (at(3), false),
+            (at(3), true),
+            (at(3), false),
+            (gone(), false),
+            (at(3), false),
+            (at(3), false),
+            (at(4), false),
+            (None, false),
+            (at(5), false),
+            (at(5), false),
+            (at(6), false),
+            (at(6), true),
+        ] {
+            assert_eq!(watch.look(now.clone()), changed, "{now:?}");
+        }
+    }
+}
