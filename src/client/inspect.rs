@@ -9,6 +9,7 @@ use crate::params::inspection::{self, Found, Question};
 use crate::params::set::Set;
 use crate::params::traces::{self, Traces};
 use crate::roster::Phase;
+use crate::server::conversation::Prepared;
 use crate::server::exchange::{Action, Reply};
 use crate::wire::backend;
 use crate::wire::frontend;
@@ -137,7 +138,7 @@ impl Session {
         }
         talk.held = held;
         talk.foreign_sequences = false;
-        talk.prepares = false;
+        talk.prepared = Prepared::default();
         talk.traces = kinds.within(Traces::HIDDEN);
         talk.dirty = !held.is_empty() || !talk.traces.is_empty();
     }

@@ -145,11 +145,14 @@ pub fn names_query(names: &[Box<str>]) -> String {
     sql
 }
 
-/// The statements there are, and whether SQL's PREPARE has made them; `None` when the query failed.
+/// A prepared statement's name, and whether SQL's PREPARE has made it.
+pub type Prepared = (Vec<u8>, bool);
+
+/// The statements there are; `None` when the query failed.
 ///
 /// # Errors
 /// When a row isn't what was asked for.
-pub fn read_names(mut reply: &[u8]) -> Result<Option<Vec<(Vec<u8>, bool)>>, WireError> {
+pub fn read_names(mut reply: &[u8]) -> Result<Option<Vec<Prepared>>, WireError> {
     let mut names = None;
     while let Some(header) = frame::header(reply)? {
         let (message, rest) = reply.split_at_checked(header.size).ok_or(WireError::Short)?;

@@ -88,6 +88,19 @@ impl Feed<'_, '_> {
         }
     }
 
+    /// A Parse where PostgreSQL keeps the client's names: only what it may reset is of interest.
+    pub(super) fn parse_passed(&mut self, body: &[u8]) {
+        self.server.note(Traces::ALL);
+        self.server.exchange.expect(Reply::Parse, Action::Forward);
+        if self.server.startup_values().is_none() {
+            return;
+        }
+        let text = body.split(|b| *b == 0).nth(1).unwrap_or_default();
+        if self.rules.looks.of_words(text).has(Traces::RESETS) {
+            self.server.hold_back(text);
+        }
+    }
+
     /// The text of a statement of the client's.
     #[cold]
     pub(super) fn text_of(&self, name: &[u8]) -> Vec<u8> {

@@ -5,7 +5,7 @@
 use super::{Feed, Names, Pause};
 use crate::prepared::client_statements::significant;
 use crate::prepared::registry::Statement;
-use crate::server::conversation::Promise;
+use crate::server::conversation::{Prepared, Promise};
 use crate::server::exchange::{Action, Reply, Status};
 use crate::wire::frontend::{self, Parse, SYNC};
 use memchr::memmem;
@@ -15,7 +15,9 @@ impl Feed<'_, '_> {
     /// Ahead of a Query. `Some`: it has to wait.
     #[cold]
     pub(super) fn declare_for_query(&mut self, text: &[u8]) -> Option<Pause> {
-        self.server.prepares |= memmem::find(&text.to_ascii_lowercase(), b"prepare ").is_some();
+        if memmem::find(&text.to_ascii_lowercase(), b"prepare ").is_some() {
+            self.server.prepared = Prepared::BySqlToo;
+        }
         let meant = self.meant(text);
         if meant.is_empty() {
             return None;

@@ -25,19 +25,7 @@ const LONGEST_NAMES: usize = 16 * 1024;
 impl<'b> Feed<'_, 'b> {
     pub(super) fn parse(&mut self, message: Message<'b>) -> Result<Step, WireError> {
         if self.rules.names == Names::Passed {
-            self.server.note(Traces::ALL);
-            self.server.exchange.expect(Reply::Parse, Action::Forward);
-            if self.server.startup_values().is_some() {
-                let text = message.body.splitn(2, |b| *b == 0).nth(1).unwrap_or_default();
-                if self
-                    .rules
-                    .looks
-                    .of_words(text.split(|b| *b == 0).next().unwrap_or_default())
-                    .has(Traces::RESETS)
-                {
-                    self.server.hold_back(text);
-                }
-            }
+            self.parse_passed(message.body);
             return Ok(Step::Forward);
         }
         if !message.is_whole() {

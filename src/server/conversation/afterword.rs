@@ -10,6 +10,16 @@ use crate::wire::backend;
 use crate::wire::encode;
 use crate::wire::tag::backend as b;
 
+/// Who has prepared statements.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Prepared {
+    /// Clients by the protocol: the server has them under pgweir's names.
+    #[default]
+    ByProtocol,
+    /// The client by SQL, too: the server has those under the client's own.
+    BySqlToo,
+}
+
 /// What is to be asked.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Afterword {
@@ -130,7 +140,7 @@ impl Conversation {
 
     /// Whether the client may have prepared statements by SQL, which the server has under the client's own names.
     pub fn may_have_names(&self) -> bool {
-        self.prepares || self.held.has(Traces::STATEMENTS)
+        self.prepared == Prepared::BySqlToo || self.held.has(Traces::STATEMENTS)
     }
 
     pub(super) fn is_not_declared(&mut self, name: &str) {

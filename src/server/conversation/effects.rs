@@ -1,7 +1,7 @@
 //! What replies tell of the session: state that commands left, parameters that changed.
 
 use super::super::exchange::Fate;
-use super::{Conversation, Promise};
+use super::{Conversation, Prepared, Promise};
 use crate::params::statement::{self, Effect};
 use crate::params::traces::Traces;
 use crate::prepared::client_statements::ClientStatements;
@@ -21,7 +21,9 @@ impl Conversation {
             Effect::None => self.note(statement::ends(tag).within(self.held)),
             Effect::Left(Traces::SETTINGS) => self.note_set(),
             Effect::Left(traces) => {
-                self.prepares |= tag == b"PREPARE";
+                if tag == b"PREPARE" {
+                    self.prepared = Prepared::BySqlToo;
+                }
                 self.note(traces);
             }
             Effect::StatementsGone => {

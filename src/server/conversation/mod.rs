@@ -24,7 +24,7 @@ use crate::wire::frame::{HEADER, Header};
 use crate::wire::outgoing::Outgoing;
 use crate::wire::scan::{self, Stop};
 use crate::wire::tag::backend as b;
-pub use afterword::Afterword;
+pub use afterword::{Afterword, Prepared};
 use memchr::memmem;
 pub use notifications::Cut;
 pub use overdue::Overdue;
@@ -104,8 +104,8 @@ pub struct Conversation {
     pub guarded: Vec<u8>,
     /// The reply to an inspection under way, as it comes.
     pub inspection: Option<Vec<u8>>,
-    /// Whether SQL has prepared statements since it was last known what there is.
-    pub prepares: bool,
+    /// Who may have prepared statements since it was last known what there is.
+    pub prepared: Prepared,
     /// Whether the last values of sequences it remembers may be another client's.
     pub foreign_sequences: bool,
     /// The channels it was last found to listen to while its client keeps it for them.
@@ -147,7 +147,7 @@ impl Conversation {
             bound_text: Vec::new(),
             guarded: Vec::new(),
             inspection: None,
-            prepares: false,
+            prepared: Prepared::default(),
             foreign_sequences: false,
             listened: Vec::new(),
             cut: Cut::None,
@@ -326,7 +326,7 @@ impl Conversation {
     /// The reset was sent: everything but the unnamed statement will be gone.
     pub fn reset(&mut self, defaults: Arc<Set>) {
         (self.dirty, self.traces, self.held) = (false, Traces::NONE, Traces::NONE);
-        (self.prepares, self.foreign_sequences) = (false, false);
+        (self.prepared, self.foreign_sequences) = (Prepared::default(), false);
         self.after = Afterword::default();
         self.cut = Cut::None;
         self.names.clear();
