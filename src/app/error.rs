@@ -35,6 +35,12 @@ pub enum AppError {
     /// The configuration file turns metrics off.
     #[error("listen in [metrics] is \"\": without it there is nothing to show")]
     NoMetrics,
+    /// The group of the Unix socket isn't known.
+    #[error("unix_socket_group {0:?} is no group of this machine")]
+    Group(String),
+    /// The log can't be written.
+    #[error("cannot log to {0}: {1}")]
+    Log(String, io::Error),
     /// A runtime or a signal handler can't be had.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),

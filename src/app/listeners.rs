@@ -3,7 +3,7 @@
 use super::error::AppError;
 use crate::client::context::tcp_options;
 use crate::config::{Config, ListenAddr};
-use crate::net::listen::Listener;
+use crate::net::listen::{FileRights, Listener};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 
@@ -32,8 +32,9 @@ pub(super) fn open(config: &Config) -> Result<Vec<Listener>, AppError> {
         }
     }
     if let Some(directory) = &general.unix_socket_dir {
-        let opened =
-            Listener::unix(directory, general.listen_port, general.unix_socket_mode, general.listen_backlog);
+        let group = general.unix_socket_group.as_deref().map(group).transpose()?;
+        let rights = FileRights { mode: general.unix_socket_mode, group };
+        let opened = Listener::unix(directory, general.listen_port, rights, general.listen_backlog);
         let path = directory.join(format!(".s.PGSQL.{}", general.listen_port)).display().to_string();
         listeners.push(opened.map_err(|e| {
             let advice = if e.kind() == io::ErrorKind::AddrInUse { IN_USE } else { SOCKET_DIR };
@@ -41,6 +42,17 @@ pub(super) fn open(config: &Config) -> Result<Vec<Listener>, AppError> {
         })?);
     }
     Ok(listeners)
+}
+
+/// A group's number, by its name or as it is.
+fn group(name: &str) -> Result<u32, AppError> {
+    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    let named = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let number = if fields.next() == Some(name) { fields.nth(1) } else { None };
+        number.and_then(|number| number.parse().ok())
+    });
+    named.or_else(|| name.parse().ok()).ok_or_else(|| AppError::Group(name.to_owned()))
 }
 
 fn resolve(address: &ListenAddr, port: u16) -> Result<Vec<SocketAddr>, AppError> {

@@ -1,15 +1,20 @@
-//! The log: one line an event, as text or JSON, to standard error.
+//! The log: one line an event, as text or JSON, to standard error, a file or syslog.
 
-use crate::config::{LogFormat, LogLevel};
+use super::error::AppError;
+use super::log_output::{self, Output, Prepared};
+use crate::config::{Config, LogFormat, LogLevel};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, fmt, reload};
 
-/// Changes the level of a running log.
-pub(super) type Level = reload::Handle<LevelFilter, Registry>;
+/// A running log, which can be changed.
+pub(super) struct Log {
+    level: reload::Handle<LevelFilter, Registry>,
+    output: Output,
+}
 
-pub(super) fn filter(level: LogLevel) -> LevelFilter {
+fn filter(level: LogLevel) -> LevelFilter {
     match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -19,15 +24,34 @@ pub(super) fn filter(level: LogLevel) -> LevelFilter {
     }
 }
 
+/// Opens where lines are to go, a file anew though it may be open.
+pub(super) fn prepare(config: &Config) -> Result<Prepared, AppError> {
+    log_output::prepare(config).map_err(|(place, error)| AppError::Log(place, error))
+}
+
 /// Starts logging; only the first call of a process counts.
-pub(super) fn start(level: LogLevel, format: LogFormat) -> Level {
-    let (filter, handle) = reload::Layer::new(filter(level));
+pub(super) fn start(config: &Config) -> Result<Log, AppError> {
+    let output = Output::default();
+    output.switch(prepare(config)?);
+    let (filter, level) = reload::Layer::new(filter(config.general.log_level));
     let registry = tracing_subscriber::registry().with(filter);
-    let base = fmt::layer().with_writer(std::io::stderr).with_target(false);
-    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let _ = match format {
-        LogFormat::Text => registry.with(base.with_ansi(ansi)).try_init(),
-        LogFormat::Json => registry.with(base.json().flatten_event(true)).try_init(),
+    let base = fmt::layer().with_writer(output.clone()).with_target(false);
+    let ansi = output.is_terminal();
+    let _ = match (config.general.log_format, output.is_syslog()) {
+        (LogFormat::Json, _) => registry.with(base.json().flatten_event(true)).try_init(),
+        // syslog has dates and levels of its own.
+        (LogFormat::Text, true) => {
+            registry.with(base.with_ansi(false).without_time().with_level(false)).try_init()
+        }
+        (LogFormat::Text, false) => registry.with(base.with_ansi(ansi)).try_init(),
     };
-    handle
+    Ok(Log { level, output })
+}
+
+impl Log {
+    /// From now on as much is logged as `config` says, to where it was prepared for.
+    pub(super) fn follow(&self, config: &Config, to: Prepared) {
+        let _ = self.level.reload(filter(config.general.log_level));
+        self.output.switch(to);
+    }
 }

@@ -5,6 +5,7 @@ mod error;
 mod hash;
 mod house;
 mod listeners;
+mod log_output;
 mod logging;
 mod login_test;
 mod operator;
@@ -13,6 +14,7 @@ mod reload;
 mod rights;
 mod run;
 mod secrets;
+mod systemd;
 mod watch;
 mod workers;
 

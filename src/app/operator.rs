@@ -1,6 +1,8 @@
 //! What the operator asks of the process, by signal or in the console.
 
+use super::error::AppError;
 use super::reload::Change;
+use super::systemd;
 use super::watch::Watch;
 use crate::admin::Order;
 use crate::lifecycle::{Command, Shutdown};
@@ -36,7 +38,7 @@ impl<'a> Operator<'a> {
                 request = self.signals.next() => match request {
                     Request::Reload => {
                         // It has said in the log what is wrong.
-                        let _ = self.change.reload();
+                        let _ = self.reload();
                         None
                     }
                     Request::Drain => Some(Ending::Drain),
@@ -45,7 +47,7 @@ impl<'a> Operator<'a> {
                 Some(order) = self.orders.recv() => self.obey(order),
                 () = self.watch.changed(self.change.source, || self.change.shared.config.load_full()) => {
                     tracing::info!("a file of the configuration has changed");
-                    let _ = self.change.reload();
+                    let _ = self.reload();
                     None
                 }
             };
@@ -55,9 +57,16 @@ impl<'a> Operator<'a> {
         }
     }
 
+    fn reload(&self) -> Result<(), AppError> {
+        systemd::reloading();
+        let outcome = self.change.reload();
+        systemd::ready();
+        outcome
+    }
+
     fn obey(&self, order: Order) -> Option<Ending> {
         let (outcome, ending) = match &order.command {
-            Command::Reload => (self.change.reload().map_err(|error| error.to_string()), None),
+            Command::Reload => (self.reload().map_err(|error| error.to_string()), None),
             Command::Set { key, value } => (self.change.set(key, value), None),
             Command::Shutdown(how) => (Ok(()), Some(Ending::By(*how))),
         };

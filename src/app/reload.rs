@@ -1,7 +1,7 @@
 //! Changes to the running process: the configuration read again, all or nothing, or one setting of it.
 
 use super::error::AppError;
-use super::logging::{self, Level};
+use super::logging::{self, Log};
 use super::{load, rights, secrets};
 use crate::cli::Source;
 use crate::client::context::Shared;
@@ -16,7 +16,7 @@ pub(super) struct Change<'a> {
     pub(super) shared: &'a Shared,
     pub(super) source: &'a Source,
     pub(super) overrides: &'a Overrides,
-    pub(super) level: &'a Level,
+    pub(super) log: &'a Log,
 }
 
 impl Change<'_> {
@@ -54,12 +54,13 @@ impl Change<'_> {
         let shared = self.shared;
         let store = secrets::store(&config)?;
         let tls = Tls::new(&config)?;
+        let log = logging::prepare(&config)?;
         let changes = diff(&shared.config.load(), &config);
         for change in &changes {
             let note = if change.effect == Effect::Restart { "; takes effect at the next start" } else { "" };
             tracing::info!("{why}: {change}{note}");
         }
-        let _ = self.level.reload(logging::filter(config.general.log_level));
+        self.log.follow(&config, log);
         // Before the configuration: who goes by that finds what it asks for here.
         shared.tls.store(Arc::new(tls));
         shared.config.store(Arc::new(config));

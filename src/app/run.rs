@@ -4,7 +4,7 @@ use super::error::AppError;
 use super::operator::{Ending, Operator};
 use super::reload::Change;
 use super::workers::Workers;
-use super::{accept, listeners, load, logging, rights, secrets};
+use super::{accept, listeners, load, logging, rights, secrets, systemd};
 use crate::admin::{Desk, Order, Realm};
 use crate::auth;
 use crate::auth::scram::secret::MockKey;
@@ -43,16 +43,19 @@ const PARTING: Duration = Duration::from_secs(1);
 pub(super) fn run(source: Source, overrides: &Overrides) -> Result<(), AppError> {
     let (config, warnings) = load(&source)?;
     let config = config.with(overrides)?;
-    let level = logging::start(config.general.log_level, config.general.log_format);
+    let log = logging::start(&config)?;
     warnings.iter().for_each(|w| tracing::warn!("{w}"));
     rights::warnings_of(&config, &source).iter().for_each(|w| tracing::warn!("{w}"));
     let store = secrets::store(&config)?;
     let tls = Tls::new(&config)?;
     raise_file_limit(&config);
-    let listeners = listeners::open(&config)?;
-    let metrics_listener = match config.metrics_listen {
-        None => None,
-        Some(address) => {
+    let inherited = systemd::sockets(&config)?;
+    let own = inherited.clients.is_empty();
+    let listeners = if own { listeners::open(&config)? } else { inherited.clients };
+    let metrics_listener = match (inherited.metrics, config.metrics_listen) {
+        (Some(inherited), _) => Some(inherited),
+        (None, None) => None,
+        (None, Some(address)) => {
             let listener = std::net::TcpListener::bind(address);
             Some(listener.map_err(|e| listeners::metrics_refused(&address.to_string(), e))?)
         }
@@ -63,7 +66,7 @@ pub(super) fn run(source: Source, overrides: &Overrides) -> Result<(), AppError>
     let shared = Arc::new(share(config, (store, tls), &workers, orders));
     announce(&shared.config.load(), &listeners, metrics_listener.as_ref());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let change = Change { shared: &shared, source: &source, overrides, level: &level };
+    let change = Change { shared: &shared, source: &source, overrides, log: &log };
     runtime.block_on(async {
         let operator = Operator::new(Signals::new()?, taken, change);
         serve(listeners, metrics_listener, &shared, operator).await;
@@ -134,7 +137,10 @@ async fn serve(
     shared.lifecycle.advance(Phase::Running);
     let acceptors: Vec<_> =
         listeners.into_iter().map(|l| shared.runtime.spawn(accept::accept(l, Arc::clone(shared)))).collect();
+    systemd::ready();
+    tokio::spawn(systemd::watchdog(Arc::clone(shared)));
     let ending = operator.ending().await;
+    systemd::stopping();
     shared.lifecycle.advance(Phase::Draining);
     shared.logins.stop();
     acceptors.iter().for_each(tokio::task::JoinHandle::abort);

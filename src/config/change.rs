@@ -151,6 +151,7 @@ mod tests {
             "so_reuseport",
             "unix_socket_dir",
             "unix_socket_mode",
+            "unix_socket_group",
             "workers",
             "pool_mode",
             "session_state",

@@ -1,7 +1,7 @@
 //! PgBouncer's settings that pgweir doesn't have, each with what to do instead: for messages, and for docs/settings.md.
 
 /// Name and advice, the end of a sentence.
-const NOT_HERE: [(&str, &str); 35] = [
+const NOT_HERE: [(&str, &str); 30] = [
     ("auth_ldap_options", "LDAP and PAM are not supported"),
     ("autodb_idle_timeout", "a pool that is not used holds no connection, only its counters"),
     ("client_tls13_ciphers", "all cipher suites that rustls has are safe: see client_tls_protocols"),
@@ -18,7 +18,6 @@ const NOT_HERE: [(&str, &str); 35] = [
     ),
     ("job_name", "there is no Windows service"),
     ("load_balance_hosts", "a database has one host; a name with several addresses is tried in their order"),
-    ("logfile", "the log goes to stderr, for the service manager to keep"),
     ("max_packet_size", "messages of any size pass through 128 KiB"),
     ("peer_id", "one process uses all cores, see workers: there is nobody to pass cancel requests to"),
     ("pidfile", "the service manager knows the process"),
@@ -32,12 +31,8 @@ const NOT_HERE: [(&str, &str); 35] = [
     ("server_tls_ciphers", "all cipher suites that rustls has are safe: see server_tls_protocols"),
     ("service_name", "there is no Windows service"),
     ("suspend_timeout", "there is no SUSPEND, as in PgBouncer since 1.26"),
-    ("syslog", "the log goes to stderr, for the service manager to keep"),
-    ("syslog_facility", "the log goes to stderr, for the service manager to keep"),
-    ("syslog_ident", "the log goes to stderr, for the service manager to keep"),
     ("tcp_defer_accept", "who connects and says nothing is bounded by client_login_timeout"),
     ("track_extra_parameters", "all parameters follow their client"),
-    ("unix_socket_group", "give the group a directory for unix_socket_dir"),
     ("user", "start pgweir as that user: User= in a systemd unit"),
     ("verbose", "use log_level"),
 ];

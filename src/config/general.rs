@@ -9,9 +9,9 @@ use toml::de::DeValue;
 use super::section::{Difference, Effect, Preset, Section, Setting, difference, section};
 use super::units::{
     AuthType, FileMode, FilePath, KeepaliveSeconds, Limit, ListenAddr, ListenAddrs, LogFormat, LogLevel,
-    MetricsCompat, MillisecondsOrOff, NameOrNone, Number, OneOf, PinsReached, PoolMode, PositiveOrNone,
+    MetricsCompat, MillisecondsOrOff, Name, NameOrNone, Number, OneOf, PinsReached, PoolMode, PositiveOrNone,
     Refusal, RootCerts, Roots, Seconds, SecondsOrOff, SessionState, Size, SocketDir, Sql, SqlOrNone, SslMode,
-    Switch, TcpPort, TextList, TlsProtocols, Unit,
+    Switch, SyslogFacility, TcpPort, TextList, TlsProtocols, Unit,
 };
 use Preset::Is;
 
@@ -31,6 +31,8 @@ section! {
     pub unix_socket_dir: Option<PathBuf> as SocketDir = Is(r#""""#), Restart;
     /// Permissions of the Unix socket.
     pub unix_socket_mode: u32 as FileMode = Is(r#""0777""#), Restart;
+    /// Group of the Unix socket, by name or number; empty leaves that of the process.
+    pub unix_socket_group: Option<String> as NameOrNone = Is(r#""""#), Restart;
     /// I/O threads; 0 is one a core.
     pub workers: Option<NonZeroU32> as PositiveOrNone<1024> = Is("0"), Restart;
 
@@ -163,6 +165,14 @@ section! {
     pub log_level: LogLevel as OneOf<LogLevel> = Is(r#""info""#);
     /// Log lines as text or as JSON objects.
     pub log_format: LogFormat as OneOf<LogFormat> = Is(r#""text""#), Restart;
+    /// File for the log instead of standard error, opened again at HUP; empty for none.
+    pub logfile: Option<PathBuf> as FilePath = Is(r#""""#);
+    /// Send the log to syslog (/dev/log) instead.
+    pub syslog: Switch as Switch = Is("false");
+    /// What log lines are called there.
+    pub syslog_ident: String as Name = Is(r#""pgweir""#);
+    /// Facility they have there.
+    pub syslog_facility: SyslogFacility as OneOf<SyslogFacility> = Is(r#""daemon""#);
     /// Log each client that logs in.
     pub log_connections: Switch as Switch = Is("true");
     /// Log each client that leaves, and why.

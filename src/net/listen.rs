@@ -29,11 +29,21 @@ impl fmt::Display for Address {
     }
 }
 
-/// A non-blocking listening socket. A Unix-domain one removes its file when dropped.
+/// A non-blocking listening socket. A Unix-domain one removes its file when dropped, unless it was made by somebody else.
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
     address: Address,
+    is_own: bool,
+}
+
+/// What the file of a Unix-domain socket allows, and whose group it is.
+#[derive(Debug, Clone, Copy)]
+pub struct FileRights {
+    /// As chmod takes them.
+    pub mode: u32,
+    /// `None`: the process's.
+    pub group: Option<u32>,
 }
 
 /// An accepted, non-blocking connection that is not registered with any reactor yet.
@@ -66,12 +76,12 @@ impl Listener {
         socket.bind(&address.into())?;
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
         let bound = socket.local_addr()?.as_socket().unwrap_or(address);
-        Ok(Self { socket, address: Address::Tcp(bound) })
+        Ok(Self { socket, address: Address::Tcp(bound), is_own: true })
     }
 
     /// Listens on `directory/.s.PGSQL.port`, where libpq looks. A file left behind by a dead process is replaced; one that
     /// answers is not.
-    pub fn unix(directory: &Path, port: u16, mode: u32, backlog: u32) -> io::Result<Self> {
+    pub fn unix(directory: &Path, port: u16, rights: FileRights, backlog: u32) -> io::Result<Self> {
         let path = directory.join(format!(".s.PGSQL.{port}"));
         let is_socket = std::fs::symlink_metadata(&path).is_ok_and(|m| m.file_type().is_socket());
         if is_socket {
@@ -82,9 +92,29 @@ impl Listener {
         }
         let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
         socket.bind(&SockAddr::unix(&path)?)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
+        if let Some(group) = rights.group {
+            std::os::unix::fs::chown(&path, None, Some(group))?;
+        }
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(rights.mode))?;
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-        Ok(Self { socket, address: Address::Unix(path) })
+        Ok(Self { socket, address: Address::Unix(path), is_own: true })
+    }
+
+    /// A socket that somebody else has made and listens on for us. Connections inherit `options`.
+    pub fn inherited_tcp(socket: std::net::TcpListener, options: &TcpOptions) -> io::Result<Self> {
+        let address = socket.local_addr()?;
+        let socket = Socket::from(socket);
+        socket.set_nonblocking(true)?;
+        options.apply(&socket)?;
+        Ok(Self { socket, address: Address::Tcp(address), is_own: false })
+    }
+
+    /// The same in the Unix domain; its file stays.
+    pub fn inherited_unix(socket: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        let address = socket.local_addr()?;
+        let path = address.as_pathname().map(Path::to_owned).unwrap_or_default();
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket: socket.into(), address: Address::Unix(path), is_own: false })
     }
 
     /// Where it listens; with port 0 asked for, the port given.
@@ -118,7 +148,9 @@ impl AsRawFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Address::Unix(path) = &self.address {
+        if let Address::Unix(path) = &self.address
+            && self.is_own
+        {
             let _ = std::fs::remove_file(path);
         }
     }

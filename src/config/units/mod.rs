@@ -23,7 +23,9 @@ pub(super) use text::{FilePath, Name, NameOrNone, Secret, SocketDir, Sql, SqlOrN
 pub(super) use tls::RootCerts;
 pub use tls::{Roots, SslMode, TlsProtocols};
 pub(super) use words::OneOf;
-pub use words::{AuthType, LogFormat, LogLevel, MetricsCompat, PinsReached, PoolMode, SessionState, Switch};
+pub use words::{
+    AuthType, LogFormat, LogLevel, MetricsCompat, PinsReached, PoolMode, SessionState, Switch, SyslogFacility,
+};
 
 /// Nothing longer is compared with the words that are known: it is none of them.
 const LONGEST_MISSPELT: usize = 64;

@@ -157,6 +157,44 @@ impl Words for MetricsCompat {
         &[("none", Self::None), ("pgbouncer_exporter", Self::PgbouncerExporter)];
 }
 
+/// syslog's facilities, with their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "the names are syslog's")]
+pub enum SyslogFacility {
+    Kern = 0,
+    User = 1,
+    Daemon = 3,
+    Auth = 4,
+    Authpriv = 10,
+    Local0 = 16,
+    Local1 = 17,
+    Local2 = 18,
+    Local3 = 19,
+    Local4 = 20,
+    Local5 = 21,
+    Local6 = 22,
+    Local7 = 23,
+}
+
+impl Words for SyslogFacility {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("daemon", Self::Daemon),
+        ("auth", Self::Auth),
+        ("authpriv", Self::Authpriv),
+        ("kern", Self::Kern),
+        ("user", Self::User),
+        ("local0", Self::Local0),
+        ("local1", Self::Local1),
+        ("local2", Self::Local2),
+        ("local3", Self::Local3),
+        ("local4", Self::Local4),
+        ("local5", Self::Local5),
+        ("local6", Self::Local6),
+        ("local7", Self::Local7),
+    ];
+}
+
 /// On or off; `true`, `false`, 1 or 0 in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Switch {

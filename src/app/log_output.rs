@@ -1,0 +1,153 @@
+//! Where log lines go: standard error, a file that is opened again at HUP, or syslog.
+
+use crate::config::{Config, SyslogFacility};
+use parking_lot::{Mutex, RwLock};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+use tracing::{Level, Metadata};
+use tracing_subscriber::fmt::MakeWriter;
+
+const SYSLOG: &str = "/dev/log";
+
+/// Something to write a line to.
+enum Place {
+    Stderr,
+    File(Mutex<File>),
+    /// The socket, and what stands before each line behind its priority.
+    Syslog {
+        socket: UnixDatagram,
+        facility: SyslogFacility,
+        head: String,
+    },
+}
+
+/// Where lines go now; changed by a reload, for everybody who logs.
+#[derive(Clone)]
+pub(super) struct Output(Arc<RwLock<Place>>);
+
+/// A place that can be used, not in use yet.
+pub(super) struct Prepared(Place);
+
+impl Default for Output {
+    fn default() -> Self {
+        Self(Arc::new(RwLock::new(Place::Stderr)))
+    }
+}
+
+/// Opens what the configuration asks for, a file anew though it may be open.
+///
+/// # Errors
+/// Which place can't be used, and why.
+pub(super) fn prepare(config: &Config) -> Result<Prepared, (String, io::Error)> {
+    let general = &config.general;
+    if general.syslog.is_on() {
+        let connect = || {
+            let socket = UnixDatagram::unbound()?;
+            // With syslog stuck, lines are lost rather than clients held up.
+            socket.set_nonblocking(true)?;
+            socket.connect(SYSLOG)?;
+            Ok(socket)
+        };
+        let socket = connect().map_err(|error| (format!("syslog at {SYSLOG}"), error))?;
+        let head = format!("{}[{}]: ", general.syslog_ident, std::process::id());
+        return Ok(Prepared(Place::Syslog { socket, facility: general.syslog_facility, head }));
+    }
+    let Some(path) = &general.logfile else { return Ok(Prepared(Place::Stderr)) };
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    let file = file.map_err(|error| (format!("logfile {}", path.display()), error))?;
+    Ok(Prepared(Place::File(Mutex::new(file))))
+}
+
+impl Output {
+    /// From now on lines go there.
+    pub(super) fn switch(&self, to: Prepared) {
+        *self.0.write() = to.0;
+    }
+
+    /// Whether a person may be looking.
+    pub(super) fn is_terminal(&self) -> bool {
+        matches!(*self.0.read(), Place::Stderr) && io::IsTerminal::is_terminal(&io::stderr())
+    }
+
+    /// Whether lines get a date elsewhere.
+    pub(super) fn is_syslog(&self) -> bool {
+        matches!(*self.0.read(), Place::Syslog { .. })
+    }
+}
+
+/// A line under construction.
+pub(super) struct Line<'a> {
+    output: &'a Output,
+    severity: u8,
+    text: Vec<u8>,
+}
+
+impl<'a> MakeWriter<'a> for Output {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line { output: self, severity: 6, text: Vec::new() }
+    }
+
+    fn make_writer_for(&'a self, about: &Metadata<'_>) -> Line<'a> {
+        Line { output: self, severity: severity(*about.level()), text: Vec::new() }
+    }
+}
+
+fn severity(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        _ => 7,
+    }
+}
+
+impl Write for Line<'_> {
+    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+        self.text.extend_from_slice(part);
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A line is written at once, so that those of several threads don't mix. One that can't be written is lost: there is nobody to tell.
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        let _ = match &*self.output.0.read() {
+            Place::Stderr => io::stderr().lock().write_all(&self.text),
+            Place::File(file) => file.lock().write_all(&self.text),
+            Place::Syslog { socket, facility, head } => {
+                let text = self.text.trim_ascii_end();
+                let priority = *facility as u8 * 8 + self.severity;
+                let line = [format!("<{priority}>{head}").as_bytes(), text].concat();
+                socket.send(&line).map(drop)
+            }
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn syslog_gets_one_message_a_line() {
+        let (socket, syslog) = UnixDatagram::pair().unwrap();
+        let output = Output::default();
+        let head = "pgweir[7]: ".to_owned();
+        output.switch(Prepared(Place::Syslog { socket, facility: SyslogFacility::Local2, head }));
+        let mut line = Line { output: &output, severity: severity(Level::WARN), text: Vec::new() };
+        write!(line, "two words").and_then(|()| writeln!(line, " more")).unwrap();
+        drop(line);
+        let mut bytes = [0; 64];
+        let n = syslog.recv(&mut bytes).unwrap();
+        assert_eq!(std::str::from_utf8(&bytes[..n]), Ok("<148>pgweir[7]: two words more"));
+        assert!(output.is_syslog() && !output.is_terminal());
+    }
+}
