@@ -168,3 +168,25 @@ fn exporter_series_are_served_too() {
         assert_eq!(found, [value], "{name} in {:?}", all.keys().filter(|key| key.starts_with("pgbouncer_")));
     }
 }
+
+/// Debian's exporter asks the console for columns that PgBouncer had once.
+#[test]
+fn columns_of_old_are_there_by_request() {
+    let columns = |pgweir: &Pgweir, what: &str| {
+        let mut console = Client::connect(&pgweir.target("trusty", "pgweir"));
+        let replies = console.query(&format!("SHOW {what};"));
+        (u16::from_be_bytes([replies[0].body[0], replies[0].body[1]]), replies[1].columns())
+    };
+    let plain = Pgweir::start(&config());
+    let old =
+        Pgweir::start(&config().set("metrics_compat", "pgbouncer_exporter").set("reserve_pool_size", 7));
+    let (mut one, mut other) = (plain.client(), old.client());
+    one.query("SELECT 1");
+    other.query("SELECT 1");
+    for (what, usual, last) in [("STATS", 25, "1"), ("DATABASES", 17, "7")] {
+        assert_eq!(columns(&plain, what).0, usual);
+        let (n, row) = columns(&old, what);
+        assert_eq!((n, row.len()), (usual + 1, usize::from(usual) + 1));
+        assert_eq!(row.last(), Some(&Some(last.to_owned())), "{what}");
+    }
+}

@@ -85,6 +85,8 @@ pub(super) struct Dialogue {
     /// Something failed: messages are ignored up to the next Sync.
     skips: bool,
     transaction: Transaction,
+    /// Columns that PgBouncer had once are there, too.
+    has_old_columns: bool,
 }
 
 /// Why a message of the extended protocol fails.
@@ -184,11 +186,24 @@ impl Dialogue {
         }
     }
 
+    /// With columns that PgBouncer had once where `has_old_columns`.
+    pub(super) fn new(has_old_columns: bool) -> Self {
+        Self { has_old_columns, ..Self::default() }
+    }
+
+    fn command(&self, text: &[u8]) -> Result<Command, Failure> {
+        let command = Command::parse(&String::from_utf8_lossy(text))?;
+        Ok(match command {
+            Command::Show(show) if self.has_old_columns => Command::Show(show.with_old_columns()),
+            command => command,
+        })
+    }
+
     fn query(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<Heard, WireError> {
         let mut cursor = Cursor::new(body);
         let text = cursor.cstr()?;
         cursor.end()?;
-        match Command::parse(&String::from_utf8_lossy(text)) {
+        match self.command(text) {
             Ok(command) if self.runs(&command) => Ok(Heard::Run(self.job(command, Asker::Query))),
             Ok(_) => self.refuse(&aborted(), out),
             Err(failure) => self.refuse(&failure, out),
@@ -254,7 +269,7 @@ impl Dialogue {
             return Err(failed(sqlstate::PROGRAM_LIMIT_EXCEEDED, "too many prepared statements".to_owned()));
         }
         short(parse.name)?;
-        let command = Command::parse(&String::from_utf8_lossy(parse.query))?;
+        let command = self.command(parse.query)?;
         if !self.runs(&command) {
             return Err(aborted().into());
         }

@@ -5,6 +5,7 @@ use super::control;
 use super::dialogue::{Dialogue, Heard, Reply};
 use super::realm::Realm;
 use crate::clock::Instant;
+use crate::config::MetricsCompat;
 use crate::net::stream::Stream;
 use crate::roster::{ClientAddress, Entry, Kick, Newcomer, Phase, Place, SecretSize, Told};
 use crate::tls::Channel;
@@ -127,7 +128,8 @@ pub async fn serve(guest: Guest, realm: Arc<dyn Realm>) {
     }
     backend::backend_key_data(&mut out, entry.pid(), entry.secret());
     out.extend_from_slice(READY_IDLE);
-    let dialogue = Dialogue::default();
+    let has_old_columns = realm.config().general.metrics_compat != MetricsCompat::None;
+    let dialogue = Dialogue::new(has_old_columns);
     let mut session = Session { stream, entry, realm, rights, dialogue, input: early, out };
     let end = session.talk().await;
     session.farewell(end).await;

@@ -158,7 +158,7 @@ section! {
     /// Seconds over which the console's averages are taken.
     pub stats_period: u32 as Number<1, 86_400> = Is("60");
 
-    /// Series to serve on /metrics beside pgweir's own, for dashboards and alerts that are there already.
+    /// Series to serve on /metrics beside pgweir's own, and columns of old in the console, for dashboards and exporters that are there already.
     pub metrics_compat: MetricsCompat as OneOf<MetricsCompat> = Is(r#""none""#);
 
     /// How much to log; each level includes those before it.

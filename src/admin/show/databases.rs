@@ -1,7 +1,7 @@
 //! SHOW DATABASES: where each database is, what its pools may have and how it stands.
 
-use super::Rows;
 use super::pools::mode;
+use super::{Rows, and};
 use crate::admin::DATABASE;
 use crate::admin::realm::{PoolView, Realm};
 use crate::admin::table::Type::{Int4, Text};
@@ -29,6 +29,19 @@ pub(super) const COLUMNS: [Column; 17] = [
     ("paused", Int4),
     ("disabled", Int4),
 ];
+
+/// As DATABASES, with the name that a column had up to PgBouncer 1.23 and that prometheus-pgbouncer-exporter 1.7 asks for.
+pub(super) const OLD: [Column; 18] = and(COLUMNS, ("reserve_pool", Int4));
+
+/// With that.
+pub(super) fn rows_old(realm: &dyn Realm) -> Rows {
+    let reserve = COLUMNS.iter().position(|(name, _)| *name == "reserve_pool_size");
+    let with = |mut row: Vec<Value>| {
+        row.extend(reserve.map(|at| row[at].clone()));
+        row
+    };
+    rows(realm).into_iter().map(with).collect()
+}
 
 /// A bound as a number; none is 0.
 pub(super) fn bound(limit: Limit) -> u32 {

@@ -25,6 +25,17 @@ use std::collections::HashMap;
 
 type Rows = Vec<Vec<Value>>;
 
+/// Columns and one more.
+const fn and<const N: usize, const M: usize>(columns: [Column; N], last: Column) -> [Column; M] {
+    let mut all = [last; M];
+    let mut at = 0;
+    while at < N {
+        all[at] = columns[at];
+        at += 1;
+    }
+    all
+}
+
 /// Declares what can be shown: its word and its columns.
 macro_rules! shows {
     ($($variant:ident $word:literal $columns:expr;)+) => {
@@ -53,11 +64,13 @@ shows! {
     Help "help" None;
     Version "version" Some(&process::VERSION);
     Stats "stats" Some(&stats::STATS);
+    StatsOld "stats with total_requests" Some(&stats::STATS_OLD);
     StatsTotals "stats_totals" Some(&stats::STATS_TOTALS);
     StatsAverages "stats_averages" Some(&stats::STATS_AVERAGES);
     Totals "totals" Some(&stats::TOTALS);
     Pools "pools" Some(&pools::COLUMNS);
     Databases "databases" Some(&databases::COLUMNS);
+    DatabasesOld "databases with reserve_pool" Some(&databases::OLD);
     Users "users" Some(&users::COLUMNS);
     Clients "clients" Some(&sockets::SHORT);
     Servers "servers" Some(&sockets::SHORT);
@@ -74,6 +87,17 @@ shows! {
     Pins "pins" Some(&pins::COLUMNS);
     Waits "waits" Some(&waits::COLUMNS);
     Advice "advice" Some(&advice::COLUMNS);
+}
+
+impl Show {
+    /// The same with columns that PgBouncer had once, for old exporters.
+    pub(super) fn with_old_columns(self) -> Self {
+        match self {
+            Self::Stats => Self::StatsOld,
+            Self::Databases => Self::DatabasesOld,
+            other => other,
+        }
+    }
 }
 
 const USAGE: &str = "
@@ -116,11 +140,13 @@ pub(super) async fn reply(show: Show, realm: &dyn Realm) -> Reply {
         Show::Help | Show::DnsHosts | Show::DnsZones | Show::Peers | Show::PeerPools => Vec::new(),
         Show::Version => process::version(),
         Show::Stats => stats::stats(realm),
+        Show::StatsOld => stats::stats_old(realm),
         Show::StatsTotals => stats::totals_by_database(realm),
         Show::StatsAverages => stats::averages_by_database(realm),
         Show::Totals => stats::totals(realm),
         Show::Pools => pools::rows(realm),
         Show::Databases => databases::rows(realm),
+        Show::DatabasesOld => databases::rows_old(realm),
         Show::Users => users::rows(realm),
         Show::Clients | Show::Servers | Show::Sockets | Show::ActiveSockets => {
             connections(show, realm, &realm.clients().ask().await)

@@ -1,7 +1,7 @@
 //! SHOW STATS, STATS_TOTALS, STATS_AVERAGES and TOTALS: what the pools of each database have counted since the start, and a
 //! second in the last period.
 
-use super::Rows;
+use super::{Rows, and};
 use crate::admin::DATABASE;
 use crate::admin::averages::{Sums, by_database};
 use crate::admin::realm::Realm;
@@ -36,6 +36,9 @@ pub(super) const STATS: [Column; 25] = [
     ("avg_bind_count", Numeric),
     ("avg_client_login_count", Numeric),
 ];
+
+/// As STATS, with a column that PgBouncer had up to 1.7 and that prometheus-pgbouncer-exporter 1.7 asks for.
+pub(super) const STATS_OLD: [Column; 26] = and(STATS, ("total_requests", Numeric));
 
 pub(super) const STATS_TOTALS: [Column; 13] = [
     ("database", Text),
@@ -109,6 +112,16 @@ pub(super) fn stats(realm: &dyn Realm) -> Rows {
         std::iter::once(Value::from(&*name)).chain(values(&total)).chain(values(&average)).collect()
     };
     each(realm).into_iter().map(row).collect()
+}
+
+/// A query is what a request was.
+pub(super) fn stats_old(realm: &dyn Realm) -> Rows {
+    let queries = STATS.iter().position(|(name, _)| *name == "total_query_count");
+    let with = |mut row: Vec<Value>| {
+        row.extend(queries.map(|at| row[at].clone()));
+        row
+    };
+    stats(realm).into_iter().map(with).collect()
 }
 
 pub(super) fn totals_by_database(realm: &dyn Realm) -> Rows {
