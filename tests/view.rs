@@ -34,7 +34,7 @@ fn a_pool_too_small_is_told_so() {
     let mut console = Client::connect(&pgweir.target("trusty", "pgweir"));
     let mut clients: Vec<_> = (0..4).map(|_| pgweir.client()).collect();
     assert_eq!(told(&mut console, "verdict"), "unknown");
-    assert_eq!(told(&mut console, "advice"), "Nothing was asked of it in the last hour.");
+    assert!(told(&mut console, "advice").starts_with("Nothing measured yet"));
     eventually("advice", || {
         for client in &mut clients {
             client.send(&messages::query("SELECT pg_sleep(0.02)"));

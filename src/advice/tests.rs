@@ -198,7 +198,8 @@ fn sentences() {
     let told = |measured: &Measured| words::sentence(measured, &advise(measured));
     let pinned = Standing { pinned: 2, reserve: 5, reserve_in_use: 1, ..standing(500, 20) };
     for (measured, sentence) in [
-        (Measured::default(), "Nothing was asked of it in the last hour."),
+        (Measured::default(), "Nothing measured yet: it takes a stats_period in which the pool is used."),
+        (minute(0.0, 0.0, 0.0, standing(5, 20)), "Nothing was asked of it in the last hour."),
         (
             minute(1600.0, 10.0, 0.2, standing(500, 20)),
             "Right: 16 of 20 servers busy, waits 0.20 ms on average, p99 0.80 ms.",

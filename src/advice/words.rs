@@ -28,6 +28,9 @@ fn waits(outcome: &Outcome) -> String {
 
 /// The whole sentence.
 pub(super) fn sentence(measured: &Measured, advice: &Advice) -> String {
+    if measured.seconds <= 0.0 {
+        return "Nothing measured yet: it takes a stats_period in which the pool is used.".to_owned();
+    }
     if advice.verdict == Verdict::Unknown {
         return "Nothing was asked of it in the last hour.".to_owned();
     }
