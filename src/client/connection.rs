@@ -22,6 +22,7 @@ use crate::tls::{Acceptor, Channel};
 use crate::wire::backend::{self, Severity};
 use crate::wire::startup::MINOR;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -57,7 +58,7 @@ pub(super) async fn open(mut arrival: Box<Arrival>) -> Option<Session> {
         return None;
     }
     let Arrival { stream, address, shared } = &mut *arrival;
-    let outcome = negotiate(stream, *address, shared).await;
+    let outcome = negotiate(stream, address, shared).await;
     match outcome {
         Ok(Outcome::Nothing) => None,
         Ok(Outcome::Session(Opened { state, context, member, early })) => {
@@ -182,11 +183,16 @@ impl Refused {
 
 async fn negotiate(
     stream: &mut Stream,
-    address: ClientAddress,
+    address: &mut ClientAddress,
     shared: &Arc<Shared>,
 ) -> Result<Outcome, Refused> {
     let limit = shared.config.load().general.client_login_timeout;
     let mut patience = shared.logins.begin(limit).await;
+    if is_balancers(shared, *address) {
+        let origin = async { startup::origin(stream).await.map_err(Refused::from) };
+        *address = patience.bound(origin).await?.map_or(*address, ClientAddress::Tcp);
+    }
+    let address = *address;
     let tls = shared.tls.load().acceptor().filter(|_| matches!(address, ClientAddress::Tcp(_)));
     let encryption = Encryption {
         is_required: tls.as_deref().is_some_and(Acceptor::is_required),
@@ -208,6 +214,14 @@ async fn negotiate(
     let newcomer = Newcomer { stream, address, shared, wish: &wish, since: Instant::now() };
     let opened = patience.bound(newcomer.log_in()).await;
     opened.map_err(|refused| refused.of(shared, &wish))
+}
+
+/// Whether a connection from there has to begin with the address of whom it is for.
+fn is_balancers(shared: &Shared, address: ClientAddress) -> bool {
+    let config = shared.config.load();
+    let is_one =
+        |peer: SocketAddr| config.general.proxy_protocol_from.iter().any(|net| net.contains(peer.ip()));
+    matches!(address, ClientAddress::Tcp(peer) if is_one(peer))
 }
 
 /// Its patience is exhausted.

@@ -9,6 +9,7 @@ use crate::roster::{ClientCap, Kick};
 use crate::server::error::Refusal;
 use crate::wire::backend::{Report, Severity};
 use crate::wire::error::WireError;
+use crate::wire::proxy::ProxyError;
 use crate::wire::sqlstate::{self, SqlState};
 use crate::wire::startup::{OptionsError, StartupError};
 
@@ -17,6 +18,8 @@ use crate::wire::startup::{OptionsError, StartupError};
 pub enum Trouble {
     /// The startup packet is wrong.
     Startup(StartupError),
+    /// What a load balancer sent is no PROXY protocol header.
+    Proxy(ProxyError),
     /// The options parameter is wrong.
     Options(OptionsError),
     /// A message is wrong.
@@ -93,7 +96,9 @@ impl Trouble {
             Self::Startup(StartupError::Encoding) => {
                 plain(sqlstate::CHARACTER_NOT_IN_REPERTOIRE, &self.text())
             }
-            Self::Startup(_) | Self::Protocol(_) => plain(sqlstate::PROTOCOL_VIOLATION, &self.text()),
+            Self::Startup(_) | Self::Proxy(_) | Self::Protocol(_) => {
+                plain(sqlstate::PROTOCOL_VIOLATION, &self.text())
+            }
             Self::Options(_) => plain("42601", &self.text()),
             Self::ExpectedPassword => plain(sqlstate::PROTOCOL_VIOLATION, "expected password response"),
             Self::Login(e) => plain(e.sqlstate(), &e.client_message()),
@@ -167,6 +172,7 @@ impl Trouble {
             Self::Startup(e) => e.to_string(),
             Self::Options(e) => e.to_string(),
             Self::Protocol(e) => e.to_string(),
+            Self::Proxy(e) => e.to_string(),
             _ => String::new(),
         }
     }

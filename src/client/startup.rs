@@ -4,8 +4,10 @@ use super::report::Trouble;
 use crate::net::stream::Stream;
 use crate::roster::SecretSize;
 use crate::tls::{ALPN, Acceptor, Channel};
+use crate::wire::proxy::{self, Parsed};
 use crate::wire::startup::{self, MINOR, Startup, StartupError};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -138,6 +140,22 @@ pub async fn receive(stream: &mut Stream, encryption: &Encryption<'_>) -> Result
         }
     }
     Err(StartupError::Layout.into())
+}
+
+/// The address that a load balancer gives in front of everything else; `None`: it connects for itself. Reads nothing of what
+/// follows. The caller bounds the time.
+pub async fn origin(stream: &mut Stream) -> Result<Option<SocketAddr>, StartupEnd> {
+    let mut header = Vec::new();
+    loop {
+        match proxy::parse(&header).map_err(|error| StartupEnd::Tell(Trouble::Proxy(error)))? {
+            Parsed::Whole(address) => return Ok(address),
+            Parsed::Needs(more) => {
+                if stream.read_some(&mut header, more).await? == 0 {
+                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+                }
+            }
+        }
+    }
 }
 
 async fn secure(

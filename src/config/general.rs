@@ -9,9 +9,9 @@ use toml::de::DeValue;
 use super::section::{Difference, Effect, Preset, Section, Setting, difference, section};
 use super::units::{
     AuthType, FileMode, FilePath, KeepaliveSeconds, Limit, ListenAddr, ListenAddrs, LogFormat, LogLevel,
-    MetricsCompat, MillisecondsOrOff, Name, NameOrNone, Number, OneOf, PinsReached, PoolMode, PositiveOrNone,
-    Refusal, RootCerts, Roots, Seconds, SecondsOrOff, SessionState, Size, SocketDir, Sql, SqlOrNone, SslMode,
-    Switch, SyslogFacility, TcpPort, TextList, TlsProtocols, Unit,
+    MetricsCompat, MillisecondsOrOff, Name, NameOrNone, Network, Networks, Number, OneOf, PinsReached,
+    PoolMode, PositiveOrNone, Refusal, RootCerts, Roots, Seconds, SecondsOrOff, SessionState, Size,
+    SocketDir, Sql, SqlOrNone, SslMode, Switch, SyslogFacility, TcpPort, TextList, TlsProtocols, Unit,
 };
 use Preset::Is;
 
@@ -33,6 +33,8 @@ section! {
     pub unix_socket_mode: u32 as FileMode = Is(r#""0777""#), Restart;
     /// Group of the Unix socket, by name or number; empty leaves that of the process.
     pub unix_socket_group: Option<String> as NameOrNone = Is(r#""""#), Restart;
+    /// Where load balancers are that begin each connection with a PROXY protocol header; from elsewhere none is taken.
+    pub proxy_protocol_from: Vec<Network> as Networks = Is(r#""""#);
     /// I/O threads; 0 is one a core.
     pub workers: Option<NonZeroU32> as PositiveOrNone<1024> = Is("0"), Restart;
 

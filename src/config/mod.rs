@@ -45,8 +45,8 @@ pub use self::section::{Effect, Preset, Setting};
 pub use self::timeouts::Timeouts;
 pub use self::tls::{ClientTls, ServerTls};
 pub use self::units::{
-    AuthType, Host, Limit, ListenAddr, LogFormat, LogLevel, MetricsCompat, MetricsListen, PinsReached,
-    PoolMode, Roots, SessionState, SslMode, Switch, SyslogFacility, TlsProtocols,
+    AuthType, Host, Limit, ListenAddr, LogFormat, LogLevel, MetricsCompat, MetricsListen, Network,
+    PinsReached, PoolMode, Roots, SessionState, SslMode, Switch, SyslogFacility, TlsProtocols,
 };
 pub use self::url::from_database_url;
 pub use self::user::User;

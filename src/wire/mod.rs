@@ -8,6 +8,7 @@ pub mod error;
 pub mod frame;
 pub mod frontend;
 pub mod outgoing;
+pub mod proxy;
 pub mod scan;
 pub mod sqlstate;
 pub mod startup;

@@ -2,6 +2,7 @@
 //! A unit knows neither the setting it serves nor other values.
 mod address;
 mod duration;
+mod network;
 mod number;
 mod text;
 mod tls;
@@ -17,6 +18,8 @@ pub(super) use address::{HostName, ListenAddrs, SocketAddress};
 pub(super) use duration::{
     KeepaliveSeconds, MillisecondsOrOff, Seconds, SecondsOrOff, Written as TimeWritten,
 };
+pub use network::Network;
+pub(super) use network::Networks;
 pub use number::Limit;
 pub(super) use number::{FileMode, Number, PositiveOrNone, Size, TcpPort};
 pub(super) use text::{FilePath, Name, NameOrNone, Secret, SocketDir, Sql, SqlOrNone, TextList};

@@ -1,0 +1,60 @@
+//! Where clients come from: addresses that load balancers tell in front, and what is kept of who logged in from where.
+
+mod support;
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use support::cluster::Cluster;
+use support::pgweir::{Config, Pgweir};
+use support::raw::{Client, V3_0};
+use support::{eventually, messages};
+
+const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+
+/// What pgweir answers to these bytes, up to the end or the first message of the login.
+fn answer(pgweir: &Pgweir, parts: &[&[u8]]) -> Vec<u8> {
+    let mut socket = TcpStream::connect(pgweir.address()).expect("it listens");
+    socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout above zero");
+    for part in parts {
+        socket.write_all(part).expect("sent");
+    }
+    let mut said = vec![0; 1024];
+    let size = socket.read(&mut said).unwrap_or(0);
+    said.truncate(size);
+    said
+}
+
+#[test]
+fn balancers_tell_whom_they_connect_for() {
+    let cluster = Cluster::shared();
+    let balanced =
+        Config::new(cluster).set("proxy_protocol_from", "127.0.0.0/8").set("admin_users", "trusty");
+    let pgweir = Pgweir::start(&balanced.clone().set("auth_type", "trust"));
+    let startup = messages::startup(V3_0, &[("user", "app"), ("database", "app")]);
+    let four = [1, 2, 3, 4, 5, 6, 7, 8, 0x04, 0xd2, 0, 80];
+    let v2 = [SIGNATURE, &[0x21, 0x11, 0, 12], &four].concat();
+    let local = [SIGNATURE, &[0x20, 0, 0, 0]].concat();
+    for (header, from) in [
+        (&b"PROXY TCP4 192.0.2.1 5.6.7.8 1234 80\r\n"[..], "address=192.0.2.1:1234"),
+        (b"PROXY TCP6 2001:db8::1 ::1 4321 80\r\n", "address=[2001:db8::1]:4321"),
+        (&v2, "address=1.2.3.4:1234"),
+        (&local, "address=127.0.0.1:"),
+    ] {
+        for parts in [&[header, &startup[..]][..], &[&[header, &startup[..]].concat()]] {
+            let said = answer(&pgweir, parts);
+            assert_eq!(said.first(), Some(&b'R'), "{}", header.escape_ascii());
+        }
+        eventually(from, || pgweir.log().contains(from));
+    }
+    for not_one in [&startup[..], b"PROXY TCP4 192.0.2.1 5.6.7.8 1234\r\n"] {
+        let said = answer(&pgweir, &[not_one]);
+        assert_eq!(said.first(), Some(&b'E'), "{}", not_one.escape_ascii());
+    }
+    eventually("the balancer is named", || pgweir.log().contains("no PROXY protocol header [08P01]"));
+    pgweir.reload(&balanced.set("proxy_protocol_from", "10.0.0.0/8").set("auth_type", "trust"));
+    eventually("nobody else may tell", || Client::try_connect(&pgweir.target("app", "app")).is_ok());
+    let said = answer(&pgweir, &[b"PROXY TCP4 192.0.2.1 5.6.7.8 1234 80\r\n", &startup]);
+    assert_ne!(said.first(), Some(&b'R'), "a header from elsewhere is none");
+}
