@@ -15,6 +15,7 @@
 pub mod admin;
 pub mod advice;
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod cancel;
 pub mod cli;

@@ -58,3 +58,46 @@ fn balancers_tell_whom_they_connect_for() {
     let said = answer(&pgweir, &[b"PROXY TCP4 192.0.2.1 5.6.7.8 1234 80\r\n", &startup]);
     assert_ne!(said.first(), Some(&b'R'), "a header from elsewhere is none");
 }
+
+/// One object for each event, with what an auditor asks for and no secret.
+#[test]
+fn what_an_auditor_reads() {
+    let cluster = Cluster::shared();
+    let quiet =
+        Config::new(cluster).set("log_level", "error").set("log_format", "json").set("admin_users", "app");
+    let audited = quiet.clone().set("log_audit", true);
+    let pgweir = Pgweir::start(&audited);
+    drop(pgweir.client());
+    let wrong = pgweir.target("app", "app").password("hunter2");
+    assert!(Client::try_connect(&wrong).is_err());
+    let mut console = Client::connect(&pgweir.target("app", "pgweir"));
+    console.query("SET server_lifetime = 1234");
+    console.query("SHOW NONSENSE; KILL missing");
+    pgweir.reload(&audited.put("users.app", "password", "changed-secret").set("max_client_conn", 77));
+    for (audit, words) in [
+        (
+            "login",
+            &[
+                "\"user\":\"app\"",
+                "\"kind\":\"session\"",
+                "\"method\":\"scram-sha-256\"",
+                "\"address\":\"127.",
+            ][..],
+        ),
+        ("login", &["\"kind\":\"console\""]),
+        ("login refused", &["\"reason\":\"credentials\"", "wrong password"]),
+        ("command", &["server_lifetime", "\"outcome\":\"done\""]),
+        ("change", &["\"by\":\"SET\"", "server_lifetime"]),
+        ("change", &["\"by\":\"reload\"", "max_client_conn in [pgweir] changed from 1000 to 77"]),
+        ("change", &["password in [users.app] changed"]),
+    ] {
+        let field = format!("\"audit\":\"{audit}\"");
+        let is_it = |line: &str| line.contains(&field) && words.iter().all(|word| line.contains(word));
+        eventually(&format!("{audit} {words:?}"), || pgweir.log().lines().any(is_it));
+    }
+    let log = pgweir.log();
+    assert!(["hunter2", "secret-app", "changed-secret"].iter().all(|secret| !log.contains(secret)), "{log}");
+    let silent = Pgweir::start(&quiet);
+    drop(silent.client());
+    assert!(!silent.log().contains("audit"), "{}", silent.log());
+}

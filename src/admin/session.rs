@@ -4,6 +4,7 @@ use super::command::{Command, Failure, Rights};
 use super::control;
 use super::dialogue::{Dialogue, Heard, Reply};
 use super::realm::Realm;
+use crate::audit;
 use crate::clock::Instant;
 use crate::config::MetricsCompat;
 use crate::net::stream::Stream;
@@ -121,6 +122,13 @@ pub async fn serve(guest: Guest, realm: Arc<dyn Realm>) {
     };
     realm.desk().guests.lock().insert(entry.id, told);
     tracing::info!(client = entry.id, %address, user, ?rights, "login to the console");
+    let tls = stream.tls().map(Channel::version);
+    let method = realm.config().general.auth_type.as_str();
+    let kind = "console";
+    audit::login(
+        address,
+        &audit::Login { client: entry.id, user: &user, database: &database, tls, method, kind },
+    );
     let mut out = before;
     Authentication::Ok.encode(&mut out);
     for (name, value) in PARAMETERS {
@@ -202,6 +210,18 @@ impl Session {
 
     /// Runs a command to its end, unless it is cancelled or its asker goes.
     async fn run(&mut self, command: &Command) -> Result<Result<Reply, Failure>, End> {
+        let outcome = self.run_unheard(command).await;
+        let word = match &outcome {
+            Ok(Ok(_)) => "done",
+            Ok(Err(failure)) => &*failure.message,
+            Err(_) => "given up",
+        };
+        let place = &self.entry.place;
+        audit::command(self.entry.address(), (self.entry.id, &place.login), &format!("{command:?}"), word);
+        outcome
+    }
+
+    async fn run_unheard(&mut self, command: &Command) -> Result<Result<Reply, Failure>, End> {
         if command.needs() > self.rights {
             return Ok(Err(Failure::new("admin access needed")));
         }

@@ -115,7 +115,7 @@ impl Setup {
                 "set a password anew with password_encryption = 'scram-sha-256', or auth_type = \"md5\"";
             return Err(Failure::new("auth_type scram-sha-256 can't use an md5 secret", hint));
         }
-        let told = format!("{} against a {form:?} secret from {from}", method_name(method));
+        let told = format!("{} against a {form:?} secret from {from}", method.as_str());
         if method == AuthType::Trust {
             return Ok((self.configured(&self.user, Some(&secret)), format!("{told}: nothing is asked")));
         }
@@ -226,15 +226,6 @@ impl Setup {
         let opened = timeout(self.limit(), connect(target, &ServerIds::default())).await;
         let server = opened.unwrap_or(Err(ConnectError::Timeout)).map_err(|error| explain(&error))?;
         Ok((server, by))
-    }
-}
-
-fn method_name(method: AuthType) -> &'static str {
-    match method {
-        AuthType::Trust => "trust",
-        AuthType::Password => "password",
-        AuthType::Md5 => "md5",
-        AuthType::ScramSha256 => "scram-sha-256",
     }
 }
 

@@ -3,6 +3,7 @@
 use super::error::AppError;
 use super::logging::{self, Log};
 use super::{load, rights, secrets};
+use crate::audit;
 use crate::cli::Source;
 use crate::client::context::Shared;
 use crate::config::change::diff;
@@ -59,6 +60,7 @@ impl Change<'_> {
         for change in &changes {
             let note = if change.effect == Effect::Restart { "; takes effect at the next start" } else { "" };
             tracing::info!("{why}: {change}{note}");
+            audit::change(why, change);
         }
         self.log.follow(&config, log);
         // Before the configuration: who goes by that finds what it asks for here.

@@ -9,6 +9,7 @@ use super::report::{Trouble, printable};
 use super::session::{Session, State};
 use super::startup::{self, Encryption, StartupEnd, Wants, Wish};
 use crate::admin::{self, Guest, Rights};
+use crate::audit;
 use crate::cancel;
 use crate::clock::Instant;
 use crate::config::Limit;
@@ -289,12 +290,19 @@ impl Newcomer<'_> {
         let opened = self.enter((context, admission), &mut answer, early).await?;
         self.stream.write_all(&answer).await.map_err(|_| Refused::lost())?;
         opened.context.metrics.login_ok(Instant::now().nanos_since(self.since));
-        if self.shared.config.load().general.log_connections.is_on() {
-            let (database, user) = (&*self.wish.database, &*self.wish.user);
-            let tls = self.stream.tls().map(Channel::version);
-            tracing::info!(client = opened.member.entry().id, address = %self.address, database, user, tls, "login");
-        }
+        self.tell(opened.member.entry().id);
         Ok(Outcome::Session(opened))
+    }
+
+    /// The log that the client is in.
+    fn tell(&self, client: u64) {
+        let general = &self.shared.config.load().general;
+        let (database, user) = (&*self.wish.database, &*self.wish.user);
+        let (method, tls) = (general.auth_type.as_str(), self.stream.tls().map(Channel::version));
+        if general.log_connections.is_on() {
+            tracing::info!(client, address = %self.address, database, user, tls, "login");
+        }
+        audit::login(self.address, &audit::Login { client, user, database, tls, method, kind: "session" });
     }
 
     async fn server_of_its_own(&mut self, context: &Arc<PoolContext>) -> Result<replication::Own, Refused> {
@@ -423,6 +431,7 @@ async fn refuse(stream: &mut Stream, address: ClientAddress, shared: &Shared, re
     }
     if let Some(why) = &refused.handshake {
         tracing::info!(%address, "TLS handshake failed: {}", printable(why));
+        audit::refused(address, (user, database), refused.failure.label(), &printable(why));
         return;
     }
     let Some(trouble) = &refused.trouble else {
@@ -431,9 +440,11 @@ async fn refuse(stream: &mut Stream, address: ClientAddress, shared: &Shared, re
     };
     let mut out = Vec::new();
     trouble.encode(&mut out, Severity::Fatal);
+    let why = trouble.log_line();
     if shared.config.load().general.log_pooler_errors.is_on() {
-        tracing::warn!(%address, database, user, "login refused: {}", trouble.log_line());
+        tracing::warn!(%address, database, user, "login refused: {why}");
     }
+    audit::refused(address, (user, database), refused.failure.label(), &why);
     let _ = timeout(FAREWELL, stream.write_all(&out)).await;
     stream.shutdown();
 }

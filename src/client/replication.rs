@@ -4,6 +4,7 @@
 use super::context::{PoolContext, Shared};
 use super::report::{Trouble, printable};
 use super::startup::Wish;
+use crate::audit;
 use crate::clock::Instant;
 use crate::net::kept::Kept;
 use crate::net::stream::{Stream, yield_to_others};
@@ -117,6 +118,10 @@ pub(super) async fn serve(replica: Replica) {
     let kind = if wish.is_logical { "logical" } else { "physical" };
     let (client, database, user, server) = (entry.id, &*wish.database, &*wish.user, own.server.id);
     tracing::info!(client, %address, database, user, server, "login for {kind} replication");
+    let tls = stream.tls().map(Channel::version);
+    let method = context.shared.config.load().general.auth_type.as_str();
+    let what = audit::Login { client, user, database, tls, method, kind: "replication" };
+    audit::login(address, &what);
     entry.set_phase(Phase::Active, context.shared.roster.at(Instant::now()));
     welcome(&mut before, &own.server, &entry);
     let Own { server, place } = own;

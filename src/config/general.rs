@@ -183,6 +183,8 @@ section! {
     pub log_pooler_errors: Switch as Switch = Is("true");
     /// Log the numbers of each stats_period.
     pub log_stats: Switch as Switch = Is("true");
+    /// Log who logs in or is refused, each command of the console and each changed setting, for an audit, whatever log_level is.
+    pub log_audit: Switch as Switch = Is("false");
 
     /// Size of the kernel's buffers of a TCP connection, each way, in bytes; 0 is the system's default.
     pub tcp_socket_buffer: u32 as Number<0, 1_073_741_824> = Is("0"), Restart;

@@ -80,6 +80,13 @@ pub enum AuthType {
     ScramSha256,
 }
 
+impl AuthType {
+    /// Its name in the file.
+    pub fn as_str(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, value)| *value == self).map_or("", |(name, _)| name)
+    }
+}
+
 impl Words for AuthType {
     const WORDS: &'static [(&'static str, Self)] = &[
         ("scram-sha-256", Self::ScramSha256),
