@@ -1,5 +1,5 @@
 # What one does with this repository. Tools that are missing are installed where that is possible.
-.PHONY: help build test soak pg-regress demo demo-check bench bench-gate profile
+.PHONY: help build test deny soak pg-regress demo demo-check bench bench-gate profile
 .DEFAULT_GOAL := help
 
 CLIENTS ?= 200
@@ -20,6 +20,9 @@ test: ## format, lints and all tests; installs PostgreSQL and the drivers they n
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked --no-fail-fast
+
+deny: ## advisories, licences and sources of dependencies, by deny.toml; needs cargo-deny and the network
+	cargo deny --locked check
 
 soak: ## random session state of 8 clients over 3 servers beside plain connections; MINUTES=30 FAMILIES=all|roles,temp,…
 	tests/tools/install
