@@ -18,6 +18,8 @@ mod show;
 mod table;
 mod transaction;
 
+use crate::wire::frame;
+
 pub use averages::Averages;
 pub use command::Rights;
 pub use realm::{Desk, Order, Pin, PoolView, Realm};
@@ -26,6 +28,22 @@ pub use session::{Guest, serve};
 /// What pgbouncer_exporter would make of the console, in Prometheus' text format. Asks every session for its application_name.
 pub async fn exporter_series(realm: &dyn Realm) -> String {
     show::exporter::exposition(realm).await
+}
+
+/// What the console makes of a text and of messages, without doing anything; for tests of hostile ones.
+pub fn rehearse(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = command::Command::parse(text);
+    }
+    let (mut dialogue, mut out, mut rest) = (dialogue::Dialogue::default(), Vec::new(), bytes);
+    while let Ok(Some(header)) = frame::header(rest)
+        && let Some((message, more)) = rest.split_at_checked(header.size)
+    {
+        if dialogue.hear(header.tag, &message[frame::HEADER..], &mut out).is_err() {
+            return;
+        }
+        rest = more;
+    }
 }
 
 /// What the console calls its own database where PgBouncer shows its own.
