@@ -20,6 +20,9 @@ pub enum AppError {
     /// auth_file is wrong.
     #[error("{0}")]
     Users(#[from] UsersFileError),
+    /// auth_hba_file or auth_ident_file is wrong.
+    #[error("{0}")]
+    Rules(#[from] crate::auth::hba::Problems),
     /// A user's secret is wrong.
     #[error("{0}")]
     Secrets(#[from] StoreError),

@@ -12,6 +12,7 @@ mod operator;
 mod prompt;
 mod reload;
 mod rights;
+mod rules;
 mod run;
 mod secrets;
 mod systemd;
@@ -52,6 +53,7 @@ fn check(path: &Path) -> Result<(), AppError> {
     let (config, warnings) = config::load::load(path)?;
     secrets::store(&config)?;
     Tls::new(&config)?;
+    rules::rules(&config)?;
     warnings.iter().for_each(|w| println!("{w}"));
     rights::warnings(&config, Some(path)).iter().for_each(|w| println!("{w}"));
     println!(

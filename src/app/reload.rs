@@ -2,7 +2,7 @@
 
 use super::error::AppError;
 use super::logging::{self, Log};
-use super::{load, rights, secrets};
+use super::{load, rights, rules, secrets};
 use crate::audit;
 use crate::cli::Source;
 use crate::client::context::Shared;
@@ -56,6 +56,7 @@ impl Change<'_> {
         let store = secrets::store(&config)?;
         let tls = Tls::new(&config)?;
         let log = logging::prepare(&config)?;
+        let rules = rules::rules(&config)?;
         let changes = diff(&shared.config.load(), &config);
         for change in &changes {
             let note = if change.effect == Effect::Restart { "; takes effect at the next start" } else { "" };
@@ -65,6 +66,7 @@ impl Change<'_> {
         self.log.follow(&config, log);
         // Before the configuration: who goes by that finds what it asks for here.
         shared.tls.store(Arc::new(tls));
+        shared.rules.store(Arc::new(rules));
         shared.config.store(Arc::new(config));
         shared.store.store(Arc::new(store));
         shared.lookups.clear();

@@ -4,9 +4,10 @@ use super::error::AppError;
 use super::operator::{Ending, Operator};
 use super::reload::Change;
 use super::workers::Workers;
-use super::{accept, listeners, load, logging, rights, secrets, systemd};
+use super::{accept, listeners, load, logging, rights, rules, secrets, systemd};
 use crate::admin::{Desk, Order, Realm};
 use crate::auth;
+use crate::auth::hba::Rules;
 use crate::auth::scram::secret::MockKey;
 use crate::cli::Source;
 use crate::client::context::Shared;
@@ -48,6 +49,7 @@ pub(super) fn run(source: Source, overrides: &Overrides) -> Result<(), AppError>
     rights::warnings_of(&config, &source).iter().for_each(|w| tracing::warn!("{w}"));
     let store = secrets::store(&config)?;
     let tls = Tls::new(&config)?;
+    let rules = rules::rules(&config)?;
     raise_file_limit(&config);
     let inherited = systemd::sockets(&config)?;
     let own = inherited.clients.is_empty();
@@ -63,7 +65,7 @@ pub(super) fn run(source: Source, overrides: &Overrides) -> Result<(), AppError>
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = Workers::start(config.general.workers.map_or(cores, |n| n.get() as usize))?;
     let (orders, taken) = unbounded_channel();
-    let shared = Arc::new(share(config, (store, tls), &workers, orders));
+    let shared = Arc::new(share(config, (store, tls, rules), &workers, orders));
     announce(&shared.config.load(), &listeners, metrics_listener.as_ref());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let change = Change { shared: &shared, source: &source, overrides, log: &log };
@@ -78,7 +80,7 @@ pub(super) fn run(source: Source, overrides: &Overrides) -> Result<(), AppError>
 
 fn share(
     config: Config,
-    (store, tls): (Store, Tls),
+    (store, tls, rules): (Store, Tls, Rules),
     workers: &Workers,
     orders: UnboundedSender<Order>,
 ) -> Shared {
@@ -101,6 +103,7 @@ fn share(
         login,
         config: ArcSwap::from_pointee(config),
         tls: ArcSwap::from_pointee(tls),
+        rules: ArcSwap::from_pointee(rules),
         store: ArcSwap::from_pointee(store),
         lookups: Default::default(),
         handshakes: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),

@@ -3,13 +3,14 @@
 use super::console::{is_console, rights};
 use super::context::{PoolContext, Shared};
 use super::greeting::greeting;
-use super::login::{self, LoginEnd};
+use super::login::{self, LoginEnd, Proved};
 use super::replication::{self, Replica};
 use super::report::{Trouble, printable};
 use super::session::{Session, State};
 use super::startup::{self, Encryption, StartupEnd, Wants, Wish};
 use crate::admin::{self, Guest, Rights};
 use crate::audit;
+use crate::auth::hba::{EntryError, Reason};
 use crate::cancel;
 use crate::clock::Instant;
 use crate::config::Limit;
@@ -264,22 +265,24 @@ impl Newcomer<'_> {
             self.stream.write_all(&out).await.map_err(|_| Refused::lost())?;
         }
         let mut answer = Vec::with_capacity(login::USUAL_ANSWER);
-        let proof = login::authenticate(self.stream, self.shared, self.wish, &mut answer).await;
-        let (proof, early) = proof.map_err(|end| match end {
+        let who = (self.wish, self.address);
+        let proved = login::authenticate(self.stream, self.shared, who, &mut answer).await;
+        let Proved { proof, early, is_anybody } = proved.map_err(|end| match end {
             LoginEnd::Tell(trouble @ Trouble::Login(_)) => Refused::tell(trouble, LoginFailure::Credentials),
             LoginEnd::Tell(trouble @ Trouble::Lookup(_)) => Refused::tell(trouble, LoginFailure::NoServer),
+            LoginEnd::Tell(trouble @ Trouble::Entry(_)) => Refused::tell(trouble, LoginFailure::Rejected),
             LoginEnd::Tell(trouble) => Refused::tell(trouble, LoginFailure::Protocol),
             LoginEnd::Lost(_) => Refused::lost(),
         })?;
         if is_console(&self.wish.database) {
             return self.visit(answer, early);
         }
-        let (context, admission) = self.place()?;
+        let (context, login, admission) = self.place(is_anybody)?;
         context.opener.learn(proof);
         if self.wish.replication {
             let own = self.server_of_its_own(&context).await?;
             return Ok(Outcome::Replica(Box::new(Replicates {
-                wish: self.wish.clone(),
+                wish: Wish { user: login.as_ref().to_owned(), ..self.wish.clone() },
                 context,
                 admission,
                 own,
@@ -287,7 +290,7 @@ impl Newcomer<'_> {
                 early,
             })));
         }
-        let opened = self.enter((context, admission), &mut answer, early).await?;
+        let opened = self.enter((context, login, admission), &mut answer, early).await?;
         self.stream.write_all(&answer).await.map_err(|_| Refused::lost())?;
         opened.context.metrics.login_ok(Instant::now().nanos_since(self.since));
         self.tell(opened.member.entry().id);
@@ -338,8 +341,9 @@ impl Newcomer<'_> {
         }
     }
 
-    /// Whether there is room for the client, and in which pool.
-    fn place(&mut self) -> Result<(Arc<PoolContext>, Admission), Refused> {
+    /// Whether there is room for the client, in which pool, and as whom: who has not proved to be somebody is the user that
+    /// the database is set to.
+    fn place(&mut self, is_anybody: bool) -> Result<(Arc<PoolContext>, Arc<str>, Admission), Refused> {
         let (config, wish) = (self.shared.config.load_full(), self.wish);
         self.running()?;
         let Some(mut admission) = self.shared.roster.admit(config.general.max_client_conn as usize) else {
@@ -353,21 +357,30 @@ impl Newcomer<'_> {
             let trouble = Trouble::DatabaseDisabled(wish.database.clone());
             return Err(Refused::tell(trouble, LoginFailure::Unavailable));
         }
-        let free = config.general.admin_users.contains(&wish.user);
+        let login = match &database.user {
+            Some(user) if is_anybody => &**user,
+            None if is_anybody => {
+                let reason = Reason::NoForcedUser(wish.database.as_str().into());
+                let trouble = Trouble::Entry(EntryError::new(&wish.user, reason));
+                return Err(Refused::tell(trouble, LoginFailure::Rejected));
+            }
+            _ => &*wish.user,
+        };
+        let free = config.general.admin_users.iter().any(|user| *user == *login);
         let most = |limit: Limit| limit.max().filter(|_| !free);
-        let (of_database, of_user) = (config.max_db_clients(&database), config.max_user_clients(&wish.user));
-        let counted = admission.count((&wish.database, most(of_database)), (&wish.user, most(of_user)));
+        let (of_database, of_user) = (config.max_db_clients(&database), config.max_user_clients(login));
+        let counted = admission.count((&wish.database, most(of_database)), (login, most(of_user)));
         counted.map_err(|cap| {
-            let name = if cap == ClientCap::Database { &wish.database } else { &wish.user };
-            Refused::tell(Trouble::ClientCap(cap, name.clone()), LoginFailure::Limit)
+            let name = if cap == ClientCap::Database { &*wish.database } else { login };
+            Refused::tell(Trouble::ClientCap(cap, name.to_owned()), LoginFailure::Limit)
         })?;
-        Ok((self.shared.context(&database, &wish.user), admission))
+        Ok((self.shared.context(&database, login), login.into(), admission))
     }
 
     /// Finds out what the client's parameters are, enters it in the roster, and appends all it is to be told.
     async fn enter(
         &mut self,
-        (context, admission): (Arc<PoolContext>, Admission),
+        (context, login, admission): (Arc<PoolContext>, Arc<str>, Admission),
         answer: &mut Vec<u8>,
         mut early: Vec<u8>,
     ) -> Result<Opened, Refused> {
@@ -388,7 +401,7 @@ impl Newcomer<'_> {
         let member = admission.enter(roster::Newcomer {
             id,
             address: self.address,
-            place: context.place(&self.wish.user),
+            place: context.place(&login),
             size: self.wish.secret_size(),
             waker: poll_fn(|cx| Poll::Ready(cx.waker().clone())).await,
         });

@@ -10,6 +10,7 @@ use super::pool_context::check_after;
 pub use super::pool_context::{PoolContext, Reported};
 use crate::admin::{Desk, Order};
 use crate::auth;
+use crate::auth::hba::Rules;
 use crate::auth::secret::Secret;
 use crate::clock::Instant;
 use crate::config::{self, Config, Database, PoolMode, SessionState};
@@ -68,6 +69,8 @@ pub struct Shared {
     pub config: ArcSwap<Config>,
     /// TLS as those settings have it.
     pub tls: ArcSwap<Tls>,
+    /// Who may come from where, and ident maps; empty unless auth_type is hba.
+    pub rules: ArcSwap<Rules>,
     /// Users' secrets in force.
     pub store: ArcSwap<Store>,
     /// Secrets of users that PostgreSQL was asked for.

@@ -1,11 +1,11 @@
 //! From the StartupMessage to ReadyForQuery: who is it, which pool, what parameters.
 
 use super::context::Shared;
+use super::entry::{Entry, Way};
 use super::lookup::{self, Known};
 use super::report::Trouble;
 use super::startup::Wish;
 use crate::auth::login::{Circumstances, Login, LoginError, MAX_RESPONSE, Method, Proof, Request, Step};
-use crate::config::AuthType;
 use crate::net::stream::Stream;
 use crate::params::set::Set;
 use crate::roster::ClientAddress;
@@ -41,21 +41,61 @@ impl From<Trouble> for LoginEnd {
 /// Room for all pgweir says during a usual login, so that it is taken once.
 pub const USUAL_ANSWER: usize = 1024;
 
+/// A client that is who it says, or whose word doesn't count.
+#[derive(Debug)]
+pub struct Proved {
+    /// What server logins can use.
+    pub proof: Proof,
+    /// What the client has sent behind its proof.
+    pub early: Vec<u8>,
+    /// It has proved nothing (auth_type any): it may only go on as the user that its database is set to.
+    pub is_anybody: bool,
+}
+
 /// Lets the client prove who it is. What is to be sent before AuthenticationOk is left in `out`, which is empty at the
-/// start. Returns also what the client has sent behind its proof.
+/// start.
 pub async fn authenticate(
     stream: &mut Stream,
     shared: &Arc<Shared>,
-    wish: &Wish,
+    (wish, address): (&Wish, ClientAddress),
+    out: &mut Vec<u8>,
+) -> Result<Proved, LoginEnd> {
+    let entry = Entry::find(shared, stream, address, wish).map_err(Trouble::Entry)?;
+    entry.check_shown(stream, wish).map_err(Trouble::Entry)?;
+    let mut proved =
+        Proved { proof: Proof::Nothing, early: Vec::new(), is_anybody: entry.way == Way::Anybody };
+    match entry.way {
+        Way::Secret(method) => {
+            (proved.proof, proved.early) = prove(stream, shared, (wish, method), out).await?;
+        }
+        Way::Peer => entry.check_peer(stream, wish).await?,
+        Way::Certificate | Way::Anybody => {}
+    }
+    entry.check_name(stream, wish).map_err(Trouble::Entry)?;
+    if matches!(entry.way, Way::Peer | Way::Certificate) {
+        let known = look_up(stream, shared, wish).await?;
+        let known = is_known(shared, &known, wish).then(|| known.prove(Proof::Nothing));
+        proved.proof = known.ok_or_else(|| Trouble::Entry(entry.unknown(wish)))?;
+    }
+    Ok(proved)
+}
+
+/// Whether there is such a user: somebody with a secret, or with a section of the configuration.
+fn is_known(shared: &Shared, known: &Known, wish: &Wish) -> bool {
+    known.secret.is_some() || shared.config.load().users.contains_key(&wish.user)
+}
+
+/// The part with passwords. Returns also what the client has sent behind its proof.
+async fn prove(
+    stream: &mut Stream,
+    shared: &Arc<Shared>,
+    (wish, method): (&Wish, Method),
     out: &mut Vec<u8>,
 ) -> Result<(Proof, Vec<u8>), LoginEnd> {
-    let method = match shared.config.load().general.auth_type {
-        AuthType::Trust => Method::Trust,
-        AuthType::Password => Method::Password,
-        AuthType::Md5 => Method::Md5,
-        AuthType::ScramSha256 => Method::ScramSha256,
-    };
     let mut known = look_up(stream, shared, wish).await?;
+    if method == Method::Trust && is_known(shared, &known, wish) {
+        return Ok((known.prove(Proof::Nothing), Vec::new()));
+    }
     let asking = known.source.as_ref().map(|_| shared.login.asking(shared.lookups.most_look_like()));
     let (settings, own) = (asking.as_ref().unwrap_or(&shared.login), circumstances(stream));
     let begin = |secret| Login::start(method, &wish.user, secret, settings, own);

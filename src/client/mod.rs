@@ -7,6 +7,7 @@ pub mod console;
 pub mod context;
 mod crowd;
 pub mod ending;
+mod entry;
 pub mod fit;
 pub mod greeting;
 pub mod inspect;

@@ -2,6 +2,7 @@
 //!
 //! Texts are PostgreSQL's where PostgreSQL has the case, else PgBouncer's, since people's tools match them.
 
+use crate::auth::hba::EntryError;
 use crate::auth::login::LoginError;
 use crate::credentials::lookups::LookupError;
 use crate::pool::WaitError;
@@ -30,6 +31,8 @@ pub enum Trouble {
     Login(LoginError),
     /// The user's secret could not be looked up.
     Lookup(LookupError),
+    /// The rules, or what they ask for beside a password, are against it.
+    Entry(EntryError),
     /// No such database.
     NoDatabase(String),
     /// max_client_conn
@@ -77,6 +80,7 @@ impl Trouble {
         let line = match self {
             Self::Login(e) => e.to_string(),
             Self::Lookup(e) => e.to_string(),
+            Self::Entry(e) => e.to_string(),
             _ => {
                 let (code, message, detail, _) = self.words();
                 let detail = detail.map(|d| format!(" ({d})")).unwrap_or_default();
@@ -104,6 +108,7 @@ impl Trouble {
             Self::Login(e) => plain(e.sqlstate(), &e.client_message()),
             Self::Lookup(error) => no_lookup(error),
             Self::Replication | Self::NoKindOfReplication(_) | Self::NoPlace => self.of_replication(),
+            Self::Entry(e) => not_let_in(e),
             Self::NoDatabase(name) => {
                 plain(sqlstate::INVALID_CATALOG_NAME, &format!("database \"{name}\" does not exist"))
             }
@@ -222,6 +227,11 @@ fn client_cap(cap: ClientCap, name: &str) -> (String, String, Option<String>, Op
     };
     let detail = format!("client connections exceeded ({setting})");
     (sqlstate::TOO_MANY_CONNECTIONS.to_owned(), message, Some(detail), None)
+}
+
+fn not_let_in(error: &EntryError) -> (String, String, Option<String>, Option<String>) {
+    let hint = error.client_hint().map(str::to_owned);
+    (sqlstate::INVALID_AUTHORIZATION.to_owned(), error.client_message(), None, hint)
 }
 
 fn last_attempt(error: &str) -> String {

@@ -28,6 +28,7 @@ pub(super) fn check(sections: &Sections, report: &mut Report<'_>) {
     caps(sections, report);
     logins(sections, report);
     lookups(sections, report);
+    proofs(sections, report);
     encryption(sections, report);
 }
 
@@ -184,7 +185,7 @@ fn caps(sections: &Sections, report: &mut Report<'_>) {
 /// Warns when somebody, or everybody, can't log in.
 fn logins(sections: &Sections, report: &mut Report<'_>) {
     let general = &sections.general;
-    if !general.sound(&["auth_type", "auth_file"]) || general.section.auth_type == AuthType::Trust {
+    if !general.sound(&["auth_type", "auth_file"]) || !has_passwords(general.section.auth_type) {
         return;
     }
     let has_password = |read: &Read<_>| -> bool {
@@ -225,6 +226,54 @@ fn lookups(sections: &Sections, report: &mut Report<'_>) {
     refuse(general.section.auth_dbname.as_ref(), general.given("auth_dbname"), &general.title);
     for read in &sections.databases {
         refuse(read.section.auth_dbname.iter().flatten().next(), read.given("auth_dbname"), &read.title);
+    }
+}
+
+/// Whether all clients need a password that is known here.
+fn has_passwords(auth_type: AuthType) -> bool {
+    match auth_type {
+        AuthType::Password | AuthType::Md5 | AuthType::ScramSha256 => true,
+        AuthType::Trust | AuthType::Hba | AuthType::Cert | AuthType::Peer | AuthType::Any => false,
+    }
+}
+
+/// What an auth_type needs beside itself.
+fn proofs(sections: &Sections, report: &mut Report<'_>) {
+    let general = &sections.general;
+    if !general.sound(&["auth_type", "auth_hba_file", "auth_ident_file", "client_tls_sslmode"]) {
+        return;
+    }
+    let section = &general.section;
+    let at = general.given("auth_type").unwrap_or(general.at);
+    match section.auth_type {
+        AuthType::Hba if section.auth_hba_file.is_none() => {
+            report.problem(at, format!("auth_type \"hba\" in {} needs auth_hba_file", general.title));
+        }
+        AuthType::Cert if !section.client_tls_sslmode.verifies() => {
+            let needs =
+                "needs client_tls_sslmode \"verify-full\", so that certificates are asked for and verified";
+            report.problem(at, format!("auth_type \"cert\" in {} {needs}", general.title));
+        }
+        AuthType::Peer if section.unix_socket_dir.is_none() => {
+            let message =
+                "nobody can log in: auth_type \"peer\" is for Unix sockets, and unix_socket_dir is empty";
+            report.warning(Some(at), message.to_owned());
+        }
+        AuthType::Any => {
+            for read in sections.databases.iter().filter(|read| read.section.user.is_none()) {
+                let message = format!("{} is closed: auth_type \"any\" needs a user there", read.title);
+                report.warning(Some(read.at), message);
+            }
+        }
+        _ => {}
+    }
+    for (name, file) in
+        [("auth_hba_file", &section.auth_hba_file), ("auth_ident_file", &section.auth_ident_file)]
+    {
+        if file.is_some() && section.auth_type != AuthType::Hba {
+            let message = format!("{name} in {} is not used: auth_type is not \"hba\"", general.title);
+            report.warning(general.given(name), message);
+        }
     }
 }
 

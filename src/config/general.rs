@@ -112,8 +112,12 @@ section! {
     /// Statements each server keeps prepared; 0 lets names pass through untracked.
     pub max_prepared_statements: Option<NonZeroU32> as PositiveOrNone<1_000_000> = Is("200"), Restart;
 
-    /// How clients prove who they are; md5 uses SCRAM for users with a SCRAM secret, plain is password.
+    /// How clients prove who they are; md5 uses SCRAM for users with a SCRAM secret, plain is password, hba goes by auth_hba_file.
     pub auth_type: AuthType as OneOf<AuthType> = Is(r#""scram-sha-256""#);
+    /// Rules who may come from where and has to prove what, in the form of pg_hba.conf; for auth_type "hba".
+    pub auth_hba_file: Option<PathBuf> as FilePath = Is(r#""""#);
+    /// Maps for those rules, in the form of pg_ident.conf.
+    pub auth_ident_file: Option<PathBuf> as FilePath = Is(r#""""#);
     /// File of users and secrets in the form of PgBouncer's userlist.txt; a relative path starts at the working directory.
     pub auth_file: Option<PathBuf> as FilePath = Is(r#""""#);
     /// Look up the secrets of users without one here by logging in to PostgreSQL as this user; empty turns it off.
@@ -135,7 +139,7 @@ section! {
     pub client_tls_cert_file: Option<PathBuf> as FilePath = Is(r#""""#);
     /// Private key of that certificate, in PEM.
     pub client_tls_key_file: Option<PathBuf> as FilePath = Is(r#""""#);
-    /// Certificates of the CAs that have to have signed a client's, where clients need one.
+    /// Certificates of the CAs that have to have signed a client's, where clients need one, or may show one (auth_type "hba").
     pub client_tls_ca_file: Option<PathBuf> as FilePath = Is(r#""""#);
     /// Versions of TLS to speak with clients.
     pub client_tls_protocols: TlsProtocols as TlsProtocols = Is(r#""secure""#);

@@ -43,7 +43,7 @@ pub use self::password::Password;
 pub use self::pool_settings::PoolSettings;
 pub use self::section::{Effect, Preset, Setting};
 pub use self::timeouts::Timeouts;
-pub use self::tls::{ClientTls, ServerTls};
+pub use self::tls::{ClientTls, ServerTls, Trusted};
 pub use self::units::{
     AuthType, Host, Limit, ListenAddr, LogFormat, LogLevel, MetricsCompat, MetricsListen, Network,
     PinsReached, PoolMode, Roots, SessionState, SslMode, Switch, SyslogFacility, TlsProtocols,

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use super::database::Database;
 use super::general::General;
-use super::units::{Roots, SslMode, TlsProtocols};
+use super::units::{AuthType, Roots, SslMode, TlsProtocols};
 
 /// How to speak TLS with clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,17 @@ pub struct ClientTls {
     cert_file: Option<PathBuf>,
     key_file: Option<PathBuf>,
     ca_file: Option<PathBuf>,
+    /// Whether it depends on rules who needs a certificate.
+    by_rules: bool,
+}
+
+/// What clients' certificates are held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trusted<'a> {
+    /// The CAs that have to have signed them.
+    pub ca_file: &'a Path,
+    /// Whether every client has to show one.
+    pub is_required: bool,
 }
 
 impl ClientTls {
@@ -25,6 +36,7 @@ impl ClientTls {
             cert_file: general.client_tls_cert_file.clone(),
             key_file: general.client_tls_key_file.clone(),
             ca_file: general.client_tls_ca_file.clone(),
+            by_rules: general.auth_type == AuthType::Hba,
         }
     }
 
@@ -36,9 +48,11 @@ impl ClientTls {
         Some((self.cert_file.as_deref()?, self.key_file.as_deref()?))
     }
 
-    /// The CAs that have to have signed every client's certificate; `None`: clients need none.
-    pub fn trusted(&self) -> Option<&Path> {
-        self.ca_file.as_deref().filter(|_| self.sslmode.verifies())
+    /// What clients' certificates are held against; `None`: they aren't asked for any.
+    pub fn trusted(&self) -> Option<Trusted<'_>> {
+        let is_required = self.sslmode.verifies();
+        let ca_file = self.ca_file.as_deref().filter(|_| is_required || self.by_rules)?;
+        Some(Trusted { ca_file, is_required })
     }
 
     /// What is wrong with the settings together, after "… ".

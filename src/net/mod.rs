@@ -1,7 +1,8 @@
-//! Sockets and buffers: streams, the buffers a thread lends to whoever is being polled, listeners and their options.
+//! Sockets and buffers: streams, the buffers a thread lends to whoever is being polled, listeners and their options, and what the machine knows of its users and addresses.
 pub mod buffers;
 pub mod kept;
 pub mod listen;
+pub mod machine;
 pub mod options;
 mod secured;
 mod socket;

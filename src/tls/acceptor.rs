@@ -34,11 +34,13 @@ impl Acceptor {
         let end_point = identity.cert.first().and_then(|certificate| end_point::of(certificate));
         let verifier: Arc<dyn ClientCertVerifier> = match settings.trusted() {
             None => Arc::new(NoClientAuth),
-            Some(path) => {
-                let file = ("client_tls_ca_file", path);
+            Some(trusted) => {
+                let file = ("client_tls_ca_file", trusted.ca_file);
                 let roots = Arc::new(files::roots(file)?);
-                let built = WebPkiClientVerifier::builder_with_provider(roots, provider()).build();
-                built.map_err(|e| files::refuse(file, e))?
+                let builder = WebPkiClientVerifier::builder_with_provider(roots, provider());
+                // One that is shown is verified all the same.
+                let builder = if trusted.is_required { builder } else { builder.allow_unauthenticated() };
+                builder.build().map_err(|e| files::refuse(file, e))?
             }
         };
         let mut config = ServerConfig::builder_with_provider(provider())

@@ -1,8 +1,8 @@
 //! One TLS connection without its socket: ciphertext in, plaintext out, and back. It holds no buffer while nothing waits,
 //! so that an idle connection costs its keys and little more.
 
-use super::end_point;
 use super::error::TlsError;
+use super::{end_point, subject};
 use crate::auth::scram::messages::EndPoint;
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
@@ -114,6 +114,16 @@ impl Channel {
     /// The application protocol that was agreed on.
     pub fn alpn(&self) -> Option<&[u8]> {
         self.common().alpn_protocol()
+    }
+
+    /// The certificate that the other side has shown, which is verified if it is a client's.
+    pub fn peer_certificate(&self) -> Option<&[u8]> {
+        self.common().peer_certificates()?.first().map(|certificate| &**certificate)
+    }
+
+    /// The common name in that certificate.
+    pub fn peer_name(&self) -> Option<&str> {
+        subject::common_name(self.peer_certificate()?)
     }
 
     /// What SCRAM can bind to: the server's certificate, whichever side that is.

@@ -1,13 +1,9 @@
 //! `tls-server-end-point` (RFC 5929): the hash of the server's certificate by the hash function of its own signature, or
 //! SHA-256 where that is MD5 or SHA-1.
 
+use super::der::{FIRST_FIELD, OBJECT_IDENTIFIER, SEQUENCE, expect};
 use crate::auth::scram::messages::EndPoint;
 use sha2::{Digest as _, Sha224, Sha256, Sha384, Sha512};
-
-/// The tags of DER that matter here.
-const SEQUENCE: u8 = 0x30;
-const OBJECT_IDENTIFIER: u8 = 0x06;
-const FIRST_FIELD: u8 = 0xa0;
 
 /// 1.2.840.113549.1.1: RSA, with the hash in the last number.
 const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
@@ -72,22 +68,6 @@ fn of_pss(parameters: &[u8]) -> Option<Hash> {
         [4] => Some(Hash::Sha224),
         _ => None,
     }
-}
-
-/// The contents of the element at the front, if it has this tag, and what is behind it.
-fn expect(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (&[found, first], rest) = der.split_first_chunk::<2>()?;
-    let (length, rest) = if first < 0x80 {
-        (usize::from(first), rest)
-    } else {
-        let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-        if digits.len() > 4 {
-            return None;
-        }
-        (digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit)), rest)
-    };
-    let parts = rest.split_at_checked(length)?;
-    (found == tag).then_some(parts)
 }
 
 #[cfg(test)]

@@ -3,9 +3,11 @@
 mod acceptor;
 pub mod channel;
 pub mod connector;
+mod der;
 mod end_point;
 mod error;
 mod files;
+mod subject;
 #[cfg(test)]
 mod tests;
 mod verify;

@@ -145,6 +145,10 @@ fn words() {
         ("\"md5\"", AuthType::Md5),
         ("\"trust\"", AuthType::Trust),
         ("\"scram-sha-256\"", AuthType::ScramSha256),
+        ("\"HBA\"", AuthType::Hba),
+        ("\"cert\"", AuthType::Cert),
+        ("\"peer\"", AuthType::Peer),
+        ("\"any\"", AuthType::Any),
     ]);
     let hint = |toml| read::<OneOf<PoolMode>>(toml).expect_err("refused").hint;
     assert_eq!(hint("\"transation\"").as_deref(), Some("did you mean \"transaction\"?"));

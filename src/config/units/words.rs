@@ -78,6 +78,14 @@ pub enum AuthType {
     Md5,
     /// With SCRAM-SHA-256.
     ScramSha256,
+    /// As auth_hba_file says.
+    Hba,
+    /// With a certificate of the user's.
+    Cert,
+    /// By running as that user on this machine.
+    Peer,
+    /// They needn't, and who they say they are doesn't count.
+    Any,
 }
 
 impl AuthType {
@@ -94,6 +102,10 @@ impl Words for AuthType {
         ("password", Self::Password),
         ("plain", Self::Password),
         ("trust", Self::Trust),
+        ("hba", Self::Hba),
+        ("cert", Self::Cert),
+        ("peer", Self::Peer),
+        ("any", Self::Any),
     ];
 }
 

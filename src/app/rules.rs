@@ -1,0 +1,38 @@
+//! The rules of auth_hba_file and auth_ident_file.
+
+use super::error::AppError;
+use crate::auth::hba::{Encryption, Files, Rules};
+use crate::config::load::read_named;
+use crate::config::{AuthType, Config};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Those of the disk.
+struct Disk;
+
+impl Files for Disk {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        read_named(path)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        std::fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect()
+    }
+}
+
+/// Reads both files if auth_type goes by them. Blocks; meant for start and reload.
+pub(super) fn rules(config: &Config) -> Result<Rules, AppError> {
+    let general = &config.general;
+    let (AuthType::Hba, Some(hba)) = (general.auth_type, &general.auth_hba_file) else {
+        return Ok(Rules::default());
+    };
+    let tls = config.client_tls();
+    let encryption = match (tls.files(), tls.trusted()) {
+        (None, _) => Encryption::None,
+        (Some(_), None) => Encryption::Anonymous,
+        (Some(_), Some(_)) => Encryption::Verifying,
+    };
+    let (rules, warnings) = Rules::read(&Disk, hba, general.auth_ident_file.as_deref(), encryption)?;
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    Ok(rules)
+}

@@ -1,0 +1,227 @@
+//! One line of an HBA file: for which connections it is, and what they have to prove.
+
+use super::address::Address;
+use super::error::Place;
+use super::files::Line;
+use super::name::{Database, User};
+use super::token::{Field, Token};
+use super::{Interface, Replication, Visitor};
+
+/// How a line has clients prove who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Not at all.
+    Trust,
+    /// They can't.
+    Reject,
+    /// By the password, in clear.
+    Password,
+    /// By an MD5 answer, or SCRAM if that is what is stored.
+    Md5,
+    /// By SCRAM-SHA-256.
+    ScramSha256,
+    /// By the certificate.
+    Cert,
+    /// By the user that the other end of the Unix-domain socket runs as.
+    Peer,
+}
+
+const METHODS: [(&str, Method); 7] = [
+    ("trust", Method::Trust),
+    ("reject", Method::Reject),
+    ("password", Method::Password),
+    ("md5", Method::Md5),
+    ("scram-sha-256", Method::ScramSha256),
+    ("cert", Method::Cert),
+    ("peer", Method::Peer),
+];
+
+/// What a client's certificate has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certificate {
+    /// There needn't be one.
+    Unasked,
+    /// It has to be there, signed by a CA that is trusted.
+    Trusted,
+    /// It has to be the user's, too.
+    OfUser,
+}
+
+/// Connections a line is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Connection {
+    Local,
+    /// TCP, encrypted or not.
+    Host,
+    HostSsl,
+    HostNoSsl,
+    /// None: pgweir doesn't speak GSSAPI.
+    HostGss,
+}
+
+const CONNECTIONS: [(&str, Connection); 6] = [
+    ("local", Connection::Local),
+    ("host", Connection::Host),
+    ("hostssl", Connection::HostSsl),
+    ("hostnossl", Connection::HostNoSsl),
+    ("hostgssenc", Connection::HostGss),
+    ("hostnogssenc", Connection::Host),
+];
+
+/// A line of an HBA file.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Where it is.
+    pub place: Place,
+    /// How to prove who one is.
+    pub method: Method,
+    /// What the certificate has to be beside that.
+    pub certificate: Certificate,
+    /// The ident map that tells who is who.
+    pub map: Option<Box<str>>,
+    pub(super) connection: Connection,
+    databases: Vec<Database>,
+    users: Vec<User>,
+    address: Address,
+}
+
+impl Rule {
+    pub(super) fn parse(line: Line) -> Result<Self, String> {
+        let mut fields = line.fields.iter();
+        let connection = connection(single(fields.next(), "the connection type")?)?;
+        let databases = list(fields.next(), "the databases")?.iter().map(Database::parse);
+        let databases = databases.collect::<Result<_, _>>()?;
+        let users = list(fields.next(), "the users")?.iter().map(User::parse).collect::<Result<_, _>>()?;
+        let mut address = Address::All;
+        if connection != Connection::Local {
+            let first = single(fields.next(), "the address")?;
+            let next = fields.as_slice().first().and_then(|field| field.first());
+            let (found, taken) = Address::parse(first, next)?;
+            address = found;
+            if taken == 2 {
+                single(fields.next(), "the mask")?;
+            }
+        }
+        let method = method(single(fields.next(), "the method")?, connection)?;
+        let mut rule = Self {
+            place: line.place.clone(),
+            method,
+            certificate: if method == Method::Cert { Certificate::OfUser } else { Certificate::Unasked },
+            map: None,
+            connection,
+            databases,
+            users,
+            address,
+        };
+        for option in fields.flatten() {
+            rule.option(option)?;
+        }
+        Ok(rule)
+    }
+
+    fn option(&mut self, option: &Token) -> Result<(), String> {
+        const ALLOWED: &str =
+            "allowed are map=NAME, clientcert=verify-ca, clientcert=verify-full and clientname=CN";
+        let Some((name, value)) = option.text.split_once('=') else {
+            return Err(format!("{:?} is no option: they are NAME=VALUE; {ALLOWED}", option.text));
+        };
+        match (name, value) {
+            ("map", "") => Err("map= names no map".to_owned()),
+            ("map", map) if matches!(self.method, Method::Cert | Method::Peer) => {
+                self.map = Some(map.into());
+                Ok(())
+            }
+            ("map", _) => Err("map= goes with the methods cert and peer only".to_owned()),
+            ("clientcert" | "clientname", _) if self.connection != Connection::HostSsl => {
+                Err(format!("{name}= goes with hostssl only"))
+            }
+            ("clientcert", "verify-full") => {
+                self.certificate = Certificate::OfUser;
+                Ok(())
+            }
+            ("clientcert", "verify-ca") if self.method == Method::Cert => {
+                Err("the method cert is clientcert=verify-full: verify-ca would be less".to_owned())
+            }
+            ("clientcert", "verify-ca") => {
+                self.certificate = Certificate::Trusted;
+                Ok(())
+            }
+            ("clientname", "CN") => Ok(()),
+            ("clientname", "DN") => {
+                Err("clientname=DN: pgweir knows certificates by their common name (CN) only".to_owned())
+            }
+            _ => Err(format!("{:?} is no option; {ALLOWED}", option.text)),
+        }
+    }
+
+    /// Whether it is for this connection.
+    pub(super) fn matches(&self, visitor: &Visitor<'_>, interfaces: &dyn Fn() -> Vec<Interface>) -> bool {
+        let arrives = match (self.connection, visitor.address) {
+            (Connection::Local, None) => true,
+            (Connection::Local, Some(_)) | (_, None) | (Connection::HostGss, _) => false,
+            (Connection::HostSsl, Some(_)) => visitor.is_encrypted,
+            (Connection::HostNoSsl, Some(_)) => !visitor.is_encrypted,
+            (Connection::Host, Some(_)) => true,
+        };
+        let from = |address| self.address.matches(address, interfaces);
+        arrives
+            && visitor.address.is_none_or(from)
+            && self.databases.iter().any(|database| is_for(database, visitor))
+            && self.users.iter().any(|user| user.matches(visitor.user))
+    }
+}
+
+/// Physical replication has no database: only the keyword stands for it.
+fn is_for(database: &Database, visitor: &Visitor<'_>) -> bool {
+    match database {
+        Database::Replication => visitor.replication == Replication::Physical,
+        _ if visitor.replication == Replication::Physical => false,
+        Database::All => true,
+        Database::SameUser => visitor.database == visitor.user,
+        Database::Named(pattern) => pattern.matches(visitor.database),
+    }
+}
+
+fn list<'f>(field: Option<&'f Field>, what: &str) -> Result<&'f Field, String> {
+    field.ok_or_else(|| {
+        format!(
+            "{what} are missing; a line is TYPE DATABASES USERS ADDRESS METHOD OPTIONS, without ADDRESS for local"
+        )
+    })
+}
+
+fn single<'f>(field: Option<&'f Field>, what: &str) -> Result<&'f Token, String> {
+    match field.map(Vec::as_slice) {
+        Some([token]) => Ok(token),
+        Some(_) => Err(format!("{what} must be one word, not a list")),
+        None => Err(format!(
+            "{what} is missing; a line is TYPE DATABASES USERS ADDRESS METHOD OPTIONS, without ADDRESS for local"
+        )),
+    }
+}
+
+fn connection(token: &Token) -> Result<Connection, String> {
+    let found = CONNECTIONS.into_iter().find(|(word, _)| token.text == *word);
+    found.map(|(_, connection)| connection).ok_or_else(|| {
+        let words = CONNECTIONS.map(|(word, _)| word).join(", ");
+        format!("{:?} is no connection type; allowed are {words}", token.text)
+    })
+}
+
+fn method(token: &Token, connection: Connection) -> Result<Method, String> {
+    // PostgreSQL, too, takes ident for peer where there is no TCP.
+    let meant = if token.text == "ident" && connection == Connection::Local { "peer" } else { &token.text };
+    let Some((_, method)) = METHODS.into_iter().find(|(word, _)| meant == *word) else {
+        let words = METHODS.map(|(word, _)| word).join(", ");
+        return Err(format!("{meant:?} is no method that pgweir has; allowed are {words}"));
+    };
+    match method {
+        Method::Peer if connection != Connection::Local => {
+            Err("the method peer goes with local only".to_owned())
+        }
+        Method::Cert if connection != Connection::HostSsl => {
+            Err("the method cert goes with hostssl only".to_owned())
+        }
+        method => Ok(method),
+    }
+}

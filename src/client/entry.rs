@@ -1,0 +1,162 @@
+//! How a connection has to prove who it is, by auth_type or by the rules, and what of that is no password.
+
+use super::context::Shared;
+use super::login::LoginEnd;
+use super::report::Trouble;
+use super::startup::Wish;
+use crate::auth::hba::{
+    Certificate, EntryError, Method as RuleMethod, Origin, Reason, Replication, Rules, Visitor,
+};
+use crate::auth::login::Method;
+use crate::config::AuthType;
+use crate::net::machine;
+use crate::net::stream::Stream;
+use crate::roster::ClientAddress;
+use crate::tls::Channel;
+use std::io;
+use std::sync::Arc;
+
+/// What is asked of a connection.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) way: Way,
+    certificate: Certificate,
+    map: Option<Box<str>>,
+    /// Those in force when it came, with its map.
+    rules: Arc<Rules>,
+}
+
+/// How it proves who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// By a password in some form, or by being known.
+    Secret(Method),
+    /// By its certificate alone.
+    Certificate,
+    /// By the user that it runs as.
+    Peer,
+    /// Not at all: it is taken for the database's user.
+    Anybody,
+}
+
+impl Entry {
+    /// What is asked of a connection that has said what it wishes.
+    pub(super) fn find(
+        shared: &Shared,
+        stream: &Stream,
+        address: ClientAddress,
+        wish: &Wish,
+    ) -> Result<Self, EntryError> {
+        let rules = shared.rules.load_full();
+        let simple = |way, certificate| Self { way, certificate, map: None, rules: Arc::clone(&rules) };
+        let secret = |method| Ok(simple(Way::Secret(method), Certificate::Unasked));
+        match shared.config.load().general.auth_type {
+            AuthType::Trust => secret(Method::Trust),
+            AuthType::Password => secret(Method::Password),
+            AuthType::Md5 => secret(Method::Md5),
+            AuthType::ScramSha256 => secret(Method::ScramSha256),
+            AuthType::Cert => Ok(simple(Way::Certificate, Certificate::OfUser)),
+            AuthType::Peer => Ok(simple(Way::Peer, Certificate::Unasked)),
+            AuthType::Any => Ok(simple(Way::Anybody, Certificate::Unasked)),
+            AuthType::Hba => Self::by_rules(&rules, stream, address, wish),
+        }
+    }
+
+    fn by_rules(
+        rules: &Arc<Rules>,
+        stream: &Stream,
+        address: ClientAddress,
+        wish: &Wish,
+    ) -> Result<Self, EntryError> {
+        let visitor = Visitor {
+            address: match address {
+                ClientAddress::Tcp(address) => Some(address.ip()),
+                ClientAddress::Unix => None,
+            },
+            is_encrypted: stream.tls().is_some(),
+            user: &wish.user,
+            database: &wish.database,
+            replication: match (wish.replication, wish.is_logical) {
+                (false, _) => Replication::No,
+                (true, false) => Replication::Physical,
+                (true, true) => Replication::Logical,
+            },
+        };
+        let refuse = |reason| Err(EntryError::new(&wish.user, reason));
+        let Some(rule) = rules.find(&visitor, &machine::interfaces) else {
+            return refuse(Reason::NoRule(Origin::from(&visitor)));
+        };
+        let way = match rule.method {
+            RuleMethod::Reject => {
+                return refuse(Reason::Rejected(Origin::from(&visitor), rule.place.clone()));
+            }
+            RuleMethod::Trust => Way::Secret(Method::Trust),
+            RuleMethod::Password => Way::Secret(Method::Password),
+            RuleMethod::Md5 => Way::Secret(Method::Md5),
+            RuleMethod::ScramSha256 => Way::Secret(Method::ScramSha256),
+            RuleMethod::Cert => Way::Certificate,
+            RuleMethod::Peer => Way::Peer,
+        };
+        Ok(Self { way, certificate: rule.certificate, map: rule.map.clone(), rules: Arc::clone(rules) })
+    }
+
+    /// Before anything else is asked: whether the certificate is there, if there has to be one.
+    pub(super) fn check_shown(&self, stream: &Stream, wish: &Wish) -> Result<(), EntryError> {
+        let shown = stream.tls().and_then(Channel::peer_certificate).is_some();
+        if self.certificate == Certificate::Unasked || shown {
+            return Ok(());
+        }
+        Err(EntryError::new(&wish.user, Reason::NoCertificate))
+    }
+
+    /// Once the password is right: whether the certificate is the user's, if it has to be.
+    pub(super) fn check_name(&self, stream: &Stream, wish: &Wish) -> Result<(), EntryError> {
+        if self.certificate != Certificate::OfUser {
+            return Ok(());
+        }
+        let why = match stream.tls().and_then(Channel::peer_name) {
+            None => "the certificate has no common name".to_owned(),
+            Some(name) if !self.rules.is_known_as(self.map.as_deref(), name, &wish.user) => {
+                format!("the certificate is {name:?}'s{}", self.by_map())
+            }
+            Some(_) => return Ok(()),
+        };
+        Err(EntryError::new(&wish.user, Reason::Certificate(why)))
+    }
+
+    /// Whether the other end of the Unix-domain socket runs as the user.
+    pub(super) async fn check_peer(&self, stream: &Stream, wish: &Wish) -> Result<(), LoginEnd> {
+        let refuse = |why| Trouble::Entry(EntryError::new(&wish.user, Reason::Peer(why)));
+        if stream.peer_address().is_some() || stream.tls().is_some() {
+            return Err(refuse("it is for Unix-domain sockets only".to_owned()).into());
+        }
+        let Some(socket) = stream.socket() else {
+            return Err(io::Error::from(io::ErrorKind::NotConnected).into());
+        };
+        let id = machine::peer_user_id(socket)?;
+        let name = tokio::task::spawn_blocking(move || machine::user_name(id)).await;
+        let name = name.map_err(io::Error::other)?.map_err(|error| refuse(error.to_string()))?;
+        let why = match name {
+            None => format!("the system's user {id} has no name"),
+            Some(name) if !self.rules.is_known_as(self.map.as_deref(), &name, &wish.user) => {
+                format!("the client runs as {name:?}{}", self.by_map())
+            }
+            Some(_) => return Ok(()),
+        };
+        Err(refuse(why).into())
+    }
+
+    /// The refusal of who isn't a user, in the words for who has proved to be somebody else.
+    pub(super) fn unknown(&self, wish: &Wish) -> EntryError {
+        let why = "unknown user".to_owned();
+        let reason = if self.way == Way::Peer { Reason::Peer(why) } else { Reason::Certificate(why) };
+        EntryError::new(&wish.user, reason)
+    }
+
+    fn by_map(&self) -> String {
+        self.map
+            .as_deref()
+            .map(|map| format!(", which map {map:?} has not for this user"))
+            .unwrap_or_default()
+    }
+}

@@ -1,0 +1,28 @@
+//! As much of DER as it takes to find something in a certificate that rustls has accepted already.
+
+pub(super) const SEQUENCE: u8 = 0x30;
+pub(super) const SET: u8 = 0x31;
+pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
+pub(super) const FIRST_FIELD: u8 = 0xa0;
+
+/// The tag at the front, the contents of its element, and what is behind it.
+pub(super) fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&[tag, first], rest) = der.split_first_chunk::<2>()?;
+    let (length, rest) = if first < 0x80 {
+        (usize::from(first), rest)
+    } else {
+        let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+        if digits.len() > 4 {
+            return None;
+        }
+        (digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit)), rest)
+    };
+    let (contents, rest) = rest.split_at_checked(length)?;
+    Some((tag, contents, rest))
+}
+
+/// The contents of the element at the front, if it has this tag, and what is behind it.
+pub(super) fn expect(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (found, contents, rest) = element(der)?;
+    (found == tag).then_some((contents, rest))
+}

@@ -1,0 +1,94 @@
+//! The common name of a certificate's subject: whom it is for, as PostgreSQL's `cert` has it.
+
+use super::der::{FIRST_FIELD, OBJECT_IDENTIFIER, SEQUENCE, SET, element, expect};
+
+/// 2.5.4.3
+const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+const UTF8_STRING: u8 = 0x0c;
+const PRINTABLE_STRING: u8 = 0x13;
+const TELETEX_STRING: u8 = 0x14;
+const IA5_STRING: u8 = 0x16;
+
+/// The first common name of a certificate in DER. `None` if it has none, or one with a zero byte, which could seem to be a
+/// shorter one, or one in an encoding without use.
+pub(super) fn common_name(certificate: &[u8]) -> Option<&str> {
+    let (whole, _) = expect(certificate, SEQUENCE)?;
+    let (mut rest, _) = expect(whole, SEQUENCE)?;
+    // Version (from 2 on), serial number, signature algorithm, issuer, validity; then the subject.
+    if let Some((_, behind)) = expect(rest, FIRST_FIELD) {
+        rest = behind;
+    }
+    for _ in 0..4 {
+        rest = element(rest)?.2;
+    }
+    let (mut names, _) = expect(rest, SEQUENCE)?;
+    while let Some((mut set, behind)) = expect(names, SET) {
+        names = behind;
+        while let Some((pair, more)) = expect(set, SEQUENCE) {
+            set = more;
+            let (kind, value) = expect(pair, OBJECT_IDENTIFIER)?;
+            if kind == COMMON_NAME {
+                return text(value);
+            }
+        }
+    }
+    None
+}
+
+fn text(value: &[u8]) -> Option<&str> {
+    let (tag, contents, _) = element(value)?;
+    let fits = match tag {
+        UTF8_STRING => true,
+        PRINTABLE_STRING | IA5_STRING | TELETEX_STRING => contents.is_ascii(),
+        _ => false,
+    };
+    let name = std::str::from_utf8(contents).ok().filter(|_| fits)?;
+    (!name.is_empty() && !name.contains('\0')).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rcgen::{CertificateParams, DnType, DnValue, KeyPair};
+
+    fn certificate(names: &[(DnType, DnValue)]) -> Vec<u8> {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        names.iter().for_each(|(kind, value)| params.distinguished_name.push(kind.clone(), value.clone()));
+        let key = KeyPair::generate().expect("a key");
+        params.self_signed(&key).expect("a certificate").der().to_vec()
+    }
+
+    #[test]
+    fn the_first_common_name_counts() {
+        let utf8 = |text: &str| DnValue::Utf8String(text.to_owned());
+        let printable = DnValue::PrintableString("joe".try_into().expect("printable"));
+        let bmp = DnValue::BmpString("joe".try_into().expect("in Unicode"));
+        let company = (DnType::OrganizationName, utf8("mallory"));
+        for (names, expected) in [
+            (vec![(DnType::CommonName, utf8("joe"))], Some("joe")),
+            (vec![company.clone(), (DnType::CommonName, utf8("jürgen"))], Some("jürgen")),
+            (vec![(DnType::CommonName, printable)], Some("joe")),
+            (vec![(DnType::CommonName, bmp)], None),
+            (vec![(DnType::CommonName, utf8("joe\0x"))], None),
+            (vec![(DnType::CommonName, utf8(""))], None),
+            (vec![company], None),
+            (vec![], None),
+        ] {
+            assert_eq!(common_name(&certificate(&names)), expected, "{names:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(at in 0_usize..400, byte: u8, cut in 0_usize..400) {
+            let mut whole = certificate(&[(DnType::CommonName, DnValue::Utf8String("joe".to_owned()))]);
+            let at = at % whole.len();
+            whole[at] = byte;
+            let _ = common_name(&whole);
+            whole.truncate(cut);
+            let _ = common_name(&whole);
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! Who is let in by which rule: files as PostgreSQL reads them, over TCP, IPv6, Unix sockets and TLS, and what becomes of
+//! those who are not.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use support::certificates::{Certificates, Files, Kind, text};
+use support::cluster::{Cluster, Version};
+use support::eventually;
+use support::pgweir::{Config, Pgweir};
+use support::raw::{Address, Client, Refusal, Target};
+
+/// A directory for rules and sockets.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("pgweir-hba-").tempdir().expect("a directory");
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("our directory");
+        Self(dir)
+    }
+
+    fn path(&self) -> &str {
+        text(self.0.path())
+    }
+
+    fn write(&self, name: &str, contents: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::write(&path, contents).expect("our directory");
+        path
+    }
+
+    /// All listeners, by these rules and maps.
+    fn config(&self, rules: &str, maps: &str) -> Config {
+        let (hba, ident) = (self.write("hba.conf", rules), self.write("ident.conf", maps));
+        Config::new(Cluster::shared())
+            .set("listen_addr", "127.0.0.1,::1")
+            .set("unix_socket_dir", self.path())
+            .set("auth_type", "hba")
+            .set("auth_hba_file", text(&hba))
+            .set("auth_ident_file", text(&ident))
+    }
+
+    fn socket(&self, pgweir: &Pgweir) -> Address {
+        Address::Unix(self.0.path().join(format!(".s.PGSQL.{}", pgweir.port)))
+    }
+}
+
+/// Who runs this.
+fn ourselves() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| {
+        let output = Command::new("id").arg("-un").output().expect("id starts");
+        String::from_utf8(output.stdout).expect("a name").trim().to_owned()
+    })
+}
+
+/// SQLSTATE and text of the refusal, or nothing.
+fn refusal(target: &Target) -> Option<(String, String)> {
+    match Client::try_connect(target) {
+        Ok(_) => None,
+        Err(Refusal::Server(error)) => Some((error.sqlstate(), error.field(b'M').unwrap_or_default())),
+        Err(Refusal::Connection(what)) => panic!("{target:?}: {what}"),
+    }
+}
+
+/// Rules for databases of which most don't exist: who is told so was let in. PostgreSQL's own superuser needs the first.
+const RULES: &str = r#"
+local all postgres trust
+host d1 app 127.0.0.1/32 trust
+host d1 all 127.0.0.0/8 reject   # the first line counts
+host d2,d3 app,trusty 127.0.0.0 255.0.0.0 trust
+host "d4" "app" all trust
+host D4 trusty all trust
+host "/^d5\d{1,2}$" /^t all trust
+host sameuser all samehost trust
+host "sameuser" app all trust
+host d6 \
+ app \
+samenet trust
+host d7 all ::/0 trust
+hostssl d8 all all trust
+hostnossl d9 all all trust
+hostgssenc d10 all all trust
+hostnogssenc d11 all all trust
+host replication app all trust
+host d12 "all" all trust
+host /a.$ app all reject
+local d1 app peer map=direct
+local d2 app peer map=keyword
+local d3 app peer map=quoted
+local d4 app peer map=captured
+local d5 app peer map=expression
+local d6 app peer map=both
+local d7 app peer map=nobody
+local d8 app peer
+local d9 @users trust
+local d13 all reject
+"#;
+
+fn maps() -> String {
+    let us = ourselves();
+    let (first, rest) = us.split_at(1);
+    format!(
+        "direct {us} app\nkeyword {us} all\nquoted {us} \"all\"\ncaptured /^{first}({rest})$ \"{rest}\"\n\
+         captured \"/^({first})\" \\1pp\ncaptured /^.*()$ app\\1\nexpression /^{first} /^a\nboth /x app\nboth {us} /^x\n\
+         nobody somebody app\n"
+    )
+}
+
+/// The same files for both, and both say the same, word by word.
+#[test]
+fn postgresql_decides_alike() {
+    let place = Place::new();
+    let cluster = Cluster::start(Version::V18);
+    for (name, contents) in
+        [("pg_hba.conf", RULES.to_owned()), ("pg_ident.conf", maps()), ("users", "app,\n\"trusty\"".into())]
+    {
+        fs::write(cluster.data().join(name), &contents).expect("its directory");
+        place.write(name, &contents);
+    }
+    let wrong =
+        cluster.sql("postgres", "SELECT line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL");
+    // Those that only need what neither has.
+    let unusable: Vec<_> = wrong.iter().filter_map(|row| row[1].as_deref()).collect();
+    assert!(unusable.iter().all(|error| error.contains("cannot match")), "{unusable:?}");
+    let loaded = cluster.value("postgres", "SELECT pg_conf_load_time()");
+    cluster.sql("postgres", "SELECT pg_reload_conf()");
+    eventually("the rules are loaded", || cluster.value("postgres", "SELECT pg_conf_load_time()") != loaded);
+    // Without the database that does exist: what its server says of replication is not what is compared.
+    let pgweir = Pgweir::start(&place.config(RULES, &maps()).without("databases.app"));
+    let local = Address::Unix(cluster.socket_dir().join(format!(".s.PGSQL.{}", cluster.port)));
+    let bases = (1..=13).map(|n| format!("d{n}"));
+    let others =
+        ["D4", "d512", "d5123", "app", "trusty", "sameuser", "replication", "ab", "all"].map(str::to_owned);
+    let mut problems = Vec::new();
+    let mut let_in = 0;
+    for database in bases.chain(others) {
+        for user in ["app", "trusty"] {
+            for (over_unix, replication) in [(false, ""), (true, ""), (false, "true"), (false, "database")] {
+                let ask = |unix: Address, tcp: Target| {
+                    let target = if over_unix { Target { address: unix, ..tcp } } else { tcp };
+                    let target = if replication.is_empty() {
+                        target
+                    } else {
+                        target.parameter("replication", replication)
+                    };
+                    // Let in: there is no such database, or something else is wrong.
+                    refusal(&target).filter(|(code, _)| code == "28000").map(|(_, words)| words)
+                };
+                let theirs = ask(local.clone(), cluster.target(user, &database));
+                let ours = ask(place.socket(&pgweir), pgweir.target(user, &database));
+                let_in += usize::from(ours.is_none());
+                // What PostgreSQL says of who is let in and isn't allowed to replicate.
+                let theirs = theirs.filter(|words| !words.contains("permission denied"));
+                if ours != theirs {
+                    problems.push(format!(
+                        "{user} {database} {over_unix} {replication}: {theirs:?}, but {ours:?}"
+                    ));
+                }
+            }
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    assert!(let_in > 20, "{let_in}");
+}
+
+/// The CA of clients, and certificates by it.
+fn certificates() -> &'static (Certificates, Files) {
+    static ALL: OnceLock<(Certificates, Files)> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let all = Certificates::new();
+        let localhost = all.issue("localhost", &Kind::of(&["localhost"]));
+        (all, localhost)
+    })
+}
+
+fn with_tls(config: Config, mode: &str) -> Config {
+    let (all, localhost) = certificates();
+    config
+        .set("client_tls_sslmode", mode)
+        .set("client_tls_cert_file", text(&localhost.certificate))
+        .set("client_tls_key_file", text(&localhost.key))
+        .set("client_tls_ca_file", text(&all.ca()))
+}
+
+/// What psql says, with the password of `app` whoever logs in.
+fn psql(pgweir: &Pgweir, parameters: &str) -> String {
+    let output = Command::new(Version::V15.bin().expect("psql").join("psql"))
+        .args(["-XAtc", "SELECT current_user"])
+        .env("PGUSER", "app")
+        .env("PGPASSWORD", "secret-app")
+        .arg(format!("port={} dbname=app {parameters}", pgweir.port))
+        .output()
+        .expect("psql starts");
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim().to_owned()
+}
+
+#[track_caller]
+fn told(said: &str, expected: &str) {
+    assert!(said == expected || (expected.len() > 5 && said.contains(expected)), "{expected}: {said}");
+}
+
+#[test]
+fn every_way_in() {
+    let place = Place::new();
+    let (all, _) = certificates();
+    let named = |name: &str| {
+        let files = all.issue(name, &Kind { subject: name.to_owned(), ..Kind::of(&["client"]) });
+        format!("sslcert={} sslkey={}", text(&files.certificate), text(&files.key))
+    };
+    let (own, mapped, stranger) = (named("app"), named("app@example.com"), named("eve"));
+    let elsewhere = Certificates::new();
+    let foreign = elsewhere.issue("app", &Kind { subject: "app".to_owned(), ..Kind::of(&["client"]) });
+    let foreign = format!("sslcert={} sslkey={}", text(&foreign.certificate), text(&foreign.key));
+    let rules = "hostssl app app ::1/128 cert map=mail\nhostssl app app samehost scram-sha-256 clientcert=verify-full\n\
+                 hostnossl app app 127.0.0.1/32 md5\nhostssl other app all password clientcert=verify-ca\n\
+                 local app app,ghost peer map=us\nlocal other app scram-sha-256\n";
+    let maps = format!("us {0} app\nus {0} ghost\nmail /^(.*)@example\\.com$ \\1\n", ourselves());
+    let pgweir = Pgweir::start(&with_tls(place.config(rules, &maps), "prefer"));
+    let v6 = "host=::1 sslmode=require";
+    let v4 = "host=127.0.0.1 sslmode=require";
+    let other = "host=127.0.0.1 dbname=other sslmode=require";
+    let unix = format!("host={}", place.path());
+    for (parameters, expected) in [
+        (format!("{v6} {mapped} password=none"), "app"),
+        (format!("{v6} {own}"), "FATAL:  certificate authentication failed for user \"app\""),
+        (format!("{v6} {stranger}"), "FATAL:  certificate authentication failed for user \"app\""),
+        (v6.to_owned(), "FATAL:  connection requires a valid client certificate"),
+        (format!("{v6} {mapped} user=md5user"), "no pg_hba.conf entry for host \"::1\", user \"md5user\""),
+        (format!("{v4} {own}"), "app"),
+        (format!("{v4} {own} password=wrong"), "FATAL:  password authentication failed for user \"app\""),
+        (format!("{v4} {mapped}"), "FATAL:  certificate authentication failed for user \"app\""),
+        (v4.to_owned(), "FATAL:  connection requires a valid client certificate"),
+        ("host=127.0.0.1 sslmode=disable".to_owned(), "app"),
+        ("host=127.0.0.1 sslmode=disable password=x".to_owned(), "FATAL:  password authentication failed"),
+        (
+            "host=::1 sslmode=disable".to_owned(),
+            "FATAL:  no pg_hba.conf entry for host \"::1\", user \"app\", database \"app\", no encryption",
+        ),
+        (format!("{other} {stranger}"), "app"),
+        (other.to_owned(), "FATAL:  connection requires a valid client certificate"),
+        (format!("{other} {foreign}"), "alert unknown ca"),
+        (unix.clone(), "app"),
+        (format!("{unix} user=ghost"), "FATAL:  Peer authentication failed for user \"ghost\""),
+        (format!("{unix} user=md5user"), "no pg_hba.conf entry for host \"[local]\", user \"md5user\""),
+        (format!("{unix} dbname=other"), "app"),
+    ] {
+        let said = psql(&pgweir, &parameters);
+        told(&said, expected);
+        if said.contains("pg_hba.conf") {
+            told(&said, "HINT:  The file meant is pgweir's auth_hba_file.");
+        }
+    }
+    let log = pgweir.log();
+    for why in ["the certificate is \"eve\"'s, which map \"mail\" has not for this user", "unknown user"] {
+        assert!(log.contains(why), "{why}: {log}");
+    }
+}
+
+/// RELOAD's answer, from whom rules always let in.
+fn reload(pgweir: &Pgweir, place: &Place) -> Result<(), String> {
+    let target = Target { address: place.socket(pgweir), ..pgweir.target("app", "pgweir") };
+    let mut console = Client::connect(&target);
+    console.rows("RELOAD").map(drop).map_err(|error| error.to_string())
+}
+
+#[test]
+fn rules_are_reloaded_whole_or_not_at_all() {
+    let place = Place::new();
+    let console = "local pgweir app trust\n";
+    let config =
+        place.config(&format!("{console}host app app 127.0.0.1/32 trust\n"), "").set("admin_users", "app");
+    let pgweir = Pgweir::start(&config);
+    let target = pgweir.target("app", "app");
+    let mut stays = Client::connect(&target);
+    place.write(
+        "hba.conf",
+        &format!("{console}host app app 127.0.0.1/32 reject\nhost all +staff all md5\nhost x\n"),
+    );
+    let told = reload(&pgweir, &place).expect_err("two lines are wrong");
+    assert!(told.contains("hba.conf:3: +staff"), "{told}");
+    for line in ["hba.conf:3: +staff: pgweir doesn't know", "hba.conf:4: the users are missing"] {
+        eventually(line, || pgweir.log().contains(line));
+    }
+    assert_eq!(refusal(&target), None);
+    place.write("hba.conf", &format!("{console}host app app 127.0.0.1/32 reject\n"));
+    reload(&pgweir, &place).expect("it is right");
+    let (code, words) = refusal(&target).expect("rejected");
+    assert_eq!(code, "28000");
+    assert_eq!(
+        words,
+        "pg_hba.conf rejects connection for host \"127.0.0.1\", user \"app\", database \"app\", no encryption"
+    );
+    eventually("the line is named", || pgweir.log().contains("hba.conf:2)"));
+    assert_eq!(stays.value("SELECT 1"), "1", "who is in stays in");
+}
+
+/// auth_type without rules: by certificate, by the system's user, or whoever it is.
+#[test]
+fn other_types() {
+    let place = Place::new();
+    let (all, _) = certificates();
+    let files = all.issue("by-type", &Kind { subject: "app".to_owned(), ..Kind::of(&["client"]) });
+    let config = Config::new(Cluster::shared()).set("unix_socket_dir", place.path());
+    let pgweir = Pgweir::start(&with_tls(config.clone().set("auth_type", "cert"), "verify-full"));
+    let shown =
+        format!("host=127.0.0.1 password=x sslcert={} sslkey={}", text(&files.certificate), text(&files.key));
+    told(&psql(&pgweir, &shown), "app");
+    told(
+        &psql(&pgweir, &format!("{shown} user=trusty")),
+        "certificate authentication failed for user \"trusty\"",
+    );
+    drop(pgweir);
+
+    // A user without a password is a user.
+    let us = ourselves();
+    let peer =
+        config.clone().put(&format!("users.{us}"), "pool_size", 1).put("databases.app", "user", "trusty");
+    let pgweir = Pgweir::start(&peer.set("auth_type", "peer"));
+    told(&psql(&pgweir, &format!("host={} user={us}", place.path())), "trusty");
+    told(&psql(&pgweir, &format!("host={}", place.path())), "Peer authentication failed for user \"app\"");
+    told(&psql(&pgweir, "host=127.0.0.1"), "Peer authentication failed for user \"app\"");
+    drop(pgweir);
+
+    let any =
+        config.set("auth_type", "any").put("databases.app", "user", "trusty").set("admin_users", "boss");
+    let pgweir = Pgweir::start(&any);
+    told(&psql(&pgweir, "host=127.0.0.1 user=whoever"), "trusty");
+    told(
+        &psql(&pgweir, "host=127.0.0.1 user=whoever dbname=other"),
+        "\"any\" authentication needs a user in the settings of database \"other\"",
+    );
+    told(&psql(&pgweir, "host=127.0.0.1 user=whoever dbname=none"), "database \"none\" does not exist");
+    told(&psql(&pgweir, "host=127.0.0.1 user=whoever dbname=pgweir"), "not allowed");
+    let mut console = Client::connect(&pgweir.target("boss", "pgweir"));
+    let users: Vec<_> =
+        console.rows("SHOW POOLS").expect("pools").into_iter().map(|row| row[1].clone()).collect();
+    assert!(!users.contains(&Some("whoever".to_owned())), "{users:?}");
+}
