@@ -12,8 +12,9 @@ use std::sync::OnceLock;
 use support::certificates::{Certificates, Files, Kind, text};
 use support::cluster::{Cluster, Version};
 use support::eventually;
+use support::messages;
 use support::pgweir::{Config, Pgweir};
-use support::raw::{Address, Client, Refusal, Target};
+use support::raw::{Address, Client, Refusal, Target, V3_0};
 
 /// A directory for rules and sockets.
 struct Place(tempfile::TempDir);
@@ -342,4 +343,43 @@ fn other_types() {
     let users: Vec<_> =
         console.rows("SHOW POOLS").expect("pools").into_iter().map(|row| row[1].clone()).collect();
     assert!(!users.contains(&Some("whoever".to_owned())), "{users:?}");
+}
+
+/// Who guesses waits for the answers, then isn't listened to; others, and who comes by the Unix socket, don't notice.
+#[test]
+fn guesses_are_slowed_by_address() {
+    let place = Place::new();
+    let config =
+        place.config("host all all all password\nlocal all all password\n", "").set("failed_login_delay", 60);
+    let pgweir = Pgweir::start(&config);
+    let target = pgweir.target("app", "app");
+    let wrong = target.clone().password("wrong");
+    let held = || pgweir.log().matches("held_ms").count();
+    for _ in 0..10 {
+        assert_eq!(refusal(&wrong).expect("refused").0, "28P01");
+    }
+    assert_eq!(held(), 0, "a few are free");
+    assert_eq!(refusal(&wrong).expect("refused").0, "28P01");
+    assert!(pgweir.log().contains("held_ms=100"), "{}", pgweir.log());
+    assert_eq!(refusal(&target), None, "the right password isn't delayed");
+    let v6 =
+        Target { address: Address::Tcp(([0, 0, 0, 0, 0, 0, 0, 1], pgweir.port).into()), ..target.clone() };
+    assert_eq!(refusal(&v6.clone().password("wrong")).expect("refused").0, "28P01");
+    assert_eq!(held(), 1, "another address has its own count");
+    let guessers: Vec<_> = (0..60)
+        .map(|_| {
+            let mut guesser = Client::open(&target.address).expect("a connection");
+            guesser.send(&messages::startup(V3_0, &[("user", "nobody"), ("database", "app")]));
+            if guesser.read().tag == b'R' {
+                guesser.send(&messages::password("wrong"));
+            }
+            guesser
+        })
+        .collect();
+    let too_many = ("53300".to_owned(), "too many failed logins from your address".to_owned());
+    eventually("no more guesses are looked at", || refusal(&target).as_ref() == Some(&too_many));
+    drop(guessers);
+    assert_eq!(refusal(&target), Some(too_many), "who doesn't wait for the answer has it waited for");
+    assert_eq!(refusal(&v6), None);
+    assert_eq!(refusal(&Target { address: place.socket(&pgweir), ..target }), None);
 }

@@ -104,6 +104,7 @@ fn share(
         config: ArcSwap::from_pointee(config),
         tls: ArcSwap::from_pointee(tls),
         rules: ArcSwap::from_pointee(rules),
+        attempts: Default::default(),
         store: ArcSwap::from_pointee(store),
         lookups: Default::default(),
         handshakes: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),

@@ -3,6 +3,7 @@
 use super::console::{is_console, rights};
 use super::context::{PoolContext, Shared};
 use super::greeting::greeting;
+use super::guesses::hold_back;
 use super::login::{self, LoginEnd, Proved};
 use super::replication::{self, Replica};
 use super::report::{Trouble, printable};
@@ -271,6 +272,7 @@ impl Newcomer<'_> {
             LoginEnd::Tell(trouble @ Trouble::Login(_)) => Refused::tell(trouble, LoginFailure::Credentials),
             LoginEnd::Tell(trouble @ Trouble::Lookup(_)) => Refused::tell(trouble, LoginFailure::NoServer),
             LoginEnd::Tell(trouble @ Trouble::Entry(_)) => Refused::tell(trouble, LoginFailure::Rejected),
+            LoginEnd::Tell(trouble @ Trouble::TooManyFailures) => Refused::tell(trouble, LoginFailure::Limit),
             LoginEnd::Tell(trouble) => Refused::tell(trouble, LoginFailure::Protocol),
             LoginEnd::Lost(_) => Refused::lost(),
         })?;
@@ -454,10 +456,15 @@ async fn refuse(stream: &mut Stream, address: ClientAddress, shared: &Shared, re
     let mut out = Vec::new();
     trouble.encode(&mut out, Severity::Fatal);
     let why = trouble.log_line();
+    let delay = shared.delay_after(trouble, address);
     if shared.config.load().general.log_pooler_errors.is_on() {
-        tracing::warn!(%address, database, user, "login refused: {why}");
+        let held_ms = delay.map(|delay| delay.as_millis() as u64);
+        tracing::warn!(%address, database, user, held_ms, "login refused: {why}");
     }
     audit::refused(address, (user, database), refused.failure.label(), &why);
+    if let Some(delay) = delay {
+        hold_back(stream, shared, delay).await;
+    }
     let _ = timeout(FAREWELL, stream.write_all(&out)).await;
     stream.shutdown();
 }

@@ -10,6 +10,7 @@ use super::pool_context::check_after;
 pub use super::pool_context::{PoolContext, Reported};
 use crate::admin::{Desk, Order};
 use crate::auth;
+use crate::auth::attempts::Attempts;
 use crate::auth::hba::Rules;
 use crate::auth::secret::Secret;
 use crate::clock::Instant;
@@ -71,6 +72,8 @@ pub struct Shared {
     pub tls: ArcSwap<Tls>,
     /// Who may come from where, and ident maps; empty unless auth_type is hba.
     pub rules: ArcSwap<Rules>,
+    /// Wrong passwords of late.
+    pub attempts: Mutex<Attempts>,
     /// Users' secrets in force.
     pub store: ArcSwap<Store>,
     /// Secrets of users that PostgreSQL was asked for.

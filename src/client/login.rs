@@ -66,7 +66,7 @@ pub async fn authenticate(
         Proved { proof: Proof::Nothing, early: Vec::new(), is_anybody: entry.way == Way::Anybody };
     match entry.way {
         Way::Secret(method) => {
-            (proved.proof, proved.early) = prove(stream, shared, (wish, method), out).await?;
+            (proved.proof, proved.early) = prove(stream, shared, (wish, address, method), out).await?;
         }
         Way::Peer => entry.check_peer(stream, wish).await?,
         Way::Certificate | Way::Anybody => {}
@@ -89,9 +89,12 @@ fn is_known(shared: &Shared, known: &Known, wish: &Wish) -> bool {
 async fn prove(
     stream: &mut Stream,
     shared: &Arc<Shared>,
-    (wish, method): (&Wish, Method),
+    (wish, address, method): (&Wish, ClientAddress, Method),
     out: &mut Vec<u8>,
 ) -> Result<(Proof, Vec<u8>), LoginEnd> {
+    if method != Method::Trust && shared.guesses_too_much(address) {
+        return Err(Trouble::TooManyFailures.into());
+    }
     let mut known = look_up(stream, shared, wish).await?;
     if method == Method::Trust && is_known(shared, &known, wish) {
         return Ok((known.prove(Proof::Nothing), Vec::new()));

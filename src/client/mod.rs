@@ -10,6 +10,7 @@ pub mod ending;
 mod entry;
 pub mod fit;
 pub mod greeting;
+mod guesses;
 pub mod inspect;
 pub mod intercept;
 pub mod listening;

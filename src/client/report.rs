@@ -45,6 +45,8 @@ pub enum Trouble {
     DatabaseDisabled(String),
     /// Too many connections are logging in.
     TooManyLogins,
+    /// Too many wrong passwords have come from the client's address.
+    TooManyFailures,
     /// client_tls_sslmode
     TlsRequired,
     /// Nobody replicates from the console.
@@ -113,20 +115,13 @@ impl Trouble {
                 plain(sqlstate::INVALID_CATALOG_NAME, &format!("database \"{name}\" does not exist"))
             }
             Self::ClientCap(cap, name) => client_cap(*cap, name),
-            Self::TooManyClients => (
-                sqlstate::TOO_MANY_CONNECTIONS.to_owned(),
-                "sorry, too many clients already".to_owned(),
-                Some("no more connections allowed (max_client_conn)".to_owned()),
-                None,
-            ),
+            Self::TooManyClients => too_many_clients("no more connections allowed (max_client_conn)"),
             Self::NotAllowed => plain(sqlstate::PROTOCOL_VIOLATION, "not allowed"),
             Self::DatabaseDisabled(name) => {
                 plain(sqlstate::NOT_IN_PREREQUISITE_STATE, &format!("database \"{name}\" is disabled"))
             }
-            Self::TooManyLogins => {
-                let words = plain(sqlstate::TOO_MANY_CONNECTIONS, "sorry, too many clients already");
-                (words.0, words.1, Some("too many connections are logging in".to_owned()), words.3)
-            }
+            Self::TooManyLogins => too_many_clients("too many connections are logging in"),
+            Self::TooManyFailures => too_many_failures(),
             Self::TlsRequired => plain(sqlstate::INVALID_AUTHORIZATION, "SSL required"),
             Self::LoginTimeout(behind) => {
                 let words = plain(sqlstate::QUERY_CANCELED, "client_login_timeout");
@@ -227,6 +222,17 @@ fn client_cap(cap: ClientCap, name: &str) -> (String, String, Option<String>, Op
     };
     let detail = format!("client connections exceeded ({setting})");
     (sqlstate::TOO_MANY_CONNECTIONS.to_owned(), message, Some(detail), None)
+}
+
+fn too_many_clients(detail: &str) -> (String, String, Option<String>, Option<String>) {
+    let message = "sorry, too many clients already".to_owned();
+    (sqlstate::TOO_MANY_CONNECTIONS.to_owned(), message, Some(detail.to_owned()), None)
+}
+
+fn too_many_failures() -> (String, String, Option<String>, Option<String>) {
+    let detail = "passwords from there are looked at again when their answers are out (failed_login_delay)";
+    let message = "too many failed logins from your address".to_owned();
+    (sqlstate::TOO_MANY_CONNECTIONS.to_owned(), message, Some(detail.to_owned()), None)
 }
 
 fn not_let_in(error: &EntryError) -> (String, String, Option<String>, Option<String>) {

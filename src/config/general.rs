@@ -130,6 +130,8 @@ section! {
     pub auth_dbname: Option<String> as NameOrNone = Is(r#""""#);
     /// How long an answer is used without asking again; 0 asks at every login.
     pub auth_query_cache: Option<Duration> as SecondsOrOff = Is("30");
+    /// Longest that the answer to a wrong password is held back, for addresses that fail often; 0 never does it.
+    pub failed_login_delay: Option<Duration> as SecondsOrOff = Is("5");
     /// Iterations of SCRAM verifiers made from passwords in clear.
     pub scram_iterations: u32 as Number<1, 1_000_000> = Is("4096");
 

@@ -51,6 +51,11 @@ impl LoginError {
         &self.detail
     }
 
+    /// Whether it could be one of many tries to find out a password.
+    pub fn is_wrong_guess(&self) -> bool {
+        !self.detail.is_protocol_violation()
+    }
+
     /// 08P01 if the client broke the protocol, otherwise 28P01.
     pub fn sqlstate(&self) -> &'static str {
         if self.detail.is_protocol_violation() { "08P01" } else { "28P01" }
