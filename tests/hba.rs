@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 
 use support::certificates::{Certificates, Files, Kind, text};
 use support::cluster::{Cluster, Version};
+use support::directory::Directory;
 use support::eventually;
 use support::messages;
 use support::pgweir::{Config, Pgweir};
@@ -258,9 +259,8 @@ fn every_way_in() {
             told(&said, "HINT:  The file meant is pgweir's auth_hba_file.");
         }
     }
-    let log = pgweir.log();
     for why in ["the certificate is \"eve\"'s, which map \"mail\" has not for this user", "unknown user"] {
-        assert!(log.contains(why), "{why}: {log}");
+        eventually(why, || pgweir.log().contains(why));
     }
 }
 
@@ -360,7 +360,7 @@ fn guesses_are_slowed_by_address() {
     }
     assert_eq!(held(), 0, "a few are free");
     assert_eq!(refusal(&wrong).expect("refused").0, "28P01");
-    assert!(pgweir.log().contains("held_ms=100"), "{}", pgweir.log());
+    eventually("the answer was held back", || pgweir.log().contains("held_ms=100"));
     assert_eq!(refusal(&target), None, "the right password isn't delayed");
     let v6 =
         Target { address: Address::Tcp(([0, 0, 0, 0, 0, 0, 0, 1], pgweir.port).into()), ..target.clone() };
@@ -382,4 +382,94 @@ fn guesses_are_slowed_by_address() {
     assert_eq!(refusal(&target), Some(too_many), "who doesn't wait for the answer has it waited for");
     assert_eq!(refusal(&v6), None);
     assert_eq!(refusal(&Target { address: place.socket(&pgweir), ..target }), None);
+}
+
+const BIND: &str = "ldapprefix=uid= ldapsuffix=\",ou=people,dc=example\"";
+
+/// Options by the names of databases; the first seven are right.
+fn ways(directory: &Directory) -> Vec<(&'static str, String)> {
+    let (port, tls_port) = (directory.port, directory.tls_port);
+    let bind = BIND;
+    let search = "ldapbasedn=dc=example ldapbinddn=\"cn=search,dc=example\" ldapbindpasswd";
+    let address = format!("ldapserver=127.0.0.1 ldapport={port}");
+    vec![
+        ("simple", format!("{address} {bind}")),
+        ("search", format!("{address} {search}=secret-search")),
+        (
+            "url",
+            format!(
+                "\"ldapurl=ldap://127.0.0.1:{port}/ou=people,dc=example?uid?one\" \
+                 \"ldapbinddn=cn=search,dc=example\" ldapbindpasswd=secret-search"
+            ),
+        ),
+        (
+            "filter",
+            format!(
+                "{address} {search}=secret-search \"ldapsearchfilter=(&(uid=$username)(objectClass=account))\""
+            ),
+        ),
+        ("second", format!("\"ldapserver=127.0.0.1:1 127.0.0.1\" ldapport={port} {bind}")),
+        ("starttls", format!("ldapserver=localhost ldapport={port} ldaptls=1 {bind}")),
+        ("ldaps", format!("ldapserver=localhost ldapport={tls_port} ldapscheme=ldaps {bind}")),
+        ("unnamed", format!("ldapserver=127.0.0.1 ldapport={tls_port} ldapscheme=ldaps {bind}")),
+        ("searcher", format!("{address} {search}=wrong")),
+        ("dead", format!("ldapserver=127.0.0.1 ldapport=1 {bind}")),
+    ]
+}
+
+/// Passwords that a directory knows, and who is looked for there.
+#[test]
+fn a_directory_is_asked() {
+    let place = Place::new();
+    let (all, localhost) = certificates();
+    let directory = Directory::start(localhost);
+    let ways = ways(&directory);
+    let rules: String =
+        ways.iter().map(|(name, options)| format!("host {name} all all ldap {options}\n")).collect();
+    let trusting = |config: Config| config.environment("SSL_CERT_FILE", text(&all.ca())).without("users.app");
+    let mut config = trusting(place.config(&rules, ""));
+    for (name, _) in &ways {
+        config = config.database(name, Cluster::shared().address()).put(
+            &format!("databases.{name}"),
+            "dbname",
+            "app",
+        );
+    }
+    let pgweir = Pgweir::start(&config);
+    let denied =
+        |user: &str| Some(("28000".to_owned(), format!("LDAP authentication failed for user \"{user}\"")));
+    for (name, _) in &ways[..7] {
+        // What was typed is what servers are opened with.
+        assert_eq!(refusal(&pgweir.target("app", name)), None, "{name}: {}", pgweir.log());
+    }
+    for (user, password, database, why) in [
+        ("app", "wrong", "simple", "the directory doesn't take the password"),
+        ("app", "wrong", "search", "the directory doesn't take the password"),
+        ("nobody", "x", "simple", "the directory doesn't take the password"),
+        ("nobody", "x", "search", "the directory has no entries for the user"),
+        ("twin", "secret-twin", "search", "the directory has several entries for the user"),
+        ("*", "secret-app", "search", "the directory has no entries for the user"),
+        ("app,ou=people,dc=example", "x", "simple", "the user's name has signs in it"),
+        ("app", "secret-app", "searcher", "the directory doesn't take ldapbinddn and its password"),
+        ("app", "secret-app", "unnamed", &format!("ldaps://127.0.0.1:{}: ", directory.tls_port)),
+        ("app", "secret-app", "dead", "ldap://127.0.0.1:1: "),
+    ] {
+        assert_eq!(
+            refusal(&pgweir.target(user, database).password(password)),
+            denied(user),
+            "{user} {database}"
+        );
+        eventually(why, || pgweir.log().contains(why));
+    }
+    // An empty password would bind as nobody in particular.
+    let empty = refusal(&pgweir.target("app", "simple").password("")).expect("refused");
+    assert_eq!(empty.0, "28P01");
+    assert!(!pgweir.log().contains("secret-"), "{}", pgweir.log());
+    drop(pgweir);
+    let simple = format!("ldapserver=127.0.0.1 ldapport={} {BIND}", directory.port);
+    let config =
+        Config::new(Cluster::shared()).set("auth_type", "ldap").set("auth_ldap_options", simple.as_str());
+    let pgweir = Pgweir::start(&trusting(config));
+    assert_eq!(refusal(&pgweir.target("app", "app")), None);
+    assert_eq!(refusal(&pgweir.target("app", "app").password("wrong")), denied("app"));
 }

@@ -99,7 +99,7 @@ impl Setup {
     /// Whether pgweir would let the client in; and what that gives for the server.
     async fn client(&self, password: &str) -> Result<(ServerSecret, String), Failure> {
         let method = self.config.general.auth_type;
-        if matches!(method, AuthType::Cert | AuthType::Peer | AuthType::Any) {
+        if matches!(method, AuthType::Ldap | AuthType::Cert | AuthType::Peer | AuthType::Any) {
             let told = format!("not tested: {} needs no secret of pgweir's", method.as_str());
             return Ok((self.configured(&self.user, self.store.secret(&self.user).as_ref()), told));
         }

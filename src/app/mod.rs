@@ -53,7 +53,7 @@ fn check(path: &Path) -> Result<(), AppError> {
     let (config, warnings) = config::load::load(path)?;
     secrets::store(&config)?;
     Tls::new(&config)?;
-    rules::rules(&config)?;
+    rules::directory_tls(&rules::rules(&config)?)?;
     warnings.iter().for_each(|w| println!("{w}"));
     rights::warnings(&config, Some(path)).iter().for_each(|w| println!("{w}"));
     println!(

@@ -57,6 +57,7 @@ impl Change<'_> {
         let tls = Tls::new(&config)?;
         let log = logging::prepare(&config)?;
         let rules = rules::rules(&config)?;
+        let directory_tls = rules::directory_tls(&rules)?;
         let changes = diff(&shared.config.load(), &config);
         for change in &changes {
             let note = if change.effect == Effect::Restart { "; takes effect at the next start" } else { "" };
@@ -66,6 +67,7 @@ impl Change<'_> {
         self.log.follow(&config, log);
         // Before the configuration: who goes by that finds what it asks for here.
         shared.tls.store(Arc::new(tls));
+        shared.directory_tls.store(directory_tls);
         shared.rules.store(Arc::new(rules));
         shared.config.store(Arc::new(config));
         shared.store.store(Arc::new(store));

@@ -4,8 +4,10 @@ use super::error::AppError;
 use crate::auth::hba::{Encryption, Files, Rules};
 use crate::config::load::read_named;
 use crate::config::{AuthType, Config};
+use rustls::ClientConfig;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Those of the disk.
 struct Disk;
@@ -20,9 +22,20 @@ impl Files for Disk {
     }
 }
 
+/// TLS with the directories of the rules, if one is asked by it.
+pub(super) fn directory_tls(rules: &Rules) -> Result<Option<Arc<ClientConfig>>, AppError> {
+    if !rules.asks_directories_by_tls() {
+        return Ok(None);
+    }
+    Ok(Some(crate::tls::for_directories()?))
+}
+
 /// Reads both files if auth_type goes by them. Blocks; meant for start and reload.
 pub(super) fn rules(config: &Config) -> Result<Rules, AppError> {
     let general = &config.general;
+    if let (AuthType::Ldap, Some(options)) = (general.auth_type, &general.auth_ldap_options) {
+        return Ok(Rules::of_method("auth_ldap_options", "ldap", options.expose())?);
+    }
     let (AuthType::Hba, Some(hba)) = (general.auth_type, &general.auth_hba_file) else {
         return Ok(Rules::default());
     };

@@ -50,6 +50,7 @@ pub(super) fn run(source: Source, overrides: &Overrides) -> Result<(), AppError>
     let store = secrets::store(&config)?;
     let tls = Tls::new(&config)?;
     let rules = rules::rules(&config)?;
+    let directory_tls = rules::directory_tls(&rules)?;
     raise_file_limit(&config);
     let inherited = systemd::sockets(&config)?;
     let own = inherited.clients.is_empty();
@@ -66,6 +67,7 @@ pub(super) fn run(source: Source, overrides: &Overrides) -> Result<(), AppError>
     let workers = Workers::start(config.general.workers.map_or(cores, |n| n.get() as usize))?;
     let (orders, taken) = unbounded_channel();
     let shared = Arc::new(share(config, (store, tls, rules), &workers, orders));
+    shared.directory_tls.store(directory_tls);
     announce(&shared.config.load(), &listeners, metrics_listener.as_ref());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let change = Change { shared: &shared, source: &source, overrides, log: &log };
@@ -104,6 +106,7 @@ fn share(
         config: ArcSwap::from_pointee(config),
         tls: ArcSwap::from_pointee(tls),
         rules: ArcSwap::from_pointee(rules),
+        directory_tls: Default::default(),
         attempts: Default::default(),
         store: ArcSwap::from_pointee(store),
         lookups: Default::default(),

@@ -72,6 +72,8 @@ pub struct Shared {
     pub tls: ArcSwap<Tls>,
     /// Who may come from where, and ident maps; empty unless auth_type is hba.
     pub rules: ArcSwap<Rules>,
+    /// TLS with directories, if a rule has one asked by it.
+    pub directory_tls: ArcSwapOption<rustls::ClientConfig>,
     /// Wrong passwords of late.
     pub attempts: Mutex<Attempts>,
     /// Users' secrets in force.

@@ -4,6 +4,7 @@ use super::context::Shared;
 use super::login::LoginEnd;
 use super::report::Trouble;
 use super::startup::Wish;
+use crate::auth::hba::ldap::Ldap;
 use crate::auth::hba::{
     Certificate, EntryError, Method as RuleMethod, Origin, Reason, Replication, Rules, Visitor,
 };
@@ -27,10 +28,12 @@ pub(super) struct Entry {
 }
 
 /// How it proves who it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Way {
     /// By a password in some form, or by being known.
     Secret(Method),
+    /// By a password that a directory knows.
+    Directory(Arc<Ldap>),
     /// By its certificate alone.
     Certificate,
     /// By the user that it runs as.
@@ -58,7 +61,7 @@ impl Entry {
             AuthType::Cert => Ok(simple(Way::Certificate, Certificate::OfUser)),
             AuthType::Peer => Ok(simple(Way::Peer, Certificate::Unasked)),
             AuthType::Any => Ok(simple(Way::Anybody, Certificate::Unasked)),
-            AuthType::Hba => Self::by_rules(&rules, stream, address, wish),
+            AuthType::Hba | AuthType::Ldap => Self::by_rules(&rules, stream, address, wish),
         }
     }
 
@@ -96,6 +99,9 @@ impl Entry {
             RuleMethod::ScramSha256 => Way::Secret(Method::ScramSha256),
             RuleMethod::Cert => Way::Certificate,
             RuleMethod::Peer => Way::Peer,
+            RuleMethod::Ldap => {
+                Way::Directory(Arc::clone(rule.ldap.as_ref().expect("a rule by ldap has its options")))
+            }
         };
         Ok(Self { way, certificate: rule.certificate, map: rule.map.clone(), rules: Arc::clone(rules) })
     }

@@ -19,8 +19,12 @@ impl Shared {
 
     /// How long a client has to wait for this answer, if it was a guess.
     pub(super) fn delay_after(&self, trouble: &Trouble, address: ClientAddress) -> Option<Duration> {
-        let Trouble::Login(error) = trouble else { return None };
-        if !error.is_wrong_guess() {
+        let is_guess = match trouble {
+            Trouble::Login(error) => error.is_wrong_guess(),
+            Trouble::Entry(error) => error.is_wrong_guess(),
+            _ => false,
+        };
+        if !is_guess {
             return None;
         }
         let longest = self.config.load().general.failed_login_delay?;

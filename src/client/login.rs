@@ -5,7 +5,12 @@ use super::entry::{Entry, Way};
 use super::lookup::{self, Known};
 use super::report::Trouble;
 use super::startup::Wish;
-use crate::auth::login::{Circumstances, Login, LoginError, MAX_RESPONSE, Method, Proof, Request, Step};
+use crate::auth::hba::ldap::Ldap;
+use crate::auth::hba::{EntryError, Guess, Reason};
+use crate::auth::login::{
+    Circumstances, Login, LoginError, MAX_RESPONSE, Method, Proof, Request, Step, clear_password,
+};
+use crate::credentials::ldap;
 use crate::net::stream::Stream;
 use crate::params::set::Set;
 use crate::roster::ClientAddress;
@@ -16,6 +21,8 @@ use crate::wire::sqlstate;
 use crate::wire::tag::frontend::PASSWORD;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// Why a login ended.
 #[derive(Debug)]
@@ -37,6 +44,9 @@ impl From<Trouble> for LoginEnd {
         Self::Tell(trouble)
     }
 }
+
+/// How long all servers of a directory together may take.
+const DIRECTORY_LIMIT: Duration = Duration::from_secs(20);
 
 /// Room for all pgweir says during a usual login, so that it is taken once.
 pub const USUAL_ANSWER: usize = 1024;
@@ -64,9 +74,12 @@ pub async fn authenticate(
     entry.check_shown(stream, wish).map_err(Trouble::Entry)?;
     let mut proved =
         Proved { proof: Proof::Nothing, early: Vec::new(), is_anybody: entry.way == Way::Anybody };
-    match entry.way {
-        Way::Secret(method) => {
+    match &entry.way {
+        &Way::Secret(method) => {
             (proved.proof, proved.early) = prove(stream, shared, (wish, address, method), out).await?;
+        }
+        Way::Directory(ldap) => {
+            (proved.proof, proved.early) = ask_directory(stream, shared, (wish, address, ldap), out).await?;
         }
         Way::Peer => entry.check_peer(stream, wish).await?,
         Way::Certificate | Way::Anybody => {}
@@ -164,6 +177,39 @@ async fn second_look(shared: &Arc<Shared>, known: &Known, wish: &Wish, request: 
     }
     known.source.iter().for_each(|source| shared.lookups.doubt(source));
     None
+}
+
+/// The password, which is asked for in clear, is for a directory to check.
+async fn ask_directory(
+    stream: &mut Stream,
+    shared: &Shared,
+    (wish, address, ldap): (&Wish, ClientAddress, &Ldap),
+    out: &mut Vec<u8>,
+) -> Result<(Proof, Vec<u8>), LoginEnd> {
+    if shared.guesses_too_much(address) {
+        return Err(Trouble::TooManyFailures.into());
+    }
+    encode(&Request::CleartextPassword, out);
+    stream.write_all(out).await?;
+    out.clear();
+    let mut buffer = Vec::new();
+    let size = response(stream, &mut buffer).await?;
+    let password = clear_password(&wish.user, &buffer[HEADER..size]).map_err(Trouble::Login)?;
+    buffer.drain(..size);
+    let refuse =
+        |why: String, guess| Trouble::Entry(EntryError::new(&wish.user, Reason::Directory(why, guess)));
+    let Ok(text) = std::str::from_utf8(&password) else {
+        return Err(refuse("the password is not UTF-8".to_owned(), Guess::Likely).into());
+    };
+    let check = ldap::check(ldap, shared.directory_tls.load_full(), &wish.user, text);
+    match timeout(DIRECTORY_LIMIT, check).await {
+        Ok(Ok(())) => Ok((Proof::Password(password), buffer)),
+        Ok(Err(error)) => {
+            let guess = if error.is_wrong_guess() { Guess::Likely } else { Guess::No };
+            Err(refuse(error.to_string(), guess).into())
+        }
+        Err(_) => Err(refuse("the directory takes too long".to_owned(), Guess::No).into()),
+    }
 }
 
 /// Random bytes are from the thread's cryptographic generator.

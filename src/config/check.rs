@@ -233,14 +233,25 @@ fn lookups(sections: &Sections, report: &mut Report<'_>) {
 fn has_passwords(auth_type: AuthType) -> bool {
     match auth_type {
         AuthType::Password | AuthType::Md5 | AuthType::ScramSha256 => true,
-        AuthType::Trust | AuthType::Hba | AuthType::Cert | AuthType::Peer | AuthType::Any => false,
+        AuthType::Trust
+        | AuthType::Hba
+        | AuthType::Ldap
+        | AuthType::Cert
+        | AuthType::Peer
+        | AuthType::Any => false,
     }
 }
 
 /// What an auth_type needs beside itself.
 fn proofs(sections: &Sections, report: &mut Report<'_>) {
     let general = &sections.general;
-    if !general.sound(&["auth_type", "auth_hba_file", "auth_ident_file", "client_tls_sslmode"]) {
+    if !general.sound(&[
+        "auth_type",
+        "auth_hba_file",
+        "auth_ident_file",
+        "auth_ldap_options",
+        "client_tls_sslmode",
+    ]) {
         return;
     }
     let section = &general.section;
@@ -248,6 +259,9 @@ fn proofs(sections: &Sections, report: &mut Report<'_>) {
     match section.auth_type {
         AuthType::Hba if section.auth_hba_file.is_none() => {
             report.problem(at, format!("auth_type \"hba\" in {} needs auth_hba_file", general.title));
+        }
+        AuthType::Ldap if section.auth_ldap_options.is_none() => {
+            report.problem(at, format!("auth_type \"ldap\" in {} needs auth_ldap_options", general.title));
         }
         AuthType::Cert if !section.client_tls_sslmode.verifies() => {
             let needs =

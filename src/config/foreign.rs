@@ -1,8 +1,7 @@
 //! PgBouncer's settings that pgweir doesn't have, each with what to do instead: for messages, and for docs/settings.md.
 
 /// Name and advice, the end of a sentence.
-const NOT_HERE: [(&str, &str); 30] = [
-    ("auth_ldap_options", "LDAP and PAM are not supported"),
+const NOT_HERE: [(&str, &str); 29] = [
     ("autodb_idle_timeout", "a pool that is not used holds no connection, only its counters"),
     ("client_tls13_ciphers", "all cipher suites that rustls has are safe: see client_tls_protocols"),
     ("client_tls_ciphers", "all cipher suites that rustls has are safe: see client_tls_protocols"),

@@ -6,12 +6,13 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::password::Password;
 use super::section::{Difference, Effect, Preset, Section, Setting, difference, section};
 use super::units::{
     AuthType, FileMode, FilePath, KeepaliveSeconds, Limit, ListenAddr, ListenAddrs, LogFormat, LogLevel,
     MetricsCompat, MillisecondsOrOff, Name, NameOrNone, Network, Networks, Number, OneOf, PinsReached,
-    PoolMode, PositiveOrNone, Refusal, RootCerts, Roots, Seconds, SecondsOrOff, SessionState, Size,
-    SocketDir, Sql, SqlOrNone, SslMode, Switch, SyslogFacility, TcpPort, TextList, TlsProtocols, Unit,
+    PoolMode, PositiveOrNone, Refusal, RootCerts, Roots, Seconds, SecondsOrOff, SecretOrNone, SessionState,
+    Size, SocketDir, Sql, SqlOrNone, SslMode, Switch, SyslogFacility, TcpPort, TextList, TlsProtocols, Unit,
 };
 use Preset::Is;
 
@@ -130,6 +131,8 @@ section! {
     pub auth_dbname: Option<String> as NameOrNone = Is(r#""""#);
     /// How long an answer is used without asking again; 0 asks at every login.
     pub auth_query_cache: Option<Duration> as SecondsOrOff = Is("30");
+    /// Which directory knows passwords, and how it is asked: options as in pg_hba.conf; for auth_type "ldap".
+    pub auth_ldap_options: Option<Password> as SecretOrNone = Is(r#""""#);
     /// Longest that the answer to a wrong password is held back, for addresses that fail often; 0 never does it.
     pub failed_login_delay: Option<Duration> as SecondsOrOff = Is("5");
     /// Iterations of SCRAM verifiers made from passwords in clear.

@@ -1,8 +1,10 @@
 //! Whose secret is what: PgBouncer's auth_file and the passwords of the configuration, in one store; what PostgreSQL says
-//! of everybody else, in a cache. An error here names the user, never the secret.
+//! of everybody else, in a cache; and directories, which know whether a password is right. An error here names the user,
+//! never the secret.
 
 pub mod auth_query;
 pub mod cache;
+pub mod ldap;
 pub mod lookups;
 pub mod store;
 pub mod users_file;

@@ -70,6 +70,19 @@ impl Tls {
     }
 }
 
+/// TLS with servers of another kind: of the CAs this machine trusts, for the name they are asked by. Blocks.
+///
+/// # Errors
+/// There are no such CAs.
+pub fn for_directories() -> Result<Arc<rustls::ClientConfig>, FileError> {
+    let config = rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions(TlsProtocols::Secure))
+        .expect("the provider has ciphers for TLS 1.2 and 1.3")
+        .with_root_certificates(files::system_roots()?)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
 static PROVIDER: LazyLock<Arc<CryptoProvider>> =
     LazyLock::new(|| Arc::new(rustls::crypto::ring::default_provider()));
 

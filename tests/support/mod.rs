@@ -4,6 +4,7 @@
 
 pub mod certificates;
 pub mod cluster;
+pub mod directory;
 pub mod fake_server;
 pub mod messages;
 pub mod oracle;

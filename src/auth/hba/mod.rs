@@ -5,6 +5,7 @@ mod address;
 mod error;
 mod files;
 mod ident;
+pub mod ldap;
 mod name;
 mod refusal;
 mod rule;
@@ -21,7 +22,7 @@ pub use error::{Place, Problem, Problems};
 pub use files::Files;
 use files::Reader;
 use ident::Mapping;
-pub use refusal::{EntryError, Origin, Reason};
+pub use refusal::{EntryError, Guess, Origin, Reason};
 use rule::Connection;
 pub use rule::{Certificate, Method, Rule};
 
@@ -126,6 +127,27 @@ impl Rules {
                 self.maps.iter().any(|mapping| *mapping.map == *map && mapping.allows(known_as, user))
             }
         }
+    }
+
+    /// One rule for all connections: a method and its options, as they would stand in a line.
+    ///
+    /// # Errors
+    /// What is wrong with the options. `setting` is where they are from.
+    pub fn of_method(setting: &str, method: &str, options: &str) -> Result<Self, Problems> {
+        let place = Place { file: setting.into(), line: 0 };
+        let refuse = |what: String| Problems(vec![Problem { place: place.clone(), what }]);
+        let mut rules = Vec::new();
+        for head in ["local all,replication all", "host all,replication all all"] {
+            let fields = token::fields(&format!("{head} {method} {options}"))
+                .map_err(|token::OpenQuote| refuse("a closing quote is missing".to_owned()))?;
+            rules.push(Rule::parse(files::Line { place: place.clone(), fields }).map_err(refuse)?);
+        }
+        Ok(Self { rules, maps: Vec::new() })
+    }
+
+    /// Whether any rule has a directory asked over TLS.
+    pub fn asks_directories_by_tls(&self) -> bool {
+        self.rules.iter().filter_map(|rule| rule.ldap.as_ref()).any(|ldap| ldap.is_encrypted())
     }
 
     /// How many rules there are.

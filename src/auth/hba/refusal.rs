@@ -35,8 +35,19 @@ pub enum Reason {
     Certificate(String),
     /// By the system's user: why not.
     Peer(String),
+    /// By a directory: why not, and whether the client may have guessed.
+    Directory(String, Guess),
     /// auth_type any, and no user to go on as.
     NoForcedUser(Box<str>),
+}
+
+/// Whether a refusal answers a guess.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guess {
+    /// It could be one of many.
+    Likely,
+    /// Something else was wrong.
+    No,
 }
 
 impl From<&Visitor<'_>> for Origin {
@@ -78,6 +89,11 @@ impl EntryError {
         &self.reason
     }
 
+    /// Whether it could be one of many tries to find out a password.
+    pub fn is_wrong_guess(&self) -> bool {
+        matches!(self.reason, Reason::Directory(_, Guess::Likely))
+    }
+
     /// What the client is told.
     pub fn client_message(&self) -> String {
         let user = &*self.user;
@@ -87,6 +103,7 @@ impl EntryError {
             Reason::NoCertificate => "connection requires a valid client certificate".to_owned(),
             Reason::Certificate(_) => format!("certificate authentication failed for user \"{user}\""),
             Reason::Peer(_) => format!("Peer authentication failed for user \"{user}\""),
+            Reason::Directory(..) => format!("LDAP authentication failed for user \"{user}\""),
             Reason::NoForcedUser(database) => {
                 format!("\"any\" authentication needs a user in the settings of database \"{database}\"")
             }
@@ -105,7 +122,7 @@ impl fmt::Display for EntryError {
         f.write_str(&self.client_message())?;
         match &self.reason {
             Reason::Rejected(_, place) => write!(f, " ({place})"),
-            Reason::Certificate(why) | Reason::Peer(why) => write!(f, ": {why}"),
+            Reason::Certificate(why) | Reason::Peer(why) | Reason::Directory(why, _) => write!(f, ": {why}"),
             Reason::NoRule(_) | Reason::NoCertificate | Reason::NoForcedUser(_) => Ok(()),
         }
     }

@@ -3,9 +3,11 @@
 use super::address::Address;
 use super::error::Place;
 use super::files::Line;
+use super::ldap::{Ldap, Options};
 use super::name::{Database, User};
 use super::token::{Field, Token};
 use super::{Interface, Replication, Visitor};
+use std::sync::Arc;
 
 /// How a line has clients prove who they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,11 +24,13 @@ pub enum Method {
     ScramSha256,
     /// By the certificate.
     Cert,
+    /// By the password, in clear, which a directory knows.
+    Ldap,
     /// By the user that the other end of the Unix-domain socket runs as.
     Peer,
 }
 
-const METHODS: [(&str, Method); 7] = [
+const METHODS: [(&str, Method); 8] = [
     ("trust", Method::Trust),
     ("reject", Method::Reject),
     ("password", Method::Password),
@@ -34,6 +38,7 @@ const METHODS: [(&str, Method); 7] = [
     ("scram-sha-256", Method::ScramSha256),
     ("cert", Method::Cert),
     ("peer", Method::Peer),
+    ("ldap", Method::Ldap),
 ];
 
 /// What a client's certificate has to be.
@@ -79,6 +84,8 @@ pub struct Rule {
     pub certificate: Certificate,
     /// The ident map that tells who is who.
     pub map: Option<Box<str>>,
+    /// The directory to ask.
+    pub ldap: Option<Arc<Ldap>>,
     pub(super) connection: Connection,
     databases: Vec<Database>,
     users: Vec<User>,
@@ -108,23 +115,32 @@ impl Rule {
             method,
             certificate: if method == Method::Cert { Certificate::OfUser } else { Certificate::Unasked },
             map: None,
+            ldap: None,
             connection,
             databases,
             users,
             address,
         };
+        let mut ldap = Options::default();
         for option in fields.flatten() {
-            rule.option(option)?;
+            rule.option(option, &mut ldap)?;
+        }
+        if method == Method::Ldap {
+            rule.ldap = Some(Arc::new(ldap.finish()?));
         }
         Ok(rule)
     }
 
-    fn option(&mut self, option: &Token) -> Result<(), String> {
-        const ALLOWED: &str =
-            "allowed are map=NAME, clientcert=verify-ca, clientcert=verify-full and clientname=CN";
+    /// Never quotes a value that could be a password.
+    fn option(&mut self, option: &Token, ldap: &mut Options) -> Result<(), String> {
+        const ALLOWED: &str = "allowed are map=NAME, clientcert=verify-ca, clientcert=verify-full, clientname=CN, and those of ldap";
         let Some((name, value)) = option.text.split_once('=') else {
             return Err(format!("{:?} is no option: they are NAME=VALUE; {ALLOWED}", option.text));
         };
+        if ldap.take(name, value)? {
+            let is_for_it = self.method == Method::Ldap;
+            return is_for_it.then_some(()).ok_or_else(|| format!("{name}= goes with the method ldap only"));
+        }
         match (name, value) {
             ("map", "") => Err("map= names no map".to_owned()),
             ("map", map) if matches!(self.method, Method::Cert | Method::Peer) => {
@@ -150,7 +166,8 @@ impl Rule {
             ("clientname", "DN") => {
                 Err("clientname=DN: pgweir knows certificates by their common name (CN) only".to_owned())
             }
-            _ => Err(format!("{:?} is no option; {ALLOWED}", option.text)),
+            ("clientcert" | "clientname", _) => Err(format!("{:?} is no option; {ALLOWED}", option.text)),
+            _ => Err(format!("{name}= is no option; {ALLOWED}")),
         }
     }
 

@@ -231,6 +231,12 @@ impl Login {
     }
 }
 
+/// The password in a PasswordMessage's body, for who checks it elsewhere; never an empty one.
+pub fn clear_password(user: &str, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, LoginError> {
+    let password = response::password(body).map_err(|detail| LoginError::new(user, detail))?;
+    Ok(Zeroizing::new(password.to_vec()))
+}
+
 /// What a response led to, before it is known whether the login is doomed.
 enum Next {
     Ask(State, Request),

@@ -22,7 +22,9 @@ pub use network::Network;
 pub(super) use network::Networks;
 pub use number::Limit;
 pub(super) use number::{FileMode, Number, PositiveOrNone, Size, TcpPort};
-pub(super) use text::{FilePath, Name, NameOrNone, Secret, SocketDir, Sql, SqlOrNone, TextList};
+pub(super) use text::{
+    FilePath, Name, NameOrNone, Secret, SecretOrNone, SocketDir, Sql, SqlOrNone, TextList,
+};
 pub(super) use tls::RootCerts;
 pub use tls::{Roots, SslMode, TlsProtocols};
 pub(super) use words::OneOf;

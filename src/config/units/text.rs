@@ -173,6 +173,27 @@ impl Unit for Secret {
     }
 }
 
+/// Text with a password in it; empty becomes `None`.
+pub(in crate::config) struct SecretOrNone;
+
+impl Unit for SecretOrNone {
+    type Written = String;
+    type Value = Option<Password>;
+    const SECRET: bool = true;
+
+    fn allowed() -> String {
+        r#"text without NUL, or "" for none"#.to_owned()
+    }
+
+    fn accept(written: String) -> Result<Option<Password>, Refusal> {
+        clean(written).map(|text| Some(text).filter(|text| !text.is_empty()).map(Password::new))
+    }
+
+    fn show(value: &Option<Password>) -> String {
+        if value.is_some() { "(secret)" } else { r#""""# }.to_owned()
+    }
+}
+
 /// A list as TOML may have it.
 #[derive(Deserialize)]
 #[serde(untagged)]

@@ -80,6 +80,8 @@ pub enum AuthType {
     ScramSha256,
     /// As auth_hba_file says.
     Hba,
+    /// With the password in clear, which a directory knows.
+    Ldap,
     /// With a certificate of the user's.
     Cert,
     /// By running as that user on this machine.
@@ -103,6 +105,7 @@ impl Words for AuthType {
         ("plain", Self::Password),
         ("trust", Self::Trust),
         ("hba", Self::Hba),
+        ("ldap", Self::Ldap),
         ("cert", Self::Cert),
         ("peer", Self::Peer),
         ("any", Self::Any),
