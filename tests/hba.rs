@@ -1,6 +1,8 @@
 //! Who is let in by which rule: files as PostgreSQL reads them, over TCP, IPv6, Unix sockets and TLS, and what becomes of
 //! those who are not.
 
+#[path = "fuzz/harness/hba.rs"]
+mod harness;
 mod support;
 
 use std::fs;
@@ -382,6 +384,18 @@ fn guesses_are_slowed_by_address() {
     assert_eq!(refusal(&target), Some(too_many), "who doesn't wait for the answer has it waited for");
     assert_eq!(refusal(&v6), None);
     assert_eq!(refusal(&Target { address: place.socket(&pgweir), ..target }), None);
+}
+
+/// What the fuzzer has found worth keeping.
+#[test]
+fn the_corpus_is_survived() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fuzz/corpus/hba");
+    let files: Vec<_> =
+        fs::read_dir(corpus).expect("the corpus").map(|file| file.expect("a file").path()).collect();
+    assert!(files.len() > 5);
+    for file in files {
+        harness::run(&fs::read(file).expect("a file"));
+    }
 }
 
 const BIND: &str = "ldapprefix=uid= ldapsuffix=\",ou=people,dc=example\"";
