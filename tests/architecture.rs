@@ -31,6 +31,7 @@ const PURE: &[&str] = &[
     "client/listening/books",
     "admin/command",
     "admin/dialogue",
+    "admin/replies",
     "admin/select/",
     "admin/table",
     "admin/transaction",

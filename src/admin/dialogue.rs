@@ -2,11 +2,12 @@
 //! queries and for statements and portals. Pure: bytes in, bytes out.
 
 use super::command::{Command, Failure};
-use super::table::{Columns, Formats, Table, data_row, row_description};
+use super::replies::{complete, rows, told};
+use super::table::{Columns, Formats, Table, row_description};
 use super::transaction::Transaction;
 use crate::wire::backend::{CLOSE_COMPLETE, PARSE_COMPLETE, Report, Severity};
 use crate::wire::cursor::Cursor;
-use crate::wire::encode::{cstr, message};
+use crate::wire::encode::message;
 use crate::wire::error::WireError;
 use crate::wire::frontend::{Parse, Target};
 use crate::wire::sqlstate::{self, SqlState};
@@ -431,28 +432,6 @@ fn no_statement(name: &str) -> Wrong {
 
 fn no_portal(name: &[u8]) -> Wrong {
     failed("34000", format!("portal \"{}\" does not exist", String::from_utf8_lossy(name)))
-}
-
-fn rows(out: &mut Vec<u8>, table: &Table, formats: &Formats) {
-    table.rows.iter().for_each(|row| data_row(out, &table.columns, row, formats));
-}
-
-fn complete(out: &mut Vec<u8>, tag: &str) {
-    message(out, b::COMMAND_COMPLETE, |out| cstr(out, tag.as_bytes()));
-}
-
-fn told(out: &mut Vec<u8>, reply: &Reply) {
-    match reply {
-        Reply::Empty => message(out, b::EMPTY_QUERY, |_| ()),
-        Reply::Rows(_) => {}
-        Reply::Done(tag, notice) => {
-            if let Some(Notice { message, detail }) = *notice {
-                let (severity, code) = (Severity::Notice, sqlstate::SUCCESSFUL_COMPLETION);
-                Report { severity, code, message, detail, hint: None }.encode(out);
-            }
-            complete(out, tag);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! PgBouncer's words and columns.
 //!
 //! * `command`: what a text asks for, pure; `transaction`: what drivers say about those
-//! * `dialogue`: the protocol's statements and portals, pure; `session`: the socket
+//! * `dialogue`: the protocol's statements and portals, `replies`: how outcomes are told, pure; `session`: the socket
 //! * `control`: what the commands do; `show`: what is to be seen, one SHOW a file; `table`: how it is told
 //! * `select`: SELECT over the tables of SHOW, pure
 //! * `realm`: what the console sees of the process, as a trait that the process implements
@@ -12,6 +12,7 @@ mod command;
 mod control;
 mod dialogue;
 mod realm;
+mod replies;
 mod select;
 mod session;
 mod show;

@@ -3,12 +3,12 @@
 use super::console::{is_console, rights};
 use super::context::{PoolContext, Shared};
 use super::greeting::greeting;
-use super::guesses::hold_back;
 use super::login::{self, LoginEnd, Proved};
+use super::refused::{Refused, refuse};
 use super::replication::{self, Replica};
-use super::report::{Trouble, printable};
+use super::report::Trouble;
 use super::session::{Session, State};
-use super::startup::{self, Encryption, StartupEnd, Wants, Wish};
+use super::startup::{self, Encryption, Wants, Wish};
 use crate::admin::{self, Guest, Rights};
 use crate::audit;
 use crate::auth::hba::{EntryError, Reason};
@@ -22,21 +22,16 @@ use crate::pool::WaitError;
 use crate::prepared::client_statements::ClientStatements;
 use crate::roster::{self, Admission, ClientAddress, ClientCap, Kick};
 use crate::tls::{Acceptor, Channel};
-use crate::wire::backend::{self, Severity};
+use crate::wire::backend::{self};
 use crate::wire::startup::MINOR;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::Duration;
-use tokio::time::timeout;
 
 /// How much a client may send before it has been told that it is logged in, if that takes long.
 const MOST_EARLY: usize = 16 * 1024;
-
-/// How long a refusal may take to be sent.
-const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A connection that has just been accepted.
 #[derive(Debug)]
@@ -153,37 +148,6 @@ struct Opened {
     early: Vec<u8>,
 }
 
-/// A connection that doesn't become a session.
-pub(super) struct Refused {
-    trouble: Option<Box<Trouble>>,
-    failure: LoginFailure,
-    wish: Option<(String, String)>,
-    /// Why there is no TLS.
-    handshake: Option<String>,
-}
-
-impl Refused {
-    pub(super) fn tell(trouble: Trouble, failure: LoginFailure) -> Self {
-        Self { trouble: Some(Box::new(trouble)), ..Self::silently(failure, None) }
-    }
-
-    fn silently(failure: LoginFailure, handshake: Option<String>) -> Self {
-        Self { trouble: None, failure, wish: None, handshake }
-    }
-
-    /// Adds whose login it was and, if it waited in vain, what kept it waiting.
-    fn of(mut self, shared: &Shared, wish: &Wish) -> Self {
-        if let Some(Trouble::LoginTimeout(behind)) = self.trouble.as_deref_mut() {
-            *behind = shared.last_open_error(&wish.database, &wish.user);
-        }
-        Self { wish: Some((wish.database.clone(), wish.user.clone())), ..self }
-    }
-
-    fn lost() -> Self {
-        Self::silently(LoginFailure::ClientLost, None)
-    }
-}
-
 async fn negotiate(
     stream: &mut Stream,
     address: &mut ClientAddress,
@@ -225,28 +189,6 @@ fn is_balancers(shared: &Shared, address: ClientAddress) -> bool {
     let is_one =
         |peer: SocketAddr| config.general.proxy_protocol_from.iter().any(|net| net.contains(peer.ip()));
     matches!(address, ClientAddress::Tcp(peer) if is_one(peer))
-}
-
-/// Its patience is exhausted.
-impl From<Trouble> for Refused {
-    fn from(trouble: Trouble) -> Self {
-        let in_time = matches!(trouble, Trouble::Kicked(_));
-        Self::tell(trouble, if in_time { LoginFailure::Unavailable } else { LoginFailure::Timeout })
-    }
-}
-
-impl From<StartupEnd> for Refused {
-    fn from(end: StartupEnd) -> Self {
-        match end {
-            StartupEnd::Tell(trouble @ Trouble::TlsRequired) => {
-                Self::tell(trouble, LoginFailure::TlsRequired)
-            }
-            StartupEnd::Tell(trouble) => Self::tell(trouble, LoginFailure::Protocol),
-            StartupEnd::Lost(_) => Self::lost(),
-            StartupEnd::DirectTls => Self::silently(LoginFailure::Protocol, None),
-            StartupEnd::Handshake(why) => Self::silently(LoginFailure::TlsHandshake, Some(why.to_string())),
-        }
-    }
 }
 
 /// A client that has said what it wishes.
@@ -436,35 +378,4 @@ async fn cancel_for(shared: &Arc<Shared>, pid: u32, secret: &[u8]) {
             cancel::Outcome::Nothing => crate::metrics::CancelOutcome::Ignored,
         });
     }
-}
-
-async fn refuse(stream: &mut Stream, address: ClientAddress, shared: &Shared, refused: &Refused) {
-    let (database, user) = refused.wish.as_ref().map_or(("(nodb)", "(nouser)"), |(d, u)| (&**d, &**u));
-    match shared.known_metrics(database, user) {
-        Some(pool) => pool.login_failed(refused.failure),
-        None => shared.metrics.login_failed(refused.failure),
-    }
-    if let Some(why) = &refused.handshake {
-        tracing::info!(%address, "TLS handshake failed: {}", printable(why));
-        audit::refused(address, (user, database), refused.failure.label(), &printable(why));
-        return;
-    }
-    let Some(trouble) = &refused.trouble else {
-        tracing::debug!(%address, database, user, "login ended: {}", refused.failure.label());
-        return;
-    };
-    let mut out = Vec::new();
-    trouble.encode(&mut out, Severity::Fatal);
-    let why = trouble.log_line();
-    let delay = shared.delay_after(trouble, address);
-    if shared.config.load().general.log_pooler_errors.is_on() {
-        let held_ms = delay.map(|delay| delay.as_millis() as u64);
-        tracing::warn!(%address, database, user, held_ms, "login refused: {why}");
-    }
-    audit::refused(address, (user, database), refused.failure.label(), &why);
-    if let Some(delay) = delay {
-        hold_back(stream, shared, delay).await;
-    }
-    let _ = timeout(FAREWELL, stream.write_all(&out)).await;
-    stream.shutdown();
 }

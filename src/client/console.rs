@@ -1,7 +1,7 @@
 //! The console's door, and the process as the console sees it.
 
-use super::connection::Refused;
 use super::context::{PoolContext, Shared};
+use super::refused::Refused;
 use super::report::Trouble;
 use crate::admin::{Desk, Order, PoolView, Realm, Rights};
 use crate::config::{Config, RESERVED_DATABASES};

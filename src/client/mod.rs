@@ -21,6 +21,7 @@ pub mod opener;
 mod overdue;
 pub mod pins;
 pub mod pool_context;
+mod refused;
 pub mod relay;
 pub mod replication;
 pub mod report;
