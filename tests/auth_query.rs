@@ -128,7 +128,8 @@ fn no_answer_lets_nobody_in() {
 fn few_questions() {
     let cluster = Cluster::shared();
     let query = counting(cluster, "few");
-    let pgweir = Pgweir::start(&config(cluster).set("auth_query", query.as_str()));
+    let config = config(cluster).set("auth_query", query.as_str()).set("failed_login_delay", 0);
+    let pgweir = Pgweir::start(&config);
     std::thread::scope(|scope| {
         for _ in 0..20 {
             scope.spawn(|| assert!(may_log_in(&pgweir, "app", "secret-app")));
