@@ -655,6 +655,41 @@ fn last_values_of_sequences_are_the_client_s_own() {
 }
 
 /// A library stays loaded and a connection of dblink open: the client keeps its server, and nobody gets it afterwards.
+/// Once a client of the pool has asked for the last value of a sequence, who has just taken one can ask for it, whoever waits.
+#[test]
+fn who_has_just_inserted_may_ask_for_the_value() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql(
+        "app",
+        "CREATE TABLE numbered (id serial, v text); GRANT ALL ON numbered, numbered_id_seq TO PUBLIC",
+    );
+    let config = Config::new(&cluster).set("default_pool_size", 1);
+    let pgweir = Pgweir::start(&config.set("sequence_hold", 60));
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    client.query("SELECT lastval()");
+    for (takes, asks) in [
+        ("INSERT INTO numbered (v) VALUES ('a')", "SELECT lastval()"),
+        ("SELECT nextval('numbered_id_seq')", "SELECT currval('numbered_id_seq')"),
+    ] {
+        client.query(takes);
+        other.send(&query("INSERT INTO numbered (v) VALUES ('b')"));
+        eventually("the other waits", || pgweir.metric("pgweir_pool_clients", &["state=\"waiting\""]) == 1.0);
+        let (first, again) = (client.value(asks), client.value(asks));
+        assert_eq!(first, again);
+        // Neither takes nor asks: the server is the other's.
+        client.query("SELECT 1");
+        other.read_until_ready();
+        assert_ne!(other.value(asks), first);
+        other.query("SELECT 1");
+    }
+    let pgweir =
+        Pgweir::start(&Config::new(&cluster).set("default_pool_size", 1).set("sequence_hold", "1ms"));
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    client.query("SELECT lastval()");
+    client.query("INSERT INTO numbered (v) VALUES ('c')");
+    assert_eq!(other.value("SELECT 1"), "1");
+}
+
 #[test]
 fn what_nothing_takes_back_goes_with_its_client() {
     let cluster = Cluster::start(Version::V15);

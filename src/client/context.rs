@@ -196,6 +196,7 @@ impl Shared {
             may_refuse: general.max_pins.max().is_some() || general.session_state == SessionState::Strict,
             pins: Pins::default(),
             hub: Hub::default(),
+            sequence_hold: general.sequence_hold,
             customs: Customs::default(),
             routines,
             welcome,

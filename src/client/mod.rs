@@ -11,6 +11,7 @@ mod entry;
 pub mod fit;
 pub mod greeting;
 mod guesses;
+mod hold;
 pub mod inspect;
 pub mod intercept;
 pub mod listening;

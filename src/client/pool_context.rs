@@ -16,13 +16,14 @@ use crate::params::traces::Traces;
 use crate::pool::{CloseReason, Pool};
 use crate::roster::Place;
 use crate::server::Server;
-use crate::server::conversation::Conversation;
+use crate::server::conversation::{Conversation, Sequences};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// ParameterStatus values by name.
@@ -62,6 +63,8 @@ pub struct PoolContext {
     pub pins: Pins,
     /// Listens for them.
     pub hub: Hub,
+    /// How long a server is kept for a client that may ask for the last value of a sequence.
+    pub sequence_hold: Option<Duration>,
     /// Custom parameters its clients have mentioned.
     pub customs: Customs,
     /// Functions that leave session state.
@@ -203,6 +206,13 @@ impl PoolContext {
         };
         wanted.value("client_encoding").is_none_or(is_utf8)
             && self.default_of("client_encoding").is_some_and(|encoding| is_utf8(&encoding))
+    }
+
+    /// How closely the client of a server just taken is watched for what it does with sequences.
+    #[inline]
+    pub fn sequences_at_begin(&self) -> Sequences {
+        let watched = self.customs.asks_sequences() && self.sequence_hold.is_some() && self.is_transparent();
+        if watched { Sequences::Untouched } else { Sequences::Unwatched }
     }
 
     /// Whether a prelude that has to succeed may be sent with the client's bytes behind it.

@@ -7,6 +7,7 @@ use super::transaction::{Active, Step, count_traffic};
 use crate::clock::Instant;
 use crate::net::buffers::{Buffers, HELD_SIZE, READ_SIZE};
 use crate::net::stream;
+use crate::params::traces::Traces;
 use crate::roster::Phase;
 use crate::server::Server;
 use crate::server::exchange::Status;
@@ -277,6 +278,9 @@ impl Session {
                 active.lease.began = active.lease.query_began;
             }
             active.step = Step::Relay;
+            if active.lease.talk.held == Traces::SEQUENCES {
+                active.lease.talk.held = Traces::NONE;
+            }
             let roster = &self.context.shared.roster;
             self.member.entry().set_phase(Phase::Active, roster.at(active.lease.query_began));
         }

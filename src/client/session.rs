@@ -44,6 +44,8 @@ pub struct Session {
     pub(super) hint: Option<SlotIndex>,
     /// Servers that failed to be made fit in a row.
     pub(super) unfit: u8,
+    /// Times it didn't ask for the last value of a sequence though its server was held for that, since it last did.
+    pub(super) unasked: u8,
 }
 
 /// How a client stands to servers.
@@ -118,6 +120,7 @@ impl Session {
             triage: Triage::default(),
             hint: None,
             unfit: 0,
+            unasked: 0,
         }
     }
 

@@ -111,6 +111,7 @@ impl Session {
             server.talk.note(Traces::TEMPORARY);
         }
         server.talk.foreign_sequences = stranger && context.mode != PoolMode::Session;
+        server.talk.sequences = context.sequences_at_begin();
         let mut prelude = Prelude::None;
         let mut front = Vec::new();
         if is_stale {
@@ -287,6 +288,9 @@ impl Session {
         let talk = &active.lease.talk;
         if !talk.held.is_empty() && talk.is_sound() {
             return self.stay(cx);
+        }
+        if talk.may_be_asked() && self.may_hold() {
+            return self.hold();
         }
         let now = self.count_transaction();
         self.give_back(now)

@@ -157,6 +157,7 @@ mod tests {
             "session_state",
             "max_pins",
             "max_pins_reached",
+            "sequence_hold",
             "server_reset_query",
             "server_reset_query_always",
             "max_prepared_statements",

@@ -66,6 +66,8 @@ section! {
     pub max_pins: Limit as Size = Is("0"), Restart;
     /// What becomes of a statement that would add one: an error, or (outside a transaction) it waits.
     pub max_pins_reached: PinsReached as OneOf<PinsReached> = Is(r#""refuse""#), Restart;
+    /// How long a client that has taken a value from a sequence keeps its server to ask for it (currval, lastval); 0 never.
+    pub sequence_hold: Option<Duration> as SecondsOrOff = Is(r#""20ms""#), Restart;
     /// What makes a used server clean for its next client; empty means never.
     pub server_reset_query: Option<String> as SqlOrNone = Is(r#""DISCARD ALL""#), Restart;
     /// Reset at every release, not only when a dirty server changes hands.

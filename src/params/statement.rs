@@ -5,7 +5,7 @@ use aho_corasick::AhoCorasick;
 use aho_corasick::packed::{Config, MatchKind, Searcher};
 
 /// Words in a text that PostgreSQL's command tag can't show: functions that change or tell session state, temporary objects.
-const TELLTALES: [&str; 10] = [
+const TELLTALES: [&str; 12] = [
     "set_config",
     "advisory",
     "temp",
@@ -16,6 +16,8 @@ const TELLTALES: [&str; 10] = [
     "u&\"",
     "currval",
     "lastval",
+    "nextval",
+    "setval",
 ];
 
 /// Longest text that is looked at, in bytes; a longer one counts as leaving something behind.
@@ -217,6 +219,11 @@ pub fn remakes(tag: &[u8]) -> bool {
         b"DOMAIN",
     ];
     makes.contains(&behind) || tag.ends_with(b" TABLE") || tag.ends_with(b" INDEX")
+}
+
+/// Whether a command with this tag may have taken values from sequences.
+pub fn advances(tag: &[u8]) -> bool {
+    matches!(tag.first_chunk::<4>(), Some(b"INSE" | b"MERG" | b"COPY" | b"CALL")) || tag == b"DO"
 }
 
 /// What a command with this tag may have ended of the kinds that hold a client on its server.

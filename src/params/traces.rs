@@ -50,6 +50,9 @@ impl Traces {
     /// No kind of state either: parameters may go back to their defaults.
     pub const RESETS: Self = Self(16384);
 
+    /// No kind of state: the statement takes a value from a sequence, which the client may ask for again.
+    pub const ADVANCES: Self = Self(32768);
+
     /// Both.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
@@ -123,6 +126,7 @@ pub(super) fn of_word(word: &[u8], before: &[u8], behind: &[u8]) -> Traces {
         b"prepare" if behind.trim_ascii_start().starts_with(b"transaction") => Traces::NONE,
         b"deallocate" | b"discard" | b"prepare" => Traces::NAMES,
         b"currval" | b"lastval" => Traces::SEQUENCES,
+        b"nextval" | b"setval" => Traces::ADVANCES,
         // What is run may be anything that was prepared.
         b"execute" => Traces::SHOWN.and(Traces::NAMES),
         // Whatever they run stays if it isn't transactional and they fail; then there is no command tag.

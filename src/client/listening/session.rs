@@ -141,6 +141,7 @@ impl Session {
             return Turn::Again;
         }
         entry.answer_knock();
+        self.let_go();
         let mail = self.context.hub.take_mail(entry.id);
         self.cells().client_bytes(0, mail.len() as u64);
         if let Err(error) = self.stream.write_or_keep(cx, &mail, &mut self.outbound) {

@@ -11,6 +11,9 @@ impl Conversation {
     #[inline]
     pub(super) fn note_effect(&mut self, body: &[u8], client: &mut ClientStatements) {
         let tag = body.strip_suffix(&[0]).unwrap_or(body);
+        if self.watches_sequences() && statement::advances(tag) {
+            self.note_sequences(Traces::ADVANCES);
+        }
         // A temporary table is used by few, and made often.
         let temporary = tag == b"CREATE TABLE" && self.traces.has(Traces::TEMPORARY);
         if !temporary && statement::remakes(tag) {

@@ -6,6 +6,7 @@ mod effects;
 mod notifications;
 mod overdue;
 mod promises;
+mod sequences;
 
 use super::exchange::{Action, Exchange, Fate, Reply};
 use crate::params::set::Set;
@@ -29,6 +30,7 @@ use memchr::memmem;
 pub use notifications::Cut;
 pub use overdue::Overdue;
 pub use promises::Promise;
+pub use sequences::Sequences;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -108,6 +110,8 @@ pub struct Conversation {
     pub prepared: Prepared,
     /// Whether the last values of sequences it remembers may be another client's.
     pub foreign_sequences: bool,
+    /// What the client has done with sequences.
+    pub sequences: Sequences,
     /// The channels it was last found to listen to while its client keeps it for them.
     pub listened: Vec<String>,
     /// Which notifications are still the client's.
@@ -149,6 +153,7 @@ impl Conversation {
             inspection: None,
             prepared: Prepared::default(),
             foreign_sequences: false,
+            sequences: Sequences::default(),
             listened: Vec::new(),
             cut: Cut::None,
             pids: (0, 0),
@@ -171,6 +176,9 @@ impl Conversation {
         if !left.is_empty() {
             self.traces = self.traces.and(left);
             self.dirty = true;
+        }
+        if traces.has(Traces::SEQUENCES.and(Traces::ADVANCES)) {
+            self.note_sequences(traces);
         }
     }
 
@@ -224,7 +232,9 @@ impl Conversation {
         if self.receiving > 0 || self.has_own_answer() || self.after.is_pending() {
             return 0;
         }
-        self.exchange.pass(input, statement::is_commonly_clean)
+        let watches = self.watches_sequences();
+        self.exchange
+            .pass(input, |tag| statement::is_commonly_clean(tag) && !(watches && statement::advances(tag)))
     }
 
     /// Whether an answer of pgweir itself is due.

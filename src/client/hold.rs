@@ -1,0 +1,60 @@
+//! Who has just taken a value from a sequence may ask for it next (currval, lastval), and only this server knows it: for a moment
+//! nobody else gets it. In pools only whose clients ask such things.
+
+use super::session::{Link, Session, Turn};
+use super::transaction::Step;
+use crate::clock::Instant;
+use crate::params::traces::Traces;
+use crate::server::conversation::Sequences;
+use std::sync::Arc;
+use tokio::time::sleep;
+
+/// Holds in vain after which a client's servers are held no more until it asks.
+const IN_VAIN: u8 = 3;
+
+impl Session {
+    /// Whether it is worth it.
+    #[cold]
+    pub(super) fn may_hold(&mut self) -> bool {
+        let Link::Active(active) = &self.link else { return false };
+        if active.lease.talk.sequences == Sequences::Asked {
+            self.unasked = 0;
+        }
+        let talk = &active.lease.talk;
+        self.unasked < IN_VAIN && talk.is_sound() && talk.held.is_empty() && !talk.heard.fatal
+    }
+
+    /// The transaction is over, and the client keeps the server until its next or until the time is over.
+    #[cold]
+    pub(super) fn hold(&mut self) -> Turn {
+        let now = self.count_transaction();
+        let Some(time) = self.context.sequence_hold else { return self.give_back(now) };
+        let Link::Active(active) = &mut self.link else { return Turn::Again };
+        active.step = Step::Between;
+        active.lease.began = now;
+        active.lease.talk.held = Traces::SEQUENCES;
+        active.lease.talk.sequences = Sequences::Untouched;
+        let entry = Arc::clone(self.member.entry());
+        tokio::spawn(async move {
+            sleep(time).await;
+            entry.knock();
+        });
+        Turn::Again
+    }
+
+    /// Gives a held server back whose time is over.
+    #[cold]
+    pub(super) fn let_go(&mut self) {
+        let (now, time) = (Instant::now(), self.context.sequence_hold.unwrap_or_default());
+        let Link::Active(active) = &mut self.link else { return };
+        let held = active.step == Step::Between && active.lease.talk.held == Traces::SEQUENCES;
+        if held && u128::from(now.nanos_since(active.lease.began)) >= time.as_nanos() {
+            active.lease.talk.held = Traces::NONE;
+            self.unasked += 1;
+            let _ = self.give_back(now);
+            if !self.inbound.is_empty() {
+                self.link = Link::Wanting;
+            }
+        }
+    }
+}
