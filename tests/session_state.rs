@@ -160,6 +160,44 @@ fn a_reset_is_one_to_the_startup_value_at_once() {
     assert_eq!(client.value(show), "Asia/Tokyo 6MB 5");
 }
 
+/// What a request wanted asked behind it is nobody's once its client is gone, and takes COPY data for what it is.
+#[test]
+fn an_afterword_is_its_request_s_own() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql("app", "CREATE TABLE copied (n int); GRANT ALL ON copied TO PUBLIC");
+    let pgweir = Pgweir::start(&Config::new(&cluster).set("default_pool_size", 1));
+    let target = pgweir.target("app", "app").parameter("TimeZone", "Asia/Tokyo");
+    for last in ["SELECT pg_sleep(60); RESET TimeZone", "BEGIN; RESET TimeZone; SELECT pg_sleep(60)"] {
+        let mut gone = Client::connect(&target);
+        gone.query("BEGIN");
+        gone.send(&query(last));
+        eventually("it runs", || {
+            cluster.value("app", "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "1"
+        });
+        drop(gone);
+        let mut next = pgweir.client();
+        let rows = next.query("SELECT repeat('x', 1000) FROM generate_series(1, 1000)");
+        assert_eq!(rows.iter().filter(|m| m.tag == b'D').count(), 1000);
+        assert_eq!(next.value("SHOW TimeZone"), "Etc/UTC");
+        next.terminate();
+    }
+    let mut client = Client::connect(&target);
+    for (data, ends) in [("1\n2\n", b"CZ"), ("1\nx\n", b"EZ")] {
+        client.send(&query("RESET TimeZone; COPY copied FROM STDIN"));
+        client.read_until(|m| m.tag == b'G');
+        client.send(&[message(b'd', data.as_bytes()), message(b'c', b"")].concat());
+        let tags: Vec<_> =
+            client.read_until_ready().iter().map(|m| m.tag).filter(|tag| *tag != b'S').collect();
+        assert_eq!(tags, ends);
+        assert_eq!(client.value("SHOW TimeZone"), "Asia/Tokyo");
+    }
+    // Nothing is asked where nothing can have been reset, so that the isolation level may still be set.
+    client.query("BEGIN; SET LOCAL ROLE postgres");
+    client.query("ROLLBACK; BEGIN; SET LOCAL search_path = names /* all */");
+    assert_eq!(client.query("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")[0].tag, b'C');
+    client.query("ROLLBACK");
+}
+
 #[test]
 fn roles_follow_too() {
     let cluster = Cluster::start(Version::V15);

@@ -66,6 +66,7 @@ async fn quiet(lease: &mut Lease<Server>, context: &PoolContext, client: ClientI
     lease.talk.guarded = Vec::new();
     lease.talk.overdue = None;
     lease.talk.cut = Default::default();
+    lease.talk.after = Default::default();
     let pending = std::mem::take(&mut lease.outbound);
     lease.stream.drain(pending).await?;
     let exchange = &lease.talk.exchange;
@@ -94,6 +95,8 @@ async fn quiet(lease: &mut Lease<Server>, context: &PoolContext, client: ClientI
         lease.stream.write_all(&rollback).await?;
         fit::drain(lease).await?;
     }
+    // Of what its last requests wanted behind them nothing was asked.
+    lease.talk.after = Default::default();
     scrub(lease, context).await
 }
 

@@ -13,7 +13,7 @@ use crate::pool::{CloseReason, Lease};
 use crate::roster::Phase;
 use crate::server::Server;
 use crate::server::connect::refusal;
-use crate::server::conversation::Tally;
+use crate::server::conversation::{Prepared, Tally};
 use crate::server::exchange::{Fate, Status};
 use crate::server::prelude::Prelude;
 use crate::wire::error::WireError;
@@ -109,6 +109,9 @@ impl Session {
         let must_reset = context.reset_always || (stranger && server.talk.dirty);
         if self.state.wanted.makes_temporary() {
             server.talk.note(Traces::TEMPORARY);
+        }
+        if stranger {
+            server.talk.prepared = Prepared::default();
         }
         server.talk.foreign_sequences = stranger && context.mode != PoolMode::Session;
         server.talk.sequences = context.sequences_at_begin();

@@ -219,10 +219,22 @@ pub fn is_local_set(text: &[u8]) -> bool {
 /// set_config with NULL.
 pub fn resets(text: &[u8]) -> Traces {
     let text = text.to_ascii_lowercase();
-    let has = |words: &[&[u8]]| words.iter().any(|word| contains_word(&text, word));
-    let by_set = has(&[b"set"]) && has(&[b"default", b"local", b"names"]);
-    let by_function = has(&[b"set_config"]) && has(&[b"null"]);
-    if by_set || by_function || has(&[b"reset", b"discard"]) { Traces::RESETS } else { Traces::NONE }
+    let (mut sets, mut to_default, mut calls, mut null) = (false, false, false, false);
+    let (mut words, mut before) = (Words { text: &text, at: 0 }, &b""[..]);
+    while let Some(word) = words.next() {
+        match word {
+            b"reset" | b"discard" => return Traces::RESETS,
+            b"set" => sets = true,
+            b"default" => to_default = true,
+            b"local" => to_default |= before == b"zone",
+            b"names" => to_default |= matches!(before, b"set" | b"session" | b"local"),
+            b"set_config" => calls = true,
+            b"null" => null = true,
+            _ => {}
+        }
+        before = word;
+    }
+    if sets && to_default || calls && null { Traces::RESETS } else { Traces::NONE }
 }
 
 /// Whether [`custom_names`] finds the names of all parameters that SETs and RESETs of the text change: no comment is in between.
@@ -402,6 +414,24 @@ mod tests {
             ("SELECT pg_advisory_lock(1)", Traces::LOCKS),
         ] {
             assert_eq!(of_statements(text.as_bytes()), traces, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_may_reset() {
+        for (text, may) in [
+            ("RESET ALL", true),
+            ("SELECT 1; discard all", true),
+            ("SET a TO DEFAULT", true),
+            ("SET TIME ZONE LOCAL", true),
+            ("SET NAMES", true),
+            ("SELECT set_config('a', NULL, false)", true),
+            ("SET LOCAL ROLE anon", false),
+            ("SET LOCAL search_path = schema1, names", false),
+            ("UPDATE t SET local = 1, names = NULL", false),
+            ("SELECT set_config('a', 'b', true)", false),
+        ] {
+            assert_eq!(!resets(text.as_bytes()).is_empty(), may, "{text}");
         }
     }
 

@@ -4,7 +4,7 @@ use super::client_names::ClientNames;
 use crate::params::traces::Traces;
 
 /// PostgreSQL looks statements up by the first 63 bytes of their names (`NAMEDATALEN`).
-const NAME_BYTES: usize = 63;
+pub const NAME_BYTES: usize = 63;
 
 /// Longest statement kept for a Bind that arrives at another server, in bytes.
 pub const KEPT: usize = 1024 * 1024;

@@ -3,7 +3,7 @@
 //! names; what has become of them PostgreSQL is asked behind it.
 
 use super::{Feed, Names, Pause};
-use crate::prepared::client_statements::significant;
+use crate::prepared::client_statements::{NAME_BYTES, significant};
 use crate::prepared::registry::Statement;
 use crate::server::conversation::{Prepared, Promise};
 use crate::server::exchange::{Action, Reply, Status};
@@ -72,7 +72,7 @@ impl Feed<'_, '_> {
         self.server.has_declared(meant.into_iter().map(|(name, _)| name));
     }
 
-    /// The client's statements whose names stand in the text, however they are quoted, and that the server hasn't got under them.
+    /// The client's statements that the text may name, however it is quoted, and that the server hasn't got under those names.
     fn meant(&self, text: &[u8]) -> Vec<(Box<str>, Arc<Statement>)> {
         if self.rules.names != Names::Kept || self.client.names.is_empty() {
             return Vec::new();
@@ -80,25 +80,30 @@ impl Feed<'_, '_> {
         let text = text.to_ascii_lowercase();
         let named = self.client.names.iter().filter_map(|(name, statement)| {
             let name = str::from_utf8(name).ok()?;
-            let stands = stands_in(&text, name.to_ascii_lowercase().as_bytes());
+            let stands = is_named(&text, &name.to_ascii_lowercase());
             (stands && !self.server.is_declared(name)).then(|| (Box::from(name), Arc::clone(statement)))
         });
         named.collect()
     }
 }
 
-/// Whether a name is in a text and not part of a longer one.
-fn stands_in(text: &[u8], name: &[u8]) -> bool {
+/// Whether one of the commands that name a statement names this one in the text. PostgreSQL cuts names to 63 bytes.
+fn is_named(text: &[u8], name: &str) -> bool {
     let in_name = |b: &u8| b.is_ascii_alphanumeric() || matches!(*b, b'_' | b'$') || *b >= 0x80;
-    memmem::find_iter(text, name).any(|at| {
-        let before = at.checked_sub(1).and_then(|before| text.get(before));
-        !before.is_some_and(in_name) && !text.get(at + name.len()).is_some_and(in_name)
+    let quoted = name.replace('"', "\"\"");
+    memmem::find_iter(text, quoted.as_bytes()).any(|at| {
+        let before = text[..at].trim_ascii_end();
+        let before = before.strip_suffix(b"\"").unwrap_or(before).trim_ascii_end();
+        let behind = text.get(at + quoted.len());
+        let commands = [&b"execute"[..], b"deallocate", b"prepare"];
+        let apart = before.len() < at && commands.iter().any(|command| before.ends_with(command));
+        apart && (name.len() == NAME_BYTES || !behind.is_some_and(in_name))
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::stands_in;
+    use super::is_named;
 
     #[test]
     fn whole_names() {
@@ -109,8 +114,11 @@ mod tests {
             ("deallocate all", false),
             ("execute ab; execute ba", false),
             ("execute $a", false),
+            ("do 'begin execute f(a); end'", false),
+            ("deallocate prepare\n a", true),
+            ("create table a (); execute b", false),
         ] {
-            assert_eq!(stands_in(text.as_bytes(), b"a"), stands, "{text}");
+            assert_eq!(is_named(text.as_bytes(), "a"), stands, "{text}");
         }
     }
 }

@@ -29,7 +29,7 @@ use crate::wire::scan::{self, Stop};
 use crate::wire::tag::frontend as f;
 
 /// What a text tells about the SETs in it.
-const ANY_SET: Traces = Traces::LOCAL_SET.and(Traces::NAMED_SET).and(Traces::RESETS);
+const ANY_SET: Traces = Traces::LOCAL_SET.and(Traces::NAMED_SET).and(Traces::RESETS).and(Traces::LOOKED_AT);
 
 /// Most replies left unanswered by pgweir itself before they are sent without waiting for the server's next bytes.
 const LOCAL_BACKLOG: usize = 1024;

@@ -93,13 +93,16 @@ impl Conversation {
         if fate != Fate::Forward {
             return Decided::Pass(fate);
         }
-        let can = self.exchange.is_drained() && self.exchange.status() != Status::Failed;
+        // Behind the end of COPY data nothing is owed; the rest of a message that failed is still to be sent.
+        let is_last = !self.exchange.owes();
+        let can = is_last && self.sending == 0 && self.exchange.status() != Status::Failed;
         if can && self.after.is_wanted() {
             self.after.due = true;
             return Decided::Pass(Fate::Swallow);
         }
-        let is_ahead = self.after.holds && !self.exchange.is_drained();
+        let is_ahead = self.after.holds && !is_last;
         if !is_ahead {
+            self.after.holds = false;
             // The values come with the next transaction's prelude.
             self.after.resets = Resets::None;
         }

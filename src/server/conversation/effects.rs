@@ -22,7 +22,7 @@ impl Conversation {
         }
         match statement::effect(tag) {
             Effect::None => self.note(statement::ends(tag).within(self.held)),
-            Effect::Left(Traces::SETTINGS) => self.note_set(),
+            Effect::Left(Traces::SETTINGS) => self.note_set(tag == b"RESET"),
             Effect::Left(traces) => {
                 if tag == b"PREPARE" {
                     self.prepared = Prepared::BySqlToo;
@@ -42,13 +42,13 @@ impl Conversation {
     }
 
     /// A SET was done, or a RESET. One of a custom parameter whose name nobody knows could be neither asked for nor taken back.
-    fn note_set(&mut self) {
+    fn note_set(&mut self, reset: bool) {
         let told = self.exchange.front_promises().find_map(|p| match p {
             Promise::Set(told) => Some(*told),
             _ => None,
         });
         // Of one whose text was seen it is known what it resets.
-        if told.is_none() {
+        if reset && told.is_none() {
             self.want_startup_values();
         }
         let told = told.unwrap_or_default();

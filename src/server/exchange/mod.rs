@@ -191,6 +191,14 @@ impl<P> Exchange<P> {
         self.owed.is_empty()
     }
 
+    /// Whether PostgreSQL itself is to answer anything more.
+    #[cold]
+    pub fn owes(&self) -> bool {
+        let asked =
+            |o: Owed| o.action != Action::Local && !matches!(o.reply, Reply::CopyEnd | Reply::Nothing);
+        self.owed.iter().any(asked)
+    }
+
     /// Whether the server could serve somebody else: nothing owed, no batch open, no transaction.
     #[inline]
     pub fn is_free(&self) -> bool {
