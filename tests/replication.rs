@@ -131,6 +131,10 @@ fn who_gets_none() {
     assert_eq!(refused(&pgweir.target("app", "app").parameter("replication", "maybe")).sqlstate(), "22023");
     let trusty = pgweir.target("trusty", "app").parameter("replication", "true");
     assert_eq!(refused(&trusty).sqlstate(), "28000", "PostgreSQL's own word");
+    for other in ["user=postgres", "database=postgres", "replication=true"] {
+        let smuggled = logical(&pgweir).parameter("options", &format!("-c {other}"));
+        assert_eq!(refused(&smuggled).sqlstate(), "42704", "{other}");
+    }
     let console = pgweir.target("app", "pgweir").parameter("replication", "true");
     assert!(Client::try_connect(&console).is_err());
 }

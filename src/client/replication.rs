@@ -3,7 +3,7 @@
 
 use super::context::{PoolContext, Shared};
 use super::report::{Trouble, printable};
-use super::startup::Wish;
+use super::startup::{Wish, is_setting};
 use crate::audit;
 use crate::clock::Instant;
 use crate::net::kept::Kept;
@@ -64,7 +64,9 @@ pub(super) async fn open(context: &Arc<PoolContext>, wish: &Wish) -> Result<Own,
         sleep(TRY_AGAIN).await;
     };
     let general = &shared.config.load_full().general;
-    let kept = wish.parameters.iter().filter(|(name, _)| !general.ignores_startup_parameter(name)).cloned();
+    // The last of a name counts: the client's must not stand behind what the pool logs in by.
+    let may_pass = |name: &str| is_setting(name) && !general.ignores_startup_parameter(name);
+    let kept = wish.parameters.iter().filter(|(name, _)| may_pass(name)).cloned();
     let kind = if wish.is_logical { "database" } else { "true" };
     let parameters = kept.chain([("replication".to_owned(), kind.to_owned())]).collect();
     let opened = context.opener.open_apart(shared, parameters).await;

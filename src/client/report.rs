@@ -23,6 +23,8 @@ pub enum Trouble {
     Proxy(ProxyError),
     /// The options parameter is wrong.
     Options(OptionsError),
+    /// The options parameter names what is no setting.
+    NoSetting(String),
     /// A message is wrong.
     Protocol(WireError),
     /// Something else than a password message while one was awaited.
@@ -106,6 +108,9 @@ impl Trouble {
                 plain(sqlstate::PROTOCOL_VIOLATION, &self.text())
             }
             Self::Options(_) => plain("42601", &self.text()),
+            Self::NoSetting(name) => {
+                plain("42704", &format!("unrecognized configuration parameter \"{name}\""))
+            }
             Self::ExpectedPassword => plain(sqlstate::PROTOCOL_VIOLATION, "expected password response"),
             Self::Login(e) => plain(e.sqlstate(), &e.client_message()),
             Self::Lookup(error) => no_lookup(error),

@@ -221,7 +221,7 @@ pub fn wish(minor: u16, pairs: &[(&str, &str)]) -> Result<Wish, Trouble> {
         match name {
             "user" => value.clone_into(&mut wish.user),
             "database" => value.clone_into(&mut wish.database),
-            "options" => wish.parameters = startup::options(value).map_err(Trouble::Options)?,
+            "options" => wish.parameters = settings(value)?,
             "replication" => {
                 (wish.replication, wish.is_logical) =
                     replicates(value).ok_or_else(|| Trouble::NoKindOfReplication(value.to_owned()))?;
@@ -241,6 +241,21 @@ pub fn wish(minor: u16, pairs: &[(&str, &str)]) -> Result<Wish, Trouble> {
         wish.negotiate = Some(unknown);
     }
     Ok(wish)
+}
+
+/// The settings of `options`.
+fn settings(options: &str) -> Result<Vec<(String, String)>, Trouble> {
+    let settings = startup::options(options).map_err(Trouble::Options)?;
+    match settings.iter().find(|(name, _)| !is_setting(name)) {
+        Some((name, _)) => Err(Trouble::NoSetting(name.clone())),
+        None => Ok(settings),
+    }
+}
+
+/// Whether PostgreSQL takes a parameter of a startup packet for a setting, and not for who wants what.
+pub(super) fn is_setting(name: &str) -> bool {
+    let others = ["user", "database", "replication", "options"];
+    !others.iter().any(|other| name.eq_ignore_ascii_case(other)) && !name.starts_with("_pq_.")
 }
 
 /// Whether to replicate, and whether by logical decoding, as PostgreSQL reads it: a truth, or "database".
@@ -287,5 +302,10 @@ mod tests {
         assert!(kind("o").is_err() && kind("").is_err() && kind("Database").is_err());
         assert!(matches!(wish(0, &[("database", "x")]), Err(Trouble::Startup(StartupError::NoUser))));
         assert!(matches!(wish(0, &[("user", "x"), ("options", "-c=")]), Err(Trouble::Options(_))));
+        for name in ["user", "DATABASE", "replication", "options", "-pq-.x"] {
+            let options = format!("-c a=1 -c {name}=x");
+            let refused = wish(0, &[("user", "x"), ("options", &options)]);
+            assert!(matches!(refused, Err(Trouble::NoSetting(_))), "{name}");
+        }
     }
 }
