@@ -6,7 +6,8 @@ use super::report::Trouble;
 use super::startup::Wish;
 use crate::auth::hba::ldap::Ldap;
 use crate::auth::hba::{
-    Certificate, EntryError, Method as RuleMethod, Origin, Reason, Replication, Rules, Visitor,
+    Certificate, EntryError, Interface, Method as RuleMethod, Origin, Reason, Replication, Rule, Rules,
+    Visitor,
 };
 use crate::auth::login::Method;
 use crate::config::AuthType;
@@ -14,6 +15,7 @@ use crate::net::machine;
 use crate::net::stream::Stream;
 use crate::roster::ClientAddress;
 use crate::tls::Channel;
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 
@@ -25,6 +27,24 @@ pub(super) struct Entry {
     map: Option<Box<str>>,
     /// Those in force when it came, with its map.
     rules: Arc<Rules>,
+}
+
+/// The first rule for a visitor. None where a rule that may be for it depends on the machine's addresses and these can't be
+/// had: the rules behind it, which may be laxer, are not meant for whom it rejects.
+fn find<'r>(
+    rules: &'r Rules,
+    visitor: &Visitor<'_>,
+    interfaces: &dyn Fn() -> io::Result<Vec<Interface>>,
+) -> Option<&'r Rule> {
+    let failed = Cell::new(false);
+    let known = || {
+        interfaces().unwrap_or_else(|error| {
+            failed.set(true);
+            tracing::error!("samehost and samenet: the machine's addresses can't be read: {error}");
+            Vec::new()
+        })
+    };
+    rules.find(visitor, &known).filter(|_| !failed.get())
 }
 
 /// How it proves who it is.
@@ -86,7 +106,7 @@ impl Entry {
             },
         };
         let refuse = |reason| Err(EntryError::new(&wish.user, reason));
-        let Some(rule) = rules.find(&visitor, &machine::interfaces) else {
+        let Some(rule) = find(rules, &visitor, &machine::interfaces) else {
             return refuse(Reason::NoRule(Origin::from(&visitor)));
         };
         let way = match rule.method {
@@ -164,5 +184,41 @@ impl Entry {
             .as_deref()
             .map(|map| format!(", which map {map:?} has not for this user"))
             .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::hba::{Encryption, Files};
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::path::{Path, PathBuf};
+
+    struct Text(&'static str);
+
+    impl Files for Text {
+        fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
+            Ok(self.0.into())
+        }
+
+        fn list(&self, _: &Path) -> io::Result<Vec<PathBuf>> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn nobody_gets_past_a_rule_that_depends_on_addresses_which_cannot_be_read() {
+        let text = Text("host app all samenet reject\nhost all all all trust\n");
+        let (rules, _) = Rules::read(&text, Path::new("hba"), None, Encryption::None).unwrap();
+        let unreadable = || Err(io::Error::other("too many open files"));
+        let found = |database, interfaces: &dyn Fn() -> io::Result<Vec<Interface>>| {
+            let address = Some(IpAddr::from(Ipv4Addr::LOCALHOST));
+            let visitor =
+                Visitor { address, is_encrypted: false, user: "joe", database, replication: Replication::No };
+            find(&rules, &visitor, interfaces).map(|rule| rule.place.line)
+        };
+        assert_eq!(found("app", &|| Ok(Vec::new())), Some(2));
+        assert_eq!(found("app", &unreadable), None);
+        assert_eq!(found("other", &unreadable), Some(2), "the rule isn't for it");
     }
 }

@@ -10,11 +10,14 @@ use rustix::net::sockopt::socket_peercred;
 use std::io;
 use std::net::IpAddr;
 
-/// The machine's addresses; none if they can't be had.
-pub fn interfaces() -> Vec<Interface> {
-    let Ok(all) = getifaddrs() else { return Vec::new() };
+/// The machine's addresses.
+///
+/// # Errors
+/// When they can't be had.
+pub fn interfaces() -> io::Result<Vec<Interface>> {
+    let all = getifaddrs()?;
     let pairs = all.filter_map(|one| Some(Interface { address: ip(one.address)?, mask: ip(one.netmask)? }));
-    pairs.collect()
+    Ok(pairs.collect())
 }
 
 fn ip(address: Option<SockaddrStorage>) -> Option<IpAddr> {
@@ -40,7 +43,7 @@ mod tests {
 
     #[test]
     fn the_loopback_interface_is_there() {
-        let all = interfaces();
+        let all = interfaces().expect("addresses");
         let own = all.iter().find(|one| one.address == Ipv4Addr::LOCALHOST).expect("127.0.0.1");
         assert_eq!(own.mask, Ipv4Addr::new(255, 0, 0, 0));
     }

@@ -182,17 +182,27 @@ impl Rule {
         };
         let from = |address| self.address.matches(address, interfaces);
         arrives
-            && visitor.address.is_none_or(from)
-            && self.databases.iter().any(|database| is_for(database, visitor))
+            && self.is_for_database(visitor)
             && self.users.iter().any(|user| user.matches(visitor.user))
+            && visitor.address.is_none_or(from)
+    }
+
+    /// Physical replication has no database in PostgreSQL, where the keyword alone stands for it. Here the database's section
+    /// says which PostgreSQL and which user it is, so that a rule which lets in has to be for that, too.
+    fn is_for_database(&self, visitor: &Visitor<'_>) -> bool {
+        let is_named = || self.databases.iter().any(|database| is_for(database, visitor));
+        if visitor.replication != Replication::Physical {
+            return is_named();
+        }
+        let is_enough = self.method == Method::Reject || visitor.database == "replication";
+        self.databases.iter().any(|database| matches!(database, Database::Replication))
+            && (is_enough || is_named())
     }
 }
 
-/// Physical replication has no database: only the keyword stands for it.
 fn is_for(database: &Database, visitor: &Visitor<'_>) -> bool {
     match database {
-        Database::Replication => visitor.replication == Replication::Physical,
-        _ if visitor.replication == Replication::Physical => false,
+        Database::Replication => false,
         Database::All => true,
         Database::SameUser => visitor.database == visitor.user,
         Database::Named(pattern) => pattern.matches(visitor.database),

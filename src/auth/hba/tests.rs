@@ -124,6 +124,24 @@ fn replication_has_its_own_lines() {
     assert_eq!(line(Replication::Physical), 2);
 }
 
+/// The section a client names chooses PostgreSQL and user: the keyword alone opens only the section of that name.
+#[test]
+fn physical_replication_is_of_a_section() {
+    for (databases, method, database, fits) in [
+        ("replication", "trust", "payroll", false),
+        ("replication", "trust", "replication", true),
+        ("replication,payroll", "trust", "payroll", true),
+        ("replication,payroll", "trust", "other", false),
+        ("all,replication", "trust", "payroll", true),
+        ("payroll", "trust", "payroll", false),
+        ("replication", "reject", "payroll", true),
+    ] {
+        let rules = rules(&format!("host {databases} all all {method}"));
+        let physical = Visitor { replication: Replication::Physical, ..visitor("::1", "joe", database) };
+        assert_eq!(line(&rules, &physical) == 1, fits, "{databases} {method}: {database}");
+    }
+}
+
 #[test]
 fn addresses() {
     for (address, client, fits) in [
