@@ -3,8 +3,10 @@
 use super::select::{self, Select};
 use super::show::Show;
 use super::transaction;
+use crate::config::Config;
 use crate::lifecycle::Shutdown;
 use crate::wire::sqlstate::{self, SqlState};
+use std::fmt;
 
 /// What somebody may do here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,7 +18,7 @@ pub enum Rights {
 }
 
 /// What to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) enum Command {
     /// Nothing: an empty text.
     Empty,
@@ -48,6 +50,37 @@ pub(super) enum Command {
     KillClient(u64),
     WaitClose(Option<String>),
     Shutdown(Shutdown),
+}
+
+/// For logs: without the values of settings that may hold secrets.
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut one = |name: &str, argument: &dyn fmt::Debug| f.debug_tuple(name).field(argument).finish();
+        match self {
+            Self::Set { key, value } => {
+                let value = if Config::may_be_secret(key) { "(secret)" } else { value };
+                f.debug_struct("Set").field("key", key).field("value", &value).finish()
+            }
+            Self::Show(what) => one("Show", what),
+            Self::ShowSession(what) => one("ShowSession", what),
+            Self::Select(what) => one("Select", what),
+            Self::Begin(tag) => one("Begin", tag),
+            Self::End(tag) => one("End", tag),
+            Self::Deallocate(name) => one("Deallocate", name),
+            Self::Pause(name) => one("Pause", name),
+            Self::Resume(name) => one("Resume", name),
+            Self::Disable(name) => one("Disable", name),
+            Self::Enable(name) => one("Enable", name),
+            Self::Reconnect(name) => one("Reconnect", name),
+            Self::Kill(name) => one("Kill", name),
+            Self::KillClient(id) => one("KillClient", id),
+            Self::WaitClose(name) => one("WaitClose", name),
+            Self::Shutdown(how) => one("Shutdown", how),
+            Self::Empty => f.write_str("Empty"),
+            Self::SetSession => f.write_str("SetSession"),
+            Self::Reload => f.write_str("Reload"),
+        }
+    }
 }
 
 /// A command that is not done, as an error of this SQLSTATE.
@@ -312,6 +345,19 @@ mod tests {
             ("SHUTDOWN WAIT_FOR_CLIENTS;", Command::Shutdown(Shutdown::WaitForClients)),
         ] {
             assert_eq!(Command::parse(text), Ok(command), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        for (text, shown) in [
+            ("SET auth_ldap_options = 'ldapbindpasswd=hunter2'", "(secret)"),
+            ("SET AUTH_LDAP_OPTIONS = 'ldapbindpasswd=hunter2'", "(secret)"),
+            ("SET auth_ldap_option = 'ldapbindpasswd=hunter2'", "(secret)"),
+            ("SET max_client_conn = 7", "\"7\""),
+        ] {
+            let debug = format!("{:?}", Command::parse(text).unwrap());
+            assert!(debug.contains(shown) && !debug.contains("hunter2"), "{debug}");
         }
     }
 

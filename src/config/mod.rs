@@ -134,6 +134,11 @@ impl Config {
         set::set(self, key, value)
     }
 
+    /// Whether a setting of `[pgweir]` by this name may hold a secret: one that there isn't may be one misspelt.
+    pub fn may_be_secret(key: &str) -> bool {
+        set::may_be_secret(key)
+    }
+
     /// Every setting of `[pgweir]` with its value and its default, as text without quotes; switches are 1 and 0, as
     /// PgBouncer shows them.
     pub fn general_values(&self) -> Vec<(&'static Setting, String, String)> {

@@ -26,10 +26,17 @@ pub(super) fn set(config: &Config, key: &str, value: &str) -> Result<Config, Str
     let mut general = config.general.clone();
     if let Err(Refusal { hint }) = put(&mut general, setting.name, value) {
         let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
-        return Err(format!("{} must be {}, not {value:?}{hint}", setting.name, (setting.allowed)()));
+        let given = if setting.secret { String::new() } else { format!(", not {value:?}") };
+        return Err(format!("{} must be {}{given}{hint}", setting.name, (setting.allowed)()));
     }
     fits(config, &general, setting.name)?;
     Ok(Config { general, ..config.clone() })
+}
+
+/// Whether a setting by this name may hold a secret: one that there isn't may be one misspelt.
+pub(super) fn may_be_secret(key: &str) -> bool {
+    let setting = General::SETTINGS.iter().find(|setting| setting.name.eq_ignore_ascii_case(key));
+    setting.is_none_or(|setting| setting.secret)
 }
 
 /// The value as TOML, and if that isn't right as text.
