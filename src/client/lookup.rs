@@ -120,7 +120,10 @@ async fn ask(
     let mut lease = match context.pool.acquire(request).await {
         Ok(lease) => lease,
         // There is no such database: so there is nobody who could log in to it.
-        Err(WaitError::Open(error)) if error.sqlstate == sqlstate::INVALID_CATALOG_NAME => return Ok(None),
+        Err(WaitError::Open(error)) if error.sqlstate == sqlstate::INVALID_CATALOG_NAME => {
+            context.shared.forget_invented(context);
+            return Ok(None);
+        }
         Err(error) => return Err(LookupError::Unreachable(error.to_string().into())),
     };
     let answer = run(&mut lease, &context.defaults, query, user).await;
