@@ -70,6 +70,8 @@ impl Change<'_> {
         shared.directory_tls.store(directory_tls);
         shared.rules.store(Arc::new(rules));
         shared.config.store(Arc::new(config));
+        // Who isn't in the new store is asked like most of those who are.
+        shared.login.store(Arc::new(shared.login.load().asking(store.most_look_like())));
         shared.store.store(Arc::new(store));
         shared.lookups.clear();
         apply_to_pools(shared);

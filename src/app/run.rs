@@ -102,7 +102,7 @@ fn share(
         pools: PoolSet::new(),
         contexts: Default::default(),
         metrics: Arc::new(Metrics::new(workers.count)),
-        login,
+        login: ArcSwap::from_pointee(login),
         config: ArcSwap::from_pointee(config),
         tls: ArcSwap::from_pointee(tls),
         rules: ArcSwap::from_pointee(rules),

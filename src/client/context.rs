@@ -65,7 +65,7 @@ pub struct Shared {
     /// The numbers.
     pub metrics: Arc<Metrics>,
     /// What all logins share.
-    pub login: auth::login::Settings,
+    pub login: ArcSwap<auth::login::Settings>,
     /// Settings in force.
     pub config: ArcSwap<Config>,
     /// TLS as those settings have it.

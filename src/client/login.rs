@@ -112,8 +112,9 @@ async fn prove(
     if method == Method::Trust && is_known(shared, &known, wish) {
         return Ok((known.prove(Proof::Nothing), Vec::new()));
     }
-    let asking = known.source.as_ref().map(|_| shared.login.asking(shared.lookups.most_look_like()));
-    let (settings, own) = (asking.as_ref().unwrap_or(&shared.login), circumstances(stream));
+    let listed = shared.login.load_full();
+    let asking = known.source.as_ref().map(|_| listed.asking(shared.lookups.most_look_like()));
+    let (settings, own) = (asking.as_ref().unwrap_or(&listed), circumstances(stream));
     let begin = |secret| Login::start(method, &wish.user, secret, settings, own);
     let mut step = begin(known.secret.clone()).map_err(Trouble::Login)?;
     let mut buffer = Vec::new();
