@@ -123,6 +123,17 @@ fn no_answer_lets_nobody_in() {
     }
 }
 
+/// Who asks for databases that don't exist leaves none of auth_user's pools behind.
+#[test]
+fn invented_databases_are_forgotten() {
+    let cluster = Cluster::shared();
+    let pgweir = Pgweir::start(&config(cluster).database("\"*\"", cluster.address()));
+    for name in ["invented1", "invented2"] {
+        assert_eq!(refusal(&pgweir, "app", "secret-app", name).sqlstate(), "28P01");
+    }
+    assert!(!pgweir.http("/metrics").1.contains("invented"));
+}
+
 /// A crowd of logins is one question, and so are wrong passwords as long as they come within a second.
 #[test]
 fn few_questions() {
