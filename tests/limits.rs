@@ -67,6 +67,49 @@ fn a_query_that_takes_too_long_is_cancelled() {
     assert_eq!(client.value("SELECT 4"), "4", "COPY that comes late is ignored");
 }
 
+/// What the client sent behind the request that was cancelled runs, and has its own time.
+#[test]
+fn pipelines_survive_a_query_that_takes_too_long() {
+    let pgweir = Pgweir::start(&config().set("query_timeout", "900ms"));
+    let errors =
+        |replies: &[Message]| replies.iter().filter(|r| r.tag == b'E').map(short).collect::<Vec<_>>();
+    let mut client = pgweir.client();
+    let batch =
+        |sql| [messages::parse("", sql), messages::bind("", "", &[]), messages::execute("", 0)].concat();
+    // The second batch's Sync comes late.
+    client.send(&[batch("SELECT pg_sleep(60)"), messages::sync(), batch("SELECT 2")].concat());
+    assert_eq!(errors(&client.read_until_ready()), [QUERY]);
+    client.send(&messages::sync());
+    assert_eq!(errors(&client.read_until_ready()), [""; 0]);
+
+    // Each takes too long, one after the other.
+    let queries = messages::query("SELECT pg_sleep(60)").repeat(2);
+    client.send(&[queries, messages::query("SELECT 3")].concat());
+    for _ in 0..2 {
+        assert_eq!(errors(&client.read_until_ready()), [QUERY]);
+    }
+    assert_eq!(errors(&client.read_until_ready()), [""; 0]);
+    assert_eq!(client.value("SELECT 4"), "4");
+}
+
+/// The server has a part of a message; it gets the rest before the COPY fails.
+#[test]
+fn copy_that_takes_too_long_within_a_message() {
+    let pgweir = Pgweir::start(&config().set("query_timeout", "900ms"));
+    let mut client = pgweir.client();
+    client.send(&messages::query("CREATE TEMP TABLE t (x text); COPY t FROM STDIN"));
+    client.read_until(|message| message.tag == b'G');
+    let data = messages::copy_data(&b"something\n".repeat(10_000));
+    let (front, rest) = data.split_at(50_000);
+    client.send(front);
+    eventually("the cancel", || pgweir.log().contains("canceling statement due to query_timeout"));
+    client.send(&[rest, &messages::copy_data(b"more\n")].concat());
+    let replies = client.read_until_ready();
+    assert!(replies.iter().any(|reply| reply.tag == b'E' && short(reply) == QUERY), "{replies:?}");
+    client.send(&messages::copy_done());
+    assert_eq!(client.value("SELECT 5"), "5");
+}
+
 /// A user's own CancelRequest is still the user's.
 #[test]
 fn other_cancels_keep_their_words() {

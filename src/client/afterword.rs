@@ -64,7 +64,12 @@ impl Session {
                 talk.exchange.expect(Reply::Close, Action::Behind);
             }
         }
-        active.step = if self.inbound.is_empty() { Step::Relay } else { Step::Stall };
+        let waits = !self.inbound.is_empty();
+        active.step = match (&talk.overdue, waits) {
+            (Some(_), _) => Step::Overdue(waits),
+            (None, true) => Step::Stall,
+            (None, false) => Step::Relay,
+        };
         self.settle_behind(cx, bytes)
     }
 

@@ -9,16 +9,17 @@ use crate::cancel;
 use crate::clock::Instant;
 use crate::config::PoolMode;
 use crate::pool::{CancelOutcome, ClientId};
-use crate::roster::{Entry, Kick};
+use crate::roster::{Entry, Kick, Phase};
 use crate::server::conversation::Overdue;
 use crate::server::exchange::{Action, Reply, Status};
 use crate::wire::backend::{Report, Severity};
 use crate::wire::encode::message;
 use crate::wire::sqlstate;
 use crate::wire::tag::frontend::COPY_FAIL;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Context;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// How long a server may take to answer a cancel, and a client to roll back what was cancelled.
@@ -42,6 +43,14 @@ impl Session {
             return self.is_idle_too_long(kick, now).then_some(End::Told(Trouble::Kicked(kick)));
         }
         let unanswered = match &lease.talk.overdue {
+            // What was cancelled isn't what runs any more.
+            Some(overdue) if lease.talk.has_answered_cancel() => {
+                if overdue.settled.load(Ordering::Acquire) {
+                    lease.talk.overdue = None;
+                    self.next_runs(now);
+                }
+                false
+            }
             Some(overdue) => now.saturating_duration_since(overdue.since) >= GRACE,
             None if matches!(active.step, Step::Relay | Step::Stall | Step::Leave | Step::Refuse(_)) => {
                 self.cancel_overdue(cx, kick, now);
@@ -79,22 +88,62 @@ impl Session {
         let (client, place) = (entry.id, &entry.place);
         tracing::warn!(client, database = &*place.database, user = &*place.user, "{words}");
         let settled = Arc::new(AtomicBool::new(false));
-        talk.overdue = Some(Box::new(Overdue { words, since: now, settled: Arc::clone(&settled) }));
+        let last = talk.exchange.end_of_request();
+        talk.overdue = Some(Box::new(Overdue { words, since: now, last, settled: Arc::clone(&settled) }));
         active.step = match active.step {
             Step::Relay => Step::Overdue(false),
             Step::Stall => Step::Overdue(true),
             ending => ending,
         };
-        // In COPY, PostgreSQL looks for a cancel only between two messages of the client.
-        let mut fail = Vec::new();
-        if talk.exchange.is_copy_in() && talk.sending == 0 {
-            message(&mut fail, COPY_FAIL, |out| out.extend_from_slice(b"timeout\0"));
-            talk.exchange.expect(Reply::CopyEnd, Action::Swallow);
+        if talk.sending == 0 {
+            self.fail_copy(cx);
         }
         tokio::spawn(send(Arc::clone(&self.context), entry, settled));
-        if !fail.is_empty() {
-            let _ = self.write_server(cx, &fail);
+    }
+
+    /// In COPY, PostgreSQL looks for a cancel only between two messages of the client.
+    fn fail_copy(&mut self, cx: &mut Context<'_>) -> Turn {
+        let Link::Active(active) = &mut self.link else { return Turn::Again };
+        let exchange = &mut active.lease.talk.exchange;
+        if !exchange.is_copy_in() {
+            return Turn::Again;
         }
+        exchange.expect(Reply::CopyEnd, Action::Swallow);
+        let mut fail = Vec::new();
+        message(&mut fail, COPY_FAIL, |out| out.extend_from_slice(b"timeout\0"));
+        self.write_server(cx, &fail)
+    }
+
+    /// COPY takes too long, and the server has a part of a message: it gets the rest, and no more.
+    #[cold]
+    pub(super) fn end_copy_data(&mut self, cx: &mut Context<'_>, read: &mut [u8]) -> Turn {
+        let Link::Active(active) = &mut self.link else { return Turn::Again };
+        let server = &mut *active.lease;
+        let most = server.talk.sending.min(read.len());
+        let n = match self.stream.poll_read(cx, &mut read[..most]) {
+            Poll::Pending => return Turn::Wait,
+            Poll::Ready(Err(e)) => return e.into(),
+            Poll::Ready(Ok(0)) => return io::Error::from(io::ErrorKind::UnexpectedEof).into(),
+            Poll::Ready(Ok(n)) => n,
+        };
+        server.talk.sending -= n;
+        server.traffic.from_client += n as u64;
+        server.traffic.to_server += n as u64;
+        let is_whole = server.talk.sending == 0;
+        match self.write_server(cx, &read[..n]) {
+            Turn::Again if is_whole => self.fail_copy(cx),
+            turn => turn,
+        }
+    }
+
+    /// The client's next request, which it sent before it heard of the cancel, has its own time.
+    fn next_runs(&mut self, now: Instant) {
+        let Link::Active(active) = &mut self.link else { return };
+        active.lease.query_began = now;
+        if active.lease.talk.exchange.status() == Status::Idle {
+            active.lease.began = now;
+        }
+        self.set_phase(Phase::Active, now);
     }
 
     /// What was cancelled is answered. If the client keeps its server, nothing of it may run there before the cancel can't
@@ -116,7 +165,11 @@ impl Session {
             return Turn::Again;
         }
         talk.overdue = None;
+        let is_next = stalled || !talk.exchange.is_drained();
         active.step = if stalled { Step::Stall } else { Step::Relay };
+        if is_next {
+            self.next_runs(Instant::now());
+        }
         self.after_replies(cx, scratch, whole)
     }
 

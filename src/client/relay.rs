@@ -263,6 +263,11 @@ impl Session {
             {
                 return self.keep_more(cx, read);
             }
+            Step::Overdue(false)
+                if moves && active.lease.talk.sending > 0 && active.lease.talk.exchange.is_copy_in() =>
+            {
+                return self.end_copy_data(cx, read);
+            }
             _ => return Turn::Wait,
         }
         let n = match self.stream.poll_read(cx, read) {

@@ -203,10 +203,13 @@ impl Session {
         let Link::Active(active) = &mut self.link else { return Turn::Again };
         let talk = &active.lease.talk;
         if !talk.exchange.is_drained() {
-            if active.step == Step::Stall {
-                return self.feed_waiting(cx, scratch);
-            }
-            return Turn::Again;
+            return match active.step {
+                Step::Stall => self.feed_waiting(cx, scratch),
+                Step::Overdue(_) | Step::Settling(_) if talk.has_answered_cancel() => {
+                    self.overdue_answered(cx, scratch, whole)
+                }
+                _ => Turn::Again,
+            };
         }
         match active.step {
             Step::Prelude => return self.prelude_done(cx, scratch),
@@ -323,12 +326,13 @@ impl Session {
     /// Gives the server back, or closes it if it is of no more use.
     #[inline(always)]
     pub(super) fn give_back(&mut self, now: Instant) -> Turn {
-        let Link::Active(active) = std::mem::replace(&mut self.link, Link::Idle) else {
+        let Link::Active(mut active) = std::mem::replace(&mut self.link, Link::Idle) else {
             return Turn::Again;
         };
         if self.context.may_refuse {
             self.context.pins.dismiss(self.member.entry().id);
         }
+        active.lease.talk.overdue = None;
         let unfit = active.lease.talk.heard.prelude_error.is_some();
         if unfit || active.lease.talk.exchange.doubt().is_some() {
             active.lease.close(if unfit { CloseReason::ResetFailed } else { CloseReason::Doubt });

@@ -338,7 +338,7 @@ impl Conversation {
         (self.dirty, self.traces, self.held) = (false, Traces::NONE, Traces::NONE);
         (self.prepared, self.foreign_sequences) = (Prepared::default(), false);
         self.after = Afterword::default();
-        self.cut = Cut::None;
+        (self.cut, self.overdue) = (Cut::None, None);
         self.names.clear();
         self.parameters = defaults;
     }

@@ -16,11 +16,20 @@ pub struct Overdue {
     pub words: &'static str,
     /// When the cancel was begun.
     pub since: Instant,
+    /// The number of the reply that is its answer.
+    pub last: u64,
     /// Whether it can't reach anything later any more.
     pub settled: Arc<AtomicBool>,
 }
 
 impl Conversation {
+    /// Whether the request that pgweir has cancelled is answered, with what pgweir asks behind it.
+    #[cold]
+    pub fn has_answered_cancel(&self) -> bool {
+        let answered = |it: &Overdue| self.exchange.has_answered(it.last) && !self.exchange.is_behind();
+        self.overdue.as_deref().is_none_or(answered)
+    }
+
     /// What the client gets for an error of this SQLSTATE, if that comes of a cancel by pgweir. `beyond` is what of the
     /// message isn't the part of its body that is here: one that didn't come whole is passed on as it is.
     #[cold]

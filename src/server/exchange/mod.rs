@@ -217,6 +217,19 @@ impl<P> Exchange<P> {
         self.phase == Phase::CopyIn
     }
 
+    /// The number of the reply with which the request being answered ends: that of its ReadyForQuery, or of the last owed if
+    /// none is to come by itself.
+    pub fn end_of_request(&self) -> u64 {
+        let ends = |o: Owed| matches!(o.reply, Reply::Query | Reply::FunctionCall | Reply::Sync);
+        let at = self.owed.iter().position(ends).unwrap_or(self.owed.len().saturating_sub(1));
+        self.front + at as u64
+    }
+
+    /// Whether the reply of this number is in.
+    pub fn has_answered(&self, number: u64) -> bool {
+        self.owed.is_empty() || self.front > number
+    }
+
     /// Whether a Sync is needed before the server can be asked anything of ours.
     pub fn needs_sync(&self) -> bool {
         self.phase != Phase::Synced
