@@ -249,6 +249,26 @@ fn servers_are_checked() {
     assert_eq!(asked("check me"), 2);
 }
 
+/// Servers none of which passes its check are tried a few times, not for ever.
+#[test]
+fn a_check_that_always_fails_is_told() {
+    let server = FakeServer::start(|conn| {
+        conn.welcome()?;
+        loop {
+            conn.serve_until("check me")?;
+            let error = messages::backend::error("ERROR", "25006", "not this one");
+            conn.send(&[error, messages::backend::ready(b'I')].concat())?;
+        }
+    });
+    let own = Config::to(server.address())
+        .set("server_check_query", "SELECT 'check me'")
+        .set("server_check_delay", 0);
+    let pgweir = Pgweir::start(&own);
+    let mut client = pgweir.client();
+    client.send(&messages::query("SELECT 1"));
+    assert!(fatal(&mut client).ends_with("25006 not this one"));
+}
+
 /// Client caps count who has proved who it is, exactly, and not for admin_users.
 #[test]
 fn clients_of_a_database_and_of_a_user() {

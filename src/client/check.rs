@@ -2,15 +2,17 @@
 //! doesn't, another one gets them.
 
 use super::context::PoolContext;
-use super::session::{Link, Session};
-use super::transaction::{Active, Step};
+use super::report::Trouble;
+use super::session::{End, Link, Session, Turn};
+use super::transaction::{Active, Step, UNFIT_LIMIT};
 use crate::clock::Instant;
 use crate::pool::CloseReason;
 use crate::roster::{Entry, Kick};
 use crate::server::Server;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 /// How long an answer may take where server_connect_timeout is off.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -22,9 +24,12 @@ pub(super) fn ask(context: &PoolContext, server: &mut Server, entry: &Arc<Entry>
     let query = config.general.server_check().map_or("", |(query, _)| query);
     server.talk.check(front, query);
     let (limit, entry) = (limit(context), Arc::clone(entry));
+    let (unanswered, answered) = oneshot::channel();
+    server.check = Some(unanswered);
     tokio::spawn(async move {
-        sleep(limit).await;
-        entry.kick(Kick::Unanswered);
+        if timeout(limit, answered).await.is_err() {
+            entry.kick(Kick::Unanswered);
+        }
     });
 }
 
@@ -35,12 +40,17 @@ fn limit(context: &PoolContext) -> Duration {
 impl Session {
     /// A server may have left its check unanswered: then it is as good as gone.
     #[cold]
-    pub(super) fn give_up_unanswered(&mut self) {
+    pub(super) fn give_up_unanswered(&mut self) -> Turn {
         self.member.entry().forgive();
         if let Link::Active(Active { step: Step::Prelude, lease }) = &self.link
             && Instant::now().saturating_duration_since(lease.began) >= limit(&self.context)
         {
+            self.unfit += 1;
             self.close_for_another(CloseReason::Dead);
+            if self.unfit >= UNFIT_LIMIT {
+                return Turn::end(End::Told(Trouble::ServerLost));
+            }
         }
+        Turn::Again
     }
 }

@@ -25,10 +25,7 @@ impl Session {
     pub(super) fn called(&mut self, cx: &mut Context<'_>) -> Option<Box<End>> {
         let asked = match self.member.entry().kicked() {
             Some(Kick::Notify) => self.tell_that_it_waits(cx),
-            Some(Kick::Unanswered) => {
-                self.give_up_unanswered();
-                Turn::Again
-            }
+            Some(Kick::Unanswered) => self.give_up_unanswered(),
             Some(kick @ (Kick::Query | Kick::Transaction)) => {
                 self.overdue(cx, kick).map_or(Turn::Again, Turn::end)
             }

@@ -11,18 +11,18 @@ use crate::params::traces::Traces;
 use crate::params::tracked;
 use crate::pool::{CloseReason, Lease};
 use crate::roster::Phase;
-use crate::server::Server;
 use crate::server::connect::refusal;
 use crate::server::conversation::{Prepared, Tally};
 use crate::server::exchange::{Fate, Status};
 use crate::server::prelude::Prelude;
+use crate::server::{NOBODY, Server};
 use crate::wire::error::WireError;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Context;
 
 /// Servers in a row that could not be made fit before the client is told.
-const UNFIT_LIMIT: u8 = 3;
+pub(super) const UNFIT_LIMIT: u8 = 3;
 
 /// A lease and how far it is.
 #[derive(Debug)]
@@ -105,7 +105,8 @@ impl Session {
         let server = &mut *lease;
         let is_stale = now.nanos_since(server.began) >= context.check_after.load(Ordering::Relaxed);
         (server.began, server.query_began) = (now, now);
-        let stranger = std::mem::replace(&mut server.owner, self.member.entry().id) != self.member.entry().id;
+        let owner = std::mem::replace(&mut server.owner, self.member.entry().id);
+        let stranger = owner != self.member.entry().id;
         let must_reset = context.reset_always || (stranger && server.talk.dirty);
         if self.state.wanted.makes_temporary() {
             server.talk.note(Traces::TEMPORARY);
@@ -118,7 +119,8 @@ impl Session {
         let mut prelude = Prelude::None;
         let mut front = Vec::new();
         if is_stale {
-            self.unfit = 0;
+            // Any number of servers may have died since they served; one that is of no use from the start counts.
+            self.unfit = if owner == NOBODY { self.unfit } else { 0 };
             check::ask(context, server, self.member.entry(), &mut front);
         }
         let differ = !Arc::ptr_eq(&server.talk.parameters, &self.state.wanted);
@@ -243,6 +245,7 @@ impl Session {
         let Link::Active(active) = &mut self.link else { return Turn::Again };
         let Some(error) = active.lease.talk.heard.prelude_error.take() else {
             self.unfit = 0;
+            active.lease.check = None;
             active.step = Step::Relay;
             active.lease.key.aim.at_client();
             return self.feed_waiting(cx, scratch);

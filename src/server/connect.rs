@@ -4,7 +4,7 @@ use super::cancel::CancelKey;
 use super::conversation::Conversation;
 use super::error::{ConnectError, Refusal};
 use super::login::{Encryption, Login, Next, ServerSecret};
-use super::{Server, cancel};
+use super::{NOBODY, Server, cancel};
 use crate::clock::Instant;
 use crate::net::options::TcpOptions;
 use crate::net::stream::Stream;
@@ -184,11 +184,12 @@ pub async fn connect(target: Target, ids: &ServerIds) -> Result<Server, ConnectE
         outbound: Default::default(),
         key: CancelKey { address: target.address, tls, pid, secret, aim: Arc::default() },
         id: ids.next(),
-        owner: 0,
+        owner: NOBODY,
         since: now,
         welcome: login.parameters,
         began: now,
         query_began: now,
+        check: None,
         traffic: Default::default(),
     })
 }

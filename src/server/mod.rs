@@ -13,8 +13,13 @@ use crate::net::stream::Stream;
 use crate::tls::Channel;
 use connect::Address;
 use conversation::Conversation;
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use tokio::sync::oneshot;
+
+/// No client: they are counted from 1.
+pub const NOBODY: u64 = 0;
 
 /// Bytes an idle server may send before it counts as out of its mind.
 const IDLE_CHATTER: usize = 1024 * 1024;
@@ -34,7 +39,7 @@ pub struct Server {
     pub key: cancel::CancelKey,
     /// Counts connections of the process, for logs.
     pub id: u64,
-    /// The client it served last.
+    /// The client it served last; [`NOBODY`] at first.
     pub owner: u64,
     /// When it logged in.
     pub since: Instant,
@@ -44,6 +49,8 @@ pub struct Server {
     pub began: Instant,
     /// When the query it runs was begun; the transaction's begin for its first.
     pub query_began: Instant,
+    /// While it is being checked; dropped, it ends the wait for an answer.
+    pub check: Option<oneshot::Sender<Infallible>>,
     /// Bytes moved and not yet counted in the metrics.
     pub traffic: Traffic,
 }
