@@ -224,7 +224,7 @@ impl Newcomer<'_> {
         let (context, login, admission) = self.place(is_anybody)?;
         context.opener.learn(proof);
         if self.wish.replication {
-            let own = self.server_of_its_own(&context).await?;
+            let own = Box::pin(self.server_of_its_own(&context)).await?;
             return Ok(Outcome::Replica(Box::new(Replicates {
                 wish: Wish { user: login.as_ref().to_owned(), ..self.wish.clone() },
                 context,

@@ -79,7 +79,9 @@ pub async fn authenticate(
             (proved.proof, proved.early) = prove(stream, shared, (wish, address, method), out).await?;
         }
         Way::Directory(ldap) => {
-            (proved.proof, proved.early) = ask_directory(stream, shared, (wish, address, ldap), out).await?;
+            // Rare, and much larger than all else a login is.
+            let asking = Box::pin(ask_directory(stream, shared, (wish, address, ldap), out));
+            (proved.proof, proved.early) = asking.await?;
         }
         Way::Peer => entry.check_peer(stream, wish).await?,
         Way::Certificate | Way::Anybody => {}
@@ -135,7 +137,7 @@ async fn prove(
                 step = match respond(login, body).await? {
                     Ok(step) => step,
                     Err(error) => {
-                        let newer = second_look(shared, &known, wish, &request).await;
+                        let newer = Box::pin(second_look(shared, &known, wish, &request)).await;
                         let (newer, login) = newer
                             .and_then(|newer| match begin(newer.secret.clone()) {
                                 Ok(Step::Continue(login, same)) if same == request => Some((newer, login)),

@@ -74,6 +74,16 @@ impl std::fmt::Debug for Part {
 mod tests {
     use super::*;
 
+    fn size<A, F>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// What a connection holds before it has logged in. It is copied as it is boxed.
+    #[test]
+    fn a_login_is_small() {
+        assert!(size(open) <= 6 * 1024, "{} bytes", size(open));
+    }
+
     /// What every idle client costs beside its socket and its entry in the roster. Tokio adds 104 bytes and rounds up to a
     /// multiple of 128: eight more bytes here, and every client costs half as much again.
     #[test]
