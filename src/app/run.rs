@@ -45,6 +45,12 @@ pub(super) fn run(source: Source, overrides: &Overrides) -> Result<(), AppError>
     let (config, warnings) = load(&source)?;
     let config = config.with(overrides)?;
     let log = logging::start(&config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Before anything tells that it runs: a HUP nobody listens to would end it.
+    let signals = {
+        let _entered = runtime.enter();
+        Signals::new()?
+    };
     warnings.iter().for_each(|w| tracing::warn!("{w}"));
     rights::warnings_of(&config, &source).iter().for_each(|w| tracing::warn!("{w}"));
     let store = secrets::store(&config)?;
@@ -69,13 +75,9 @@ pub(super) fn run(source: Source, overrides: &Overrides) -> Result<(), AppError>
     let shared = Arc::new(share(config, (store, tls, rules), &workers, orders));
     shared.directory_tls.store(directory_tls);
     announce(&shared.config.load(), &listeners, metrics_listener.as_ref());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let change = Change { shared: &shared, source: &source, overrides, log: &log };
-    runtime.block_on(async {
-        let operator = Operator::new(Signals::new()?, taken, change);
-        serve(listeners, metrics_listener, &shared, operator).await;
-        Ok::<_, AppError>(())
-    })?;
+    let operator = Operator::new(signals, taken, change);
+    runtime.block_on(serve(listeners, metrics_listener, &shared, operator));
     workers.stop();
     Ok(())
 }
