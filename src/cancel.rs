@@ -4,9 +4,9 @@ use crate::pool::{CancelGuard, CancelOutcome, ClientId, PoolKey, PoolSet};
 use crate::roster::{Entry, Kick, Roster};
 use crate::server::Server;
 use crate::server::cancel::cancel as cancel_server;
+use crate::timer::timeout;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
 
 /// What became of a request whose key was right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -33,6 +33,7 @@ pub mod prepared;
 pub mod roster;
 pub mod server;
 pub mod tasks;
+pub mod timer;
 pub mod tls;
 pub mod top;
 pub mod wire;

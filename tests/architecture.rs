@@ -81,6 +81,11 @@ fn planted_violations_are_found() {
         ("config/raw.rs", "fn f() { std::time::Instant::now(); }", &["names `Instant::now`"]),
         ("pool/ledger/give.rs", "fn f(t: Instant) { t.elapsed(); }", &["names `.elapsed`"]),
         ("net/long.rs", &long, &["src/net/long.rs:451: 451 lines"]),
+        (
+            "net/wait.rs",
+            "use tokio::time::sleep;",
+            &["src/net/wait.rs:1: `use tokio::time::sleep;`; waiting is"],
+        ),
     ];
     for (file, source, expected) in cases {
         let found = check(&map, file, source);
@@ -170,6 +175,15 @@ fn check(map: &Map, file: &str, source: &str) -> Vec<String> {
         for (line, what) in impurities(&tokens).into_iter().filter(|(line, _)| outside_tests(*line)) {
             problems
                 .push(format!("src/{file}:{line}: names `{what}`; this module is pure (bytes and `now` in)"));
+        }
+    }
+    // A worker's runtime keeps no timers: a wait that isn't asked for there would panic.
+    if file != "timer.rs" && !is_test_file {
+        let own = ["tokio::time::sleep", "tokio::time::timeout", "tokio::time::{"];
+        for (line, text) in
+            source.lines().enumerate().filter(|(_, text)| own.iter().any(|n| text.contains(n)))
+        {
+            problems.push(format!("src/{file}:{}: `{}`; waiting is crate::timer's", line + 1, text.trim()));
         }
     }
     let in_tests: usize = places.tests.iter().map(|range| range.end() - range.start() + 1).sum();

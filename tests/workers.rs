@@ -4,12 +4,16 @@
 mod support;
 
 use std::sync::Barrier;
+use std::time::Duration;
 
 use support::cluster::Cluster;
 use support::eventually;
 use support::messages::query;
 use support::pgweir::{Config, Pgweir};
 use support::raw::{Client, Target};
+
+use pgweir::timer;
+use tokio::runtime::Builder;
 
 const CLIENTS: usize = 24;
 const ROUNDS: usize = 100;
@@ -94,4 +98,21 @@ fn two_workers() {
 #[test]
 fn four_workers() {
     live(4);
+}
+
+#[test]
+fn a_runtime_without_timers_can_wait() {
+    let keeper = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let worker = Builder::new_multi_thread().worker_threads(1).enable_io().build().expect("a runtime");
+    timer::keep(keeper.handle());
+    let (moment, long) = (Duration::from_millis(1), Duration::from_secs(3600));
+    let waits = worker.spawn(async move {
+        timer::sleep(moment).await;
+        assert!(timer::timeout(moment, std::future::pending::<()>()).await.is_err());
+        assert_eq!(timer::timeout(long, async { 1 }).await.ok(), Some(1));
+        // As libraries do it.
+        let late = async { tokio::time::timeout(moment, std::future::pending::<()>()).await.is_err() };
+        timer::with_keeper(late).await
+    });
+    assert!(keeper.block_on(waits).expect("no panic"));
 }

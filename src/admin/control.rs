@@ -9,10 +9,10 @@ use super::table::{Columns, Table, row};
 use crate::config::RESERVED_DATABASES;
 use crate::lifecycle::{self, Phase};
 use crate::roster::Kick;
+use crate::timer::sleep;
 use crate::wire::sqlstate;
 use std::time::Duration;
 use tokio::sync::oneshot;
-use tokio::time::sleep;
 
 /// Between two looks at what a command waits for.
 const LOOK: Duration = Duration::from_millis(10);

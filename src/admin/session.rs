@@ -9,6 +9,7 @@ use crate::clock::Instant;
 use crate::config::MetricsCompat;
 use crate::net::stream::Stream;
 use crate::roster::{ClientAddress, Entry, Kick, Newcomer, Phase, Place, SecretSize, Told};
+use crate::timer::timeout;
 use crate::tls::Channel;
 use crate::wire::backend::{self, Authentication, READY_IDLE, Report, Severity};
 use crate::wire::error::WireError;
@@ -19,7 +20,6 @@ use std::io;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::time::timeout;
 
 /// Longest message taken; a command is a line.
 const LONGEST: usize = 64 * 1024;

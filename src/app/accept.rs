@@ -6,11 +6,11 @@ use crate::client::task::Connection;
 use crate::net::listen::{Accepted, Listener};
 use crate::net::stream::Stream;
 use crate::roster::ClientAddress;
+use crate::timer::sleep;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
-use tokio::time::sleep;
 
 /// After an accept that failed, for want of file descriptors mostly: no busy loop.
 const PAUSE: Duration = Duration::from_millis(100);

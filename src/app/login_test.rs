@@ -14,12 +14,12 @@ use crate::server::Server;
 use crate::server::connect::{ServerIds, Target, connect, reach};
 use crate::server::error::ConnectError;
 use crate::server::login::ServerSecret;
+use crate::timer::timeout;
 use crate::tls::{Channel, Tls};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
 
 /// How long a leg may take when server_connect_timeout doesn't say.
 const LIMIT: Duration = Duration::from_secs(15);

@@ -25,6 +25,7 @@ use crate::roster::Kick;
 use crate::server::connect::ServerIds;
 use crate::tasks::signals::Signals;
 use crate::tasks::{averages, janitor};
+use crate::timer::{self, sleep};
 use crate::tls::Tls;
 use arc_swap::ArcSwap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -33,7 +34,6 @@ use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use tokio::time::sleep;
 
 /// How often the end of a drain is looked for.
 const LOOK: Duration = Duration::from_millis(20);
@@ -70,6 +70,7 @@ pub(super) fn run(source: Source, overrides: &Overrides) -> Result<(), AppError>
         }
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    timer::keep(runtime.handle());
     let workers = Workers::start(config.general.workers.map_or(cores, |n| n.get() as usize))?;
     let (orders, taken) = unbounded_channel();
     let shared = Arc::new(share(config, (store, tls, rules), &workers, orders));

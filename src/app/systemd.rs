@@ -4,13 +4,13 @@ use crate::client::context::Shared;
 use crate::client::context::tcp_options;
 use crate::config::Config;
 use crate::net::listen::Listener;
+use crate::timer::sleep;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::sleep;
 
 /// FileDescriptorName= of the socket that serves metrics; all others are for clients.
 const METRICS: &str = "metrics";

@@ -3,11 +3,11 @@
 
 use crate::cli::Source;
 use crate::config::Config;
+use crate::timer::sleep;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
-use tokio::time::sleep;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);

@@ -19,7 +19,8 @@ impl Workers {
     pub(super) fn start(count: usize) -> io::Result<Self> {
         let several = count > 1;
         let mut builder = if several { Builder::new_multi_thread() } else { Builder::new_current_thread() };
-        let runtime = builder.worker_threads(count.max(1)).thread_name("worker").enable_all().build()?;
+        // Without timers, which are `crate::timer`'s.
+        let runtime = builder.worker_threads(count.max(1)).thread_name("worker").enable_io().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
         // The single worker itself; of several, a thread that only waits.

@@ -9,10 +9,10 @@ use crate::clock::Instant;
 use crate::pool::CloseReason;
 use crate::roster::{Entry, Kick};
 use crate::server::Server;
+use crate::timer::timeout;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 /// How long an answer may take where server_connect_timeout is off.
 const LIMIT: Duration = Duration::from_secs(15);

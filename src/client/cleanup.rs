@@ -10,13 +10,13 @@ use crate::pool::{CancelOutcome, ClientId, CloseReason, Lease};
 use crate::server::Server;
 use crate::server::cancel::cancel;
 use crate::server::exchange::{Action, Reply, Status};
+use crate::timer::timeout;
 use crate::wire::encode::message;
 use crate::wire::frontend::{self, SYNC};
 use crate::wire::tag::frontend as f;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
 
 /// How long a cleanup may take.
 const LIMIT: Duration = Duration::from_secs(5);

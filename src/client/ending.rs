@@ -9,12 +9,12 @@ use crate::params::set::Set;
 use crate::params::traces::Traces;
 use crate::pool::{ClientId, CloseReason};
 use crate::roster::{Kick, Phase, ServerTold, Told};
+use crate::timer::timeout;
 use crate::tls::Channel;
 use crate::wire::backend::Severity;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
-use tokio::time::timeout;
 
 /// How long a parting word may take to be sent.
 const FAREWELL: Duration = Duration::from_secs(2);

@@ -7,12 +7,12 @@ use crate::clock::Instant;
 use crate::params::set::Set;
 use crate::params::tracked;
 use crate::pool::{ClientId, CloseReason, Request as PoolRequest, WaitError};
+use crate::timer::timeout;
 use crate::wire::backend::parameter_status;
 use parking_lot::{MappedMutexGuard, MutexGuard};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
 
 const APPLICATION_NAME: &str = "application_name";
 

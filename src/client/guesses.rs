@@ -5,9 +5,9 @@ use super::report::Trouble;
 use crate::clock::Instant;
 use crate::net::stream::Stream;
 use crate::roster::ClientAddress;
+use crate::timer::sleep;
 use std::net::IpAddr;
 use std::time::Duration;
-use tokio::time::sleep;
 
 impl Shared {
     /// Whether passwords from there aren't looked at for now.

@@ -6,8 +6,8 @@ use super::transaction::Step;
 use crate::clock::Instant;
 use crate::params::traces::Traces;
 use crate::server::conversation::Sequences;
+use crate::timer::sleep;
 use std::sync::Arc;
-use tokio::time::sleep;
 
 /// Holds in vain after which a client's servers are held no more until it asks.
 const IN_VAIN: u8 = 3;

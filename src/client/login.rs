@@ -14,6 +14,7 @@ use crate::credentials::ldap;
 use crate::net::stream::Stream;
 use crate::params::set::Set;
 use crate::roster::ClientAddress;
+use crate::timer::{timeout, with_keeper};
 use crate::tls::Channel;
 use crate::wire::backend::{self, Authentication, Report, Severity};
 use crate::wire::frame::{self, HEADER};
@@ -22,7 +23,6 @@ use crate::wire::tag::frontend::PASSWORD;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
 
 /// Why a login ended.
 #[derive(Debug)]
@@ -204,7 +204,7 @@ async fn ask_directory(
     let Ok(text) = std::str::from_utf8(&password) else {
         return Err(refuse("the password is not UTF-8".to_owned(), Guess::Likely).into());
     };
-    let check = ldap::check(ldap, shared.directory_tls.load_full(), &wish.user, text);
+    let check = with_keeper(ldap::check(ldap, shared.directory_tls.load_full(), &wish.user, text));
     match timeout(DIRECTORY_LIMIT, check).await {
         Ok(Ok(())) => Ok((Proof::Password(password), buffer)),
         Ok(Err(error)) => {

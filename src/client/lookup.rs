@@ -16,10 +16,10 @@ use crate::pool::{ClientId, CloseReason, Request, WaitError};
 use crate::server::Server;
 use crate::server::connect::refusal;
 use crate::server::exchange::Reply;
+use crate::timer::timeout;
 use crate::wire::sqlstate;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 /// How long a lookup may take when server_connect_timeout doesn't say.

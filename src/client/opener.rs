@@ -18,6 +18,7 @@ use crate::server::Server;
 use crate::server::connect::{Address, Target, connect};
 use crate::server::error::ConnectError;
 use crate::server::login::ServerSecret;
+use crate::timer::timeout;
 use crate::tls::{self, Channel, TlsError};
 use crate::wire::sqlstate;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -26,7 +27,6 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 use tokio::runtime::Handle;
-use tokio::time::timeout;
 
 /// What is known to prove a user to PostgreSQL.
 #[derive(Debug)]

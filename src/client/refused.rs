@@ -8,9 +8,9 @@ use crate::audit;
 use crate::metrics::LoginFailure;
 use crate::net::stream::Stream;
 use crate::roster::ClientAddress;
+use crate::timer::timeout;
 use crate::wire::backend::Severity;
 use std::time::Duration;
-use tokio::time::timeout;
 
 /// How long a refusal may take to be sent.
 const FAREWELL: Duration = Duration::from_secs(2);

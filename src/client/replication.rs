@@ -13,6 +13,7 @@ use crate::roster::{self, Admission, ClientAddress, Entry, Kick, Phase, Told};
 use crate::server::Server;
 use crate::server::cancel::cancel;
 use crate::server::connect::hang_up;
+use crate::timer::{sleep, timeout};
 use crate::tls::Channel;
 use crate::wire::backend::{self, Authentication, READY_IDLE, Severity};
 use crate::wire::frame::{self, HEADER};
@@ -23,7 +24,6 @@ use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
 
 /// Bytes read at once, in each direction.
 const CHUNK: usize = 64 * 1024;

@@ -7,12 +7,12 @@ use crate::params::catalog::{self, Found, ROUNDS};
 use crate::params::routines::{Names, Reading, Routines};
 use crate::server::Server;
 use crate::server::exchange::{Action, Reply};
+use crate::timer::timeout;
 use crate::wire::backend;
 use crate::wire::error::WireError;
 use crate::wire::frontend;
 use std::io;
 use std::time::Duration;
-use tokio::time::timeout;
 
 /// How long it may take.
 const LIMIT: Duration = Duration::from_secs(15);

@@ -2,12 +2,12 @@
 //! nobody asks.
 
 use super::{Kick, Roster};
+use crate::timer::sleep;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::time::sleep;
 
 /// How long sessions may take to answer. They do at once, unless their worker has no time for them.
 const PATIENCE: Duration = Duration::from_millis(250);

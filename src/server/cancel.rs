@@ -1,12 +1,12 @@
 //! CancelRequest to PostgreSQL, on a connection of its own.
 
 use super::connect::{self, Address};
+use crate::timer::sleep;
 use crate::tls::Connector;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
-use tokio::time::sleep;
 
 /// What a cancel would hit, told by the session that has the server.
 #[derive(Debug, Default)]

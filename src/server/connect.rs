@@ -9,6 +9,7 @@ use crate::clock::Instant;
 use crate::net::options::TcpOptions;
 use crate::net::stream::Stream;
 use crate::params::set::Set;
+use crate::timer::timeout;
 use crate::tls::{Channel, Connector};
 use crate::wire::backend;
 use crate::wire::frame::{self, HEADER};
@@ -21,7 +22,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
-use tokio::time::timeout;
 
 /// Longest login message taken from a server, in bytes.
 const LONGEST: usize = 64 * 1024;

@@ -2,9 +2,9 @@
 
 use crate::admin::Realm;
 use crate::clock::Instant;
+use crate::timer::sleep;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::sleep;
 
 /// Works until dropped. A changed stats_period counts from the next period on.
 pub async fn run(realm: Arc<dyn Realm>) {

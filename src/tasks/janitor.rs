@@ -4,10 +4,10 @@ use crate::clock::Instant;
 use crate::pool::{ClientId, Lease, Pool, PoolSet};
 use crate::roster::{Kick, Roster};
 use crate::server::Server;
+use crate::timer::sleep;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::sleep;
 
 /// Between turns while somebody waits.
 const BUSY: Duration = Duration::from_millis(100);

@@ -8,6 +8,7 @@ use crate::metrics::CloseReason;
 use crate::pool::Place;
 use crate::server::Server;
 use crate::server::connect::{hang_up, refusal};
+use crate::timer::{sleep, timeout};
 use crate::wire::backend::Notification;
 use crate::wire::frame::{self, HEADER};
 use crate::wire::frontend;
@@ -17,7 +18,6 @@ use std::io;
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
 
 /// How long the listening server stays when nobody listens any more.
 const LINGER: Duration = Duration::from_secs(10);
