@@ -63,7 +63,10 @@ fn run() -> Result<bool, String> {
     let options = Options::parse();
     let rows = options.rows()?;
     let files = limits::raise()?;
-    let (kinds, missing) = Kind::all()?;
+    let (mut kinds, missing) = Kind::all()?;
+    if let Some(only) = &options.only {
+        kinds.retain(|kind| kind.name().eq_ignore_ascii_case(only));
+    }
     let notes: Vec<String> = missing
         .into_iter()
         .map(|why| format!("{why}. Measuring without it."))

@@ -14,6 +14,9 @@ pub(crate) struct Options {
     /// How often each row is measured for each pooler, in turns
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) rounds: u32,
+    /// Only this pooler: PgBouncer, haproxy or pgweir
+    #[arg(long)]
+    pub(crate) only: Option<String>,
     /// Length of one measurement, after a second of warming up
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) seconds: u32,

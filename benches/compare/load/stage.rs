@@ -61,6 +61,7 @@ impl Stage {
             workers: plan.workers,
             clients: plan.clients,
             verifier: verifier.to_string(),
+            tls: None,
         };
         cores.as_pooler();
         let pooler = kind.start(&setup);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use program::{Program, Running};
 
 use super::counters;
+use super::support::certificates::{Files, text};
 use super::support::pgweir::{As, Config, Pgweir};
 use super::support::raw::Target;
 
@@ -34,6 +35,8 @@ pub(crate) struct Setup {
     pub(crate) clients: u32,
     /// The SCRAM secret of user `app` as PostgreSQL stores it: no pooler knows the password.
     pub(crate) verifier: String,
+    /// Clients and PostgreSQL are to use TLS; the certificate is the pooler's.
+    pub(crate) tls: Option<Files>,
 }
 
 impl Setup {
@@ -118,7 +121,12 @@ impl Kind {
 
     /// Fresh processes that listen; panics with their log if they don't.
     pub(crate) fn start(&self, setup: &Setup) -> Pooler {
-        let setup = &Setup { clients: setup.clients + BESIDE, verifier: setup.verifier.clone(), ..*setup };
+        let setup = &Setup {
+            clients: setup.clients + BESIDE,
+            verifier: setup.verifier.clone(),
+            tls: setup.tls.clone(),
+            ..*setup
+        };
         let (port, held) = match self {
             Self::PgBouncer(program) => {
                 let (port, processes) = pgbouncer::start(program, setup);
@@ -133,7 +141,7 @@ impl Kind {
                 (started.port, Held::Own(Box::new(started)))
             }
         };
-        Pooler { port, held }
+        Pooler { port, encrypts: setup.tls.is_some(), held }
     }
 }
 
@@ -145,6 +153,8 @@ enum Held {
 /// A running pooler; dropping it stops it.
 pub(crate) struct Pooler {
     pub(crate) port: u16,
+    /// Whether clients have to use TLS.
+    pub(crate) encrypts: bool,
     held: Held,
 }
 
@@ -192,6 +202,13 @@ fn configuration(setup: &Setup) -> Config {
         .set("log_disconnections", false)
         .put("users.app", "password", &*setup.verifier)
         .put("metrics", "listen", "");
+    let mode = if setup.tls.is_some() { "require" } else { "disable" };
+    config = config.set("server_tls_sslmode", mode).set("client_tls_sslmode", mode);
+    if let Some(files) = &setup.tls {
+        config = config
+            .set("client_tls_cert_file", text(&files.certificate))
+            .set("client_tls_key_file", text(&files.key));
+    }
     for name in setup.databases() {
         config = config.database(&name, server).put(&format!("databases.{name}"), "dbname", "app");
     }

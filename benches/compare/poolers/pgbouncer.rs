@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::program::{self, Program, Running};
 use super::{LIFETIME, STATEMENTS, Setup};
+use crate::support::certificates::Files;
 use crate::support::process;
 
 /// The first version that keeps prepared statements in transaction mode.
@@ -64,6 +65,14 @@ log_stats = 0
         u8::from(setup.workers > 1),
     )
     .expect("strings take everything");
+    let mode = if setup.tls.is_some() { "require" } else { "disable" };
+    writeln!(text, "client_tls_sslmode = {mode}\nserver_tls_sslmode = {mode}")
+        .expect("strings take everything");
+    if let Some(Files { certificate, key }) = &setup.tls {
+        let (certificate, key) = (certificate.display(), key.display());
+        writeln!(text, "client_tls_cert_file = {certificate}\nclient_tls_key_file = {key}")
+            .expect("strings take everything");
+    }
     if keeps_statements(program) {
         writeln!(text, "max_prepared_statements = {STATEMENTS}").expect("strings take everything");
     }

@@ -1,6 +1,7 @@
 //! The rows there are: their names, their figures, and who measures them.
 
 mod copy;
+mod encrypted;
 mod growth;
 mod idle;
 mod pgbench;
@@ -83,7 +84,7 @@ const fn figure(label: &'static str, unit: &'static str) -> Figure {
     Figure { label, unit }
 }
 
-pub(crate) static ROWS: [Row; 15] = [
+pub(crate) static ROWS: [Row; 19] = [
     Row {
         name: "simple",
         main: true,
@@ -154,6 +155,37 @@ pub(crate) static ROWS: [Row; 15] = [
             figure("latency p99 of 8 active clients beside 5,000 idle, 2,000 requests/s", "µs"),
         ],
         measure: idle::measure,
+    },
+    Row {
+        name: "tls",
+        main: false,
+        real: true,
+        figures: &[figure("TLS 1.3 both ways: CPU a transaction, `pgbench -S`, simple, 32 clients", "µs")],
+        measure: encrypted::select,
+    },
+    Row {
+        name: "tls-connect",
+        main: false,
+        real: true,
+        figures: &[figure("TLS 1.3: CPU a connection: handshake, SCRAM login, one query, leave", "µs")],
+        measure: encrypted::connect,
+    },
+    Row {
+        name: "tls-copy",
+        main: false,
+        real: true,
+        figures: &[
+            figure("TLS 1.3 both ways: CPU a MB, COPY of 200 MB to psql", "µs"),
+            figure("TLS 1.3 both ways: CPU a MB, COPY of 200 MB from psql", "µs"),
+        ],
+        measure: encrypted::copy,
+    },
+    Row {
+        name: "tls-idle",
+        main: false,
+        real: true,
+        figures: &[figure("TLS 1.3: memory of each of 1,000 idle clients", "KiB")],
+        measure: encrypted::idle,
     },
     Row {
         name: "cores",

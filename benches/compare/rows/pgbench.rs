@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use super::{Data, Measured, Outcome, Trouble};
 use crate::poolers::{Kind, Pooler, Setup};
+use crate::support::certificates::{self, Certificates, Files};
 use crate::support::cluster::{self, Cluster, Version};
 use crate::support::messages::Message;
 use crate::support::raw::Client;
@@ -15,7 +16,7 @@ use crate::{Bench, SERVERS};
 /// Branches of the data set: as many as there are server connections, so that few transactions queue for a row.
 const SCALE: u32 = SERVERS;
 /// Clients at a time that come, ask and leave.
-const COMERS: u32 = 8;
+pub(super) const COMERS: u32 = 8;
 /// A thousand rows of a thousand bytes.
 const MEGABYTE: &str = "SELECT lpad(i::text, 1000, 'x') FROM generate_series(1, 1000) i";
 
@@ -25,44 +26,73 @@ pub(crate) struct Real {
     /// The SCRAM secret of user `app`.
     verifier: String,
     pgbench: PathBuf,
+    certificates: Certificates,
+    /// The certificate of PostgreSQL and of poolers that encrypt.
+    localhost: Files,
     pub(crate) data: OnceCell<Data>,
 }
 
 impl Real {
     /// A throwaway PostgreSQL with pgbench's tables.
     pub(crate) fn start() -> Self {
-        let cluster = Cluster::with_settings(Version::V15, &["shared_buffers=256MB"]);
+        let certificates = Certificates::new();
+        let localhost = certificates.issue("localhost", &certificates::Kind::of(&["localhost"]));
+        let [on, certificate, key] = localhost.settings();
+        let settings = ["shared_buffers=256MB", &on, &certificate, &key];
+        let cluster = Cluster::with_settings(Version::V15, &settings);
         let beside = cluster.bin().join("pgbench");
         let pgbench = if beside.exists() { beside } else { Path::new("pgbench").to_owned() };
         let verifier = cluster.value("postgres", "SELECT rolpassword FROM pg_authid WHERE rolname = 'app'");
-        let real = Self { cluster, verifier, pgbench, data: OnceCell::new() };
+        let real = Self { cluster, verifier, pgbench, certificates, localhost, data: OnceCell::new() };
         cluster::run(real.command(real.cluster.port).args(["-i", "-q", "-s", &SCALE.to_string(), "app"]));
         real
     }
 
     /// A fresh pooler in front of it.
     pub(crate) fn pooler(&self, kind: &Kind) -> Pooler {
-        kind.start(&Setup {
+        kind.start(&self.setup())
+    }
+
+    /// The same with TLS to both sides.
+    pub(super) fn encrypting_pooler(&self, kind: &Kind) -> Pooler {
+        kind.start(&Setup { tls: Some(self.localhost.clone()), ..self.setup() })
+    }
+
+    /// The certificate of the CA.
+    pub(super) fn ca(&self) -> PathBuf {
+        self.certificates.ca()
+    }
+
+    fn setup(&self) -> Setup {
+        Setup {
             server: self.cluster.port,
             databases: 1,
             servers: SERVERS,
             workers: 1,
             clients: 100,
             verifier: self.verifier.clone(),
-        })
+            tls: None,
+        }
     }
 
     fn command(&self, port: u16) -> Command {
         let mut command = Command::new(&self.pgbench);
         command.args(["-h", "127.0.0.1", "-U", "app", "-p", &port.to_string()]);
-        command.env("PGPASSWORD", "secret-app").env("PGSSLMODE", "disable").env("PGGSSENCMODE", "disable");
+        command.env("PGPASSWORD", "secret-app").env("PGGSSENCMODE", "disable");
         command
     }
 
     /// Runs it through the pooler. What the pooler used from pgbench's first progress line, a second after the start, to
     /// its end goes through the transactions of that time.
-    fn run(&self, pooler: &Pooler, clients: u32, seconds: u32, arguments: &[&str]) -> Result<Ran, String> {
+    pub(super) fn run(
+        &self,
+        pooler: &Pooler,
+        clients: u32,
+        seconds: u32,
+        arguments: &[&str],
+    ) -> Result<Ran, String> {
         let mut command = self.command(pooler.port);
+        command.env("PGSSLMODE", if pooler.encrypts { "require" } else { "disable" });
         command.args(["-n", "-P", "1", "-c", &clients.to_string(), "-T", &(seconds + 1).to_string()]);
         command.args(arguments).arg("app").stdin(Stdio::null());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
@@ -95,7 +125,7 @@ impl Real {
     }
 }
 
-struct Ran {
+pub(super) struct Ran {
     /// Transactions, those of the first second too.
     all: u64,
     /// CPU time for each, in µs.
@@ -104,7 +134,7 @@ struct Ran {
 }
 
 impl Ran {
-    fn measured(&self) -> Measured {
+    pub(super) fn measured(&self) -> Measured {
         let share = self.cost * self.per_second / 1e4;
         let beside = format!("{:.0} a second, {share:.0} % of a core", self.per_second);
         Measured { values: vec![self.cost], beside }

@@ -1,0 +1,96 @@
+//! The same with TLS 1.3 between clients and pooler and between pooler and PostgreSQL.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use super::pgbench::Real;
+use super::{Measured, Outcome, Trouble};
+use crate::Bench;
+use crate::poolers::{Kind, Pooler};
+use crate::support::cluster::run;
+use crate::support::process;
+use crate::support::raw::{Client, Target};
+use crate::support::tunnel::{Tunnel, V13};
+
+/// Clients that do nothing.
+const IDLE: usize = 1000;
+/// Rows of 100 bytes.
+const ROWS: u32 = 2_000_000;
+
+fn pooler<'a>(bench: &'a Bench, kind: &Kind) -> Result<(&'a Real, Pooler), Trouble> {
+    if !kind.pools() {
+        return Err(Trouble::Skipped("it would only pass TLS on".into()));
+    }
+    let real = bench.real();
+    Ok((real, real.encrypting_pooler(kind)))
+}
+
+/// SELECT of one row.
+pub(super) fn select(bench: &Bench, kind: &Kind) -> Outcome {
+    let (real, pooler) = pooler(bench, kind)?;
+    Ok(real.run(&pooler, 32, bench.seconds(), &["-S", "-M", "simple"])?.measured())
+}
+
+/// A handshake, a login, SELECT of one row, and good-bye.
+pub(super) fn connect(bench: &Bench, kind: &Kind) -> Outcome {
+    let (real, pooler) = pooler(bench, kind)?;
+    Ok(real.run(&pooler, super::pgbench::COMERS, bench.seconds(), &["-S", "-C"])?.measured())
+}
+
+/// 200 MB to and from psql.
+pub(super) fn copy(bench: &Bench, kind: &Kind) -> Outcome {
+    let (real, pooler) = pooler(bench, kind)?;
+    real.cluster.sql("app", "DROP TABLE IF EXISTS copied");
+    let rows = format!("SELECT i, lpad(i::text, 91, 'x') FROM generate_series(1000001, 1000000 + {ROWS}) i");
+    real.cluster.sql("app", &format!("CREATE UNLOGGED TABLE copied (id int, pad text); GRANT ALL ON copied TO app; INSERT INTO copied {rows}"));
+    let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
+    process::give_to_unprivileged(dir.path());
+    let file = dir.path().join("copied");
+    let spent = |direction: &str| -> Result<Duration, String> {
+        let before = pooler.cpu_time()?;
+        run(&mut psql(real, &pooler, &file, direction));
+        Ok(pooler.cpu_time()?.saturating_sub(before))
+    };
+    let out = spent("TO")?;
+    real.cluster.sql("app", "TRUNCATE copied");
+    let back = spent("FROM")?;
+    let right = "SELECT count(*) FILTER (WHERE pad = lpad(id::text, 91, 'x')) FROM copied";
+    if real.cluster.value("app", right) != ROWS.to_string() {
+        return Err("COPY: other data came back".to_owned().into());
+    }
+    real.cluster.sql("app", "DROP TABLE copied");
+    let megabytes = f64::from(ROWS) * 100.0 / 1e6;
+    let each = |time: Duration| time.as_secs_f64() * 1e6 / megabytes;
+    Ok(Measured { values: vec![each(out), each(back)], beside: format!("{megabytes:.0} MB") })
+}
+
+fn psql(real: &Real, pooler: &Pooler, file: &Path, direction: &str) -> Command {
+    let mut command = Command::new(real.cluster.bin().join("psql"));
+    let text = format!("\\copy copied {direction} '{}'", file.display());
+    command.args(["-X", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "app", "-d", "app"]);
+    command.args(["-p", &pooler.port.to_string(), "-c", &text]);
+    command.env("PGPASSWORD", "secret-app").env("PGSSLMODE", "require").env("PGGSSENCMODE", "disable");
+    command
+}
+
+/// Memory of clients that have run a query.
+pub(super) fn idle(bench: &Bench, kind: &Kind) -> Outcome {
+    let (real, pooler) = pooler(bench, kind)?;
+    let tunnel = Tunnel::start(([127, 0, 0, 1], pooler.port).into(), &real.ca(), V13);
+    let come = |clients: usize| -> Result<Vec<Client>, String> {
+        let target = Target::tcp(tunnel.address, "app", "app");
+        let one = |_| {
+            let mut client = Client::try_connect(&target).map_err(|e| e.to_string())?;
+            client.rows("SELECT 1").map_err(|e| e.to_string())?;
+            Ok(client)
+        };
+        (0..clients).map(one).collect()
+    };
+    let first = come(20)?;
+    let before = pooler.resident()?;
+    let more = come(IDLE)?;
+    let each = (pooler.resident()? - before) / IDLE as f64;
+    drop((first, more));
+    Ok(Measured { values: vec![each], beside: format!("{IDLE} clients") })
+}
