@@ -22,6 +22,15 @@ impl Kind {
             Self::Histogram => MetricType::HISTOGRAM,
         }
     }
+
+    /// As TYPE tells it.
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
 }
 
 /// One metric family as it is documented.
@@ -139,6 +148,13 @@ families! {
         "CancelRequests for the pool's clients: sent to PostgreSQL, waiting client removed, ignored.";
 }
 
+impl Description {
+    /// Whether every pool has it; else the process has it once.
+    pub(super) fn of_pools(&self) -> bool {
+        self.labels.starts_with(&["database", "user"])
+    }
+}
+
 impl Family {
     pub(super) const fn description(self) -> &'static Description {
         &FAMILIES[self as usize]
@@ -168,5 +184,6 @@ mod tests {
             assert_eq!(pool, labels.starts_with(&["database", "user"]), "{name}");
             assert!(!labels.contains(&"le") && labels.len() <= 4, "{name}");
         }
+        assert!(FAMILIES.is_sorted_by_key(Description::of_pools), "process-wide ones come first");
     }
 }

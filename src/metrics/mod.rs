@@ -14,6 +14,7 @@ mod pool;
 mod process;
 mod reasons;
 mod registry;
+mod series;
 mod sqlstate;
 #[cfg(test)]
 mod tests;
