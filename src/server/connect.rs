@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::task::spawn_blocking;
 
 /// Longest login message taken from a server, in bytes.
 const LONGEST: usize = 64 * 1024;
@@ -160,7 +161,9 @@ pub async fn connect(target: Target, ids: &ServerIds) -> Result<Server, ConnectE
     let mut wire = Wire { stream: &mut stream, buffer: &mut buffer, address: &target.address };
     loop {
         let (tag, body) = wire.message().await?;
-        match login.hear(tag, &body)? {
+        let next;
+        (login, next) = hear(login, tag, body).await?;
+        match next {
             Next::Wait => {}
             Next::Send(bytes) => wire.stream.write_all(&bytes).await.map_err(io)?,
             Next::Done => break,
@@ -192,6 +195,16 @@ pub async fn connect(target: Target, ids: &ServerIds) -> Result<Server, ConnectE
         check: None,
         traffic: Default::default(),
     })
+}
+
+/// As [`Login::hear`], elsewhere if that may be much work.
+async fn hear(mut login: Login, tag: u8, body: Vec<u8>) -> Result<(Login, Next), ConnectError> {
+    if !login.is_heavy(tag) {
+        let next = login.hear(tag, &body)?;
+        return Ok((login, next));
+    }
+    let work = spawn_blocking(move || login.hear(tag, &body).map(|next| (login, next)));
+    work.await.unwrap_or(Err(ConnectError::Protocol("the work on it broke off")))
 }
 
 fn encryption(stream: &Stream) -> Encryption {

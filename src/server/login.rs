@@ -15,6 +15,12 @@ use bytes::BytesMut;
 use postgres_protocol::message::frontend;
 use zeroize::Zeroizing;
 
+/// Most parameters a server may report during its login.
+pub const MOST_PARAMETERS: usize = 256;
+
+/// Most bytes that their names and values may take together.
+pub const LONGEST_PARAMETERS: usize = 64 * 1024;
+
 /// What proves the user to PostgreSQL.
 #[derive(Debug, Clone)]
 pub enum ServerSecret {
@@ -60,6 +66,8 @@ pub struct Login {
     pub key: (u32, Vec<u8>),
     /// ParameterStatus, in order.
     pub parameters: Vec<(String, String)>,
+    /// Bytes of them.
+    reported: usize,
 }
 
 #[derive(Debug)]
@@ -89,8 +97,15 @@ impl Login {
             authenticated: false,
             key: (0, vec![0; 4]),
             parameters: Vec::new(),
+            reported: 0,
         };
         (login, message.to_vec())
+    }
+
+    /// Whether [`Self::hear`] of a message with this tag may hash as often as the server likes, so that it is not to be done
+    /// where others wait for it.
+    pub fn is_heavy(&self, tag: u8) -> bool {
+        tag == b::AUTHENTICATION && matches!(&self.scram, Scram::First(exchange) if exchange.must_derive())
     }
 
     /// Takes one message of the server.
@@ -99,13 +114,7 @@ impl Login {
             b::AUTHENTICATION => self.authenticate(body),
             b::ERROR => Err(ConnectError::Refused(refusal(body))),
             b::NOTICE => Ok(Next::Wait),
-            b::PARAMETER_STATUS => {
-                if let Ok((name, value)) = backend::parameter(body) {
-                    let text = |t: &[u8]| String::from_utf8_lossy(t).into_owned();
-                    self.parameters.push((text(name), text(value)));
-                }
-                Ok(Next::Wait)
-            }
+            b::PARAMETER_STATUS => self.note_parameter(body),
             b::BACKEND_KEY_DATA => {
                 let mut c = Cursor::new(body);
                 let pid = c.i32().map_err(|_| ConnectError::Protocol("BackendKeyData is too short"))?;
@@ -116,6 +125,19 @@ impl Login {
             b::NEGOTIATE => Err(ConnectError::Protocol("the server does not speak protocol 3.0")),
             _ => Err(ConnectError::Protocol("unexpected message")),
         }
+    }
+
+    /// They are kept for as long as the server is, so there is an end to them.
+    fn note_parameter(&mut self, body: &[u8]) -> Result<Next, ConnectError> {
+        if let Ok((name, value)) = backend::parameter(body) {
+            self.reported += body.len();
+            if self.parameters.len() == MOST_PARAMETERS || self.reported > LONGEST_PARAMETERS {
+                return Err(ConnectError::Protocol("the server reports too many parameters"));
+            }
+            let text = |t: &[u8]| String::from_utf8_lossy(t).into_owned();
+            self.parameters.push((text(name), text(value)));
+        }
+        Ok(Next::Wait)
     }
 
     fn authenticate(&mut self, body: &[u8]) -> Result<Next, ConnectError> {

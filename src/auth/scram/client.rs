@@ -44,6 +44,11 @@ impl ClientExchange {
         (Self { secret, nonce, binding }, message)
     }
 
+    /// Whether [`Self::server_first`] runs PBKDF2.
+    pub fn must_derive(&self) -> bool {
+        matches!(self.secret, ClientSecret::Password(_))
+    }
+
     /// Takes the server-first-message; gives the client-final-message to send.
     ///
     /// With a password this runs PBKDF2 on the calling thread: about a millisecond for PostgreSQL's default of 4096

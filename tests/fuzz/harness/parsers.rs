@@ -1,19 +1,19 @@
 //! What reads bytes of strangers before anything is known of them: one function a target, none of which may panic, hang or believe
 //! what isn't so.
 
+mod relay;
+mod secrets;
+
 use std::sync::Arc;
 
-use pgweir::auth::login::{Circumstances, Login, Method, Mock, Settings, Step};
-use pgweir::auth::scram::client::{ClientExchange, ClientSecret};
-use pgweir::auth::scram::messages::{ChannelBinding, Nonce, ServerFinal, ServerFirst};
-use pgweir::auth::scram::secret::{MockKey, PassThrough, ScramSecret};
-use pgweir::auth::scram::server::ServerExchange;
-use pgweir::auth::secret::{Secret, StoredSecret};
+use pgweir::params::inspection;
 use pgweir::prepared::client_statements::ClientStatements;
 use pgweir::server::conversation::Conversation;
 use pgweir::server::exchange::{Action, Reply};
+use pgweir::wire::backend::{self as said, Authentication, Notification};
 use pgweir::wire::outgoing::Outgoing;
 use pgweir::wire::proxy::Parsed;
+use pgweir::wire::startup::Startup;
 use pgweir::wire::{frame, frontend, proxy, scan, startup};
 use pgweir::{admin, client, config, credentials};
 
@@ -24,14 +24,17 @@ const DIVIDER: u8 = 0xff;
 type Target = (&'static str, fn(&[u8]));
 
 /// All targets by name.
-pub(crate) const TARGETS: [Target; 11] = [
+pub(crate) const TARGETS: [Target; 14] = [
     ("startup", startup),
     ("proxy", proxy),
     ("frontend", frontend),
     ("backend", backend),
-    ("login", login),
-    ("scram_client", scram_client),
-    ("scram_server", scram_server),
+    ("bodies", bodies),
+    ("exchange", relay::exchange),
+    ("login", secrets::login),
+    ("server_login", secrets::server_login),
+    ("scram_client", secrets::scram_client),
+    ("scram_server", secrets::scram_server),
     ("toml", toml),
     ("users", users),
     ("console", console),
@@ -44,38 +47,126 @@ pub(crate) fn run(target: &str, bytes: &[u8]) {
     run(bytes);
 }
 
+/// What is read of a packet is all of it: written again it is the same.
 fn startup(bytes: &[u8]) {
     let Ok(Some(size)) = startup::size(bytes) else { return };
+    assert!((8..=startup::MAX_STARTUP).contains(&size));
     let Some(packet) = bytes.get(..size) else { return };
-    if let Ok(startup::Startup::Start { minor, parameters }) = startup::Startup::parse(packet) {
-        let wish = client::startup::wish(minor, &parameters);
-        assert!(wish.is_err() || !wish.expect("a wish").user.is_empty());
+    let (mut again, strings) = (packet[..8].to_vec(), |pairs: &[(&str, &str)]| {
+        pairs.iter().flat_map(|(name, value)| [*name, "\0", *value, "\0"]).collect::<String>() + "\0"
+    });
+    match Startup::parse(packet) {
+        Ok(Startup::Start { minor, parameters }) => {
+            again.extend_from_slice(strings(&parameters).as_bytes());
+            if let Ok(wish) = client::startup::wish(minor, &parameters) {
+                assert!(!wish.user.is_empty() && !wish.database.is_empty() && wish.minor <= startup::MINOR);
+            }
+            parameters.iter().for_each(|(_, value)| options(value));
+        }
+        Ok(Startup::Cancel { pid, secret }) => {
+            again.extend_from_slice(&pid.to_be_bytes());
+            again.extend_from_slice(secret);
+        }
+        Ok(Startup::Ssl | Startup::Gss) => assert_eq!(&packet[4..6], &[0x04, 0xd2]),
+        Err(_) => return,
     }
+    assert!(packet.starts_with(&again));
 }
 
+/// Settings read of a text are the same when they are written as one, whatever is in them.
+fn options(text: &str) {
+    let Ok(settings) = startup::options(text) else { return };
+    assert!(settings.len() <= text.len());
+    let escaped = |text: &str| text.chars().flat_map(|c| ['\\', c]).collect::<String>();
+    let written = settings.iter().map(|(name, value)| format!(" -c {}={}", escaped(name), escaped(value)));
+    assert_eq!(startup::options(&written.collect::<String>()).as_ref(), Ok(&settings));
+}
+
+/// Read as it is asked for or byte by byte, it is the same, never more than a header may have.
 fn proxy(bytes: &[u8]) {
-    let mut end = 0;
-    while let Ok(Parsed::Needs(more)) = proxy::parse(&bytes[..end]) {
-        assert!(more > 0);
-        if end == bytes.len() {
+    let (mut end, mut end_of_all) = (0, None);
+    for at in 0..=bytes.len().min(5000) {
+        let parsed = proxy::parse(&bytes[..at]);
+        if at == end {
+            match parsed {
+                Ok(Parsed::Needs(more)) => {
+                    assert!(more > 0 && at + more <= 16 + 4096);
+                    end = at + more;
+                }
+                over => {
+                    end_of_all = Some(over);
+                    break;
+                }
+            }
+        } else if parsed.is_err() {
             return;
         }
-        end = bytes.len().min(end + more);
+        assert!(matches!(parsed, Ok(Parsed::Needs(_))), "over too early, at {at}");
     }
+    assert!(end_of_all.is_some() || bytes.len() < end);
 }
 
+/// Messages as they are framed; their parts written again are the same.
 fn frontend(bytes: &[u8]) {
     let mut at = 0;
     while let Ok(Some(header)) = frame::header(&bytes[at..]) {
+        assert!(header.size >= frame::HEADER && header.size <= frame::LONGEST as usize + 1);
+        if frame::check_frontend(header).is_ok() {
+            assert!(header.size <= frame::LARGE as usize + 1);
+        }
         let Some(message) = bytes.get(at..at + header.size) else { break };
-        let body = &message[frame::HEADER..];
-        let _ = (frame::check_frontend(header), frontend::Parse::read(body), frontend::Target::read(body));
-        let _ = frontend::BindNames::read(body);
+        let (body, mut again) = (&message[frame::HEADER..], Vec::new());
+        if let Ok(parse) = frontend::Parse::read(body) {
+            frontend::Parse::encode(&mut again, parse.name, parse.definition);
+            assert_eq!(&again[frame::HEADER..], body);
+        }
+        if let Some(names) = frontend::BindNames::read(body) {
+            again.clear();
+            frontend::bind_names(&mut again, names.portal, names.statement, body.len() - names.size);
+            assert_eq!(&again[frame::HEADER..], &body[..names.size]);
+            assert_eq!(again[1..frame::HEADER], message[1..frame::HEADER]);
+        }
+        if let Ok(frontend::Target::Statement(name)) = frontend::Target::read(body) {
+            again.clear();
+            frontend::describe_statement(&mut again, name);
+            assert_eq!(&again[frame::HEADER..], body);
+        }
         at += header.size;
     }
-    if let Ok((end, _)) = scan::frontend(bytes, 0) {
-        assert!(end <= bytes.len());
+    for scanned in [scan::frontend(bytes, 0), scan::backend(bytes, 0)] {
+        match scanned {
+            Ok((end, scan::Stop::Through(_))) => assert_eq!(end, bytes.len()),
+            Ok((end, scan::Stop::Split)) => assert!(bytes.len() - end < frame::HEADER),
+            Ok((end, scan::Stop::Decision(header))) => {
+                assert_eq!(frame::header(&bytes[end..]), Ok(Some(header)));
+            }
+            Err(_) => {}
+        }
     }
+}
+
+/// What PostgreSQL says in its messages and in answers to our own questions.
+fn bodies(bytes: &[u8]) {
+    let code = said::sqlstate(bytes);
+    assert!(code.iter().all(u8::is_ascii_alphanumeric));
+    assert!(said::fields(bytes).map(|(_, text)| text.len() + 2).sum::<usize>() <= bytes.len());
+    let _ = said::is_fatal(bytes);
+    let mut again = Vec::new();
+    if let Ok((name, value)) = said::parameter(bytes) {
+        said::parameter_status(&mut again, name, value);
+        assert_eq!(&again[frame::HEADER..], bytes);
+    }
+    if let Ok(notification) = Notification::parse(bytes) {
+        again.clear();
+        notification.encode(&mut again);
+        assert_eq!(&again[frame::HEADER..], bytes);
+    }
+    if let Ok(request) = Authentication::parse(bytes) {
+        again.clear();
+        request.encode(&mut again);
+        assert!(bytes.starts_with(&again[frame::HEADER..]));
+    }
+    let _ = (inspection::read(bytes), inspection::read_names(bytes));
 }
 
 /// The first bytes up to a divider say what was asked; what comes is cut in two at every place.
@@ -104,49 +195,6 @@ fn backend(bytes: &[u8]) {
     }
 }
 
-fn secret(text: &str) -> Arc<StoredSecret> {
-    Arc::new(StoredSecret::new(Secret::parse(text).expect("a secret")))
-}
-
-/// Nobody who doesn't know the password gets in, whatever the order of what is sent.
-fn login(bytes: &[u8]) {
-    let settings = Settings { scram_iterations: 1, mock_key: MockKey::new([7; 32]), unknown: Mock::Scram };
-    for method in [Method::Password, Method::Md5, Method::ScramSha256] {
-        for stored in [None, Some(secret("a password nobody guesses: 9d1c5a7e"))] {
-            let own = Circumstances { nonce: [1; 18], md5_salt: [2; 4], end_point: None };
-            let mut step = Login::start(method, "app", stored, &settings, own);
-            for part in bytes.split(|b| *b == DIVIDER) {
-                step = match step {
-                    Ok(Step::Continue(login, _)) => login.on_response(part),
-                    Ok(Step::Done { .. }) => panic!("let in by {:?}", bytes.escape_ascii()),
-                    Err(_) => break,
-                };
-            }
-            assert!(!matches!(step, Ok(Step::Done { .. })), "let in by {:?}", bytes.escape_ascii());
-        }
-    }
-}
-
-fn scram_client(bytes: &[u8]) {
-    let _ = (ServerFirst::parse(bytes).is_ok(), ServerFinal::parse(bytes).is_ok());
-    let stored = Arc::new(ScramSecret::from_password(b"pencil", 1, b"salt"));
-    let proof = PassThrough::of_password(b"pencil", stored).expect("its password");
-    let nonce = Nonce::from_random([3; 18]);
-    let (exchange, _) =
-        ClientExchange::new(ClientSecret::PassThrough(proof), nonce, ChannelBinding::Unsupported);
-    let mut parts = bytes.splitn(2, |b| *b == DIVIDER);
-    let Ok((waits, _)) = exchange.server_first(parts.next().unwrap_or_default()) else { return };
-    assert!(waits.server_final(parts.next().unwrap_or_default()).is_err(), "it can't know the password");
-}
-
-fn scram_server(bytes: &[u8]) {
-    let stored = Arc::new(ScramSecret::from_password(b"pencil", 1, b"salt"));
-    let exchange = ServerExchange::new(stored, Nonce::from_random([4; 18]));
-    let mut parts = bytes.splitn(2, |b| *b == DIVIDER);
-    let Ok((waits, _)) = exchange.client_first(parts.next().unwrap_or_default()) else { return };
-    assert!(waits.client_final(parts.next().unwrap_or_default()).is_err(), "it can't know the password");
-}
-
 fn toml(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Err(errors) = config::parse(text, "fuzz.toml") {
@@ -154,16 +202,28 @@ fn toml(bytes: &[u8]) {
     }
 }
 
+/// Users that are read are the same from a file written of them.
 fn users(bytes: &[u8]) {
-    if let Err(error) = credentials::users_file::parse("users", bytes) {
-        assert!(!error.problems.is_empty());
-    }
+    let users = match credentials::users_file::parse("users", bytes) {
+        Ok(users) => users,
+        Err(error) => {
+            assert!(!error.problems.is_empty() && error.problems.iter().all(|(line, _)| *line > 0));
+            return;
+        }
+    };
+    let line = |user: &String| format!("\"{}\" \"\"\n", user.replace('"', "\"\""));
+    let written = users.keys().map(line).collect::<String>();
+    let again = credentials::users_file::parse("users", written.as_bytes()).expect("as it should be");
+    assert!(users.len() == again.len() && users.keys().all(|user| !user.is_empty() && again.contains_key(user)));
 }
 
 fn console(bytes: &[u8]) {
     admin::rehearse(bytes);
 }
 
+/// Only a row of the user asked for gives a secret.
 fn auth_query(bytes: &[u8]) {
-    let _ = credentials::auth_query::read(bytes, "app");
+    if let Ok(Some(_)) = credentials::auth_query::read(bytes, "app") {
+        assert!(bytes.windows(7).any(|part| part == b"\0\0\0\x03app"), "another user's secret");
+    }
 }
