@@ -44,6 +44,10 @@ impl House for Shared {
         self.wake_crowds()
     }
 
+    fn renew_passwords(&self, now: Instant) {
+        self.tokens.upkeep(now, || self.asking());
+    }
+
     fn remind(&self) {
         self.remind_routines();
     }

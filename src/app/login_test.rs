@@ -5,10 +5,11 @@ use super::{prompt, secrets};
 use crate::auth::scram::secret::PassThrough;
 use crate::auth::secret::{Form, Secret, StoredSecret};
 use crate::cli::LoginTest;
-use crate::client::context::{configured_secret, tcp_options};
+use crate::client::context::{asking_limit, configured_secret, tcp_options};
 use crate::client::lookup;
 use crate::client::opener::address_of;
-use crate::config::{self, AuthType, Config, Database};
+use crate::config::{self, AuthType, Config, Database, ServerPassword};
+use crate::credentials::tokens::{Asking, Tokens};
 use crate::params::set::Sets;
 use crate::server::Server;
 use crate::server::connect::{ServerIds, Target, connect, reach};
@@ -20,6 +21,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 
 /// How long a leg may take when server_connect_timeout doesn't say.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -208,16 +210,32 @@ impl Setup {
         Ok(((), format!("as {user:?} by {by}; server_version {version}")))
     }
 
+    /// What a command or a file gives.
+    async fn asked(&self, asked: ServerPassword) -> Result<(ServerSecret, String), Failure> {
+        let by = format!("the password of {}", asked.source.setting());
+        let asking = Asking { runtime: Handle::current(), limit: asking_limit(&self.config) };
+        let given = Tokens::default().provider(asked).password(&asking).await;
+        let hint = "try it by hand, as the user that runs pgweir; see docs/server-passwords.md";
+        let given = given.map_err(|error| Failure::new(error, hint))?;
+        Ok((ServerSecret::Stored(given), by))
+    }
+
     async fn log_in(
         &self,
         database: &Database,
         user: &str,
         secret: ServerSecret,
-    ) -> Result<(Server, &'static str), Failure> {
-        let by = match &secret {
-            ServerSecret::None => "nothing (trust, or a certificate)",
-            ServerSecret::Stored(_) => "the stored secret",
-            ServerSecret::PassThrough(_) => "the key of the client's SCRAM login",
+    ) -> Result<(Server, String), Failure> {
+        let (secret, by) = match self.config.server_password(database, user) {
+            Some(asked) => self.asked(asked).await?,
+            None => {
+                let by = match &secret {
+                    ServerSecret::None => "nothing (trust, or a certificate)",
+                    ServerSecret::Stored(_) => "the stored secret",
+                    ServerSecret::PassThrough(_) => "the key of the client's SCRAM login",
+                };
+                (secret, by.to_owned())
+            }
         };
         let target = Target {
             address: address_of(database),

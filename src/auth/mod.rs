@@ -7,3 +7,4 @@ pub mod login;
 pub mod md5;
 pub mod scram;
 pub mod secret;
+pub mod token;

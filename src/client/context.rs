@@ -17,6 +17,7 @@ use crate::clock::Instant;
 use crate::config::{self, Config, Database, PoolMode, SessionState};
 use crate::credentials::lookups::Lookups;
 use crate::credentials::store::Store;
+use crate::credentials::tokens::{Asking, Tokens};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Metrics, PoolMetrics};
 use crate::net::options::TcpOptions;
@@ -80,6 +81,8 @@ pub struct Shared {
     pub store: ArcSwap<Store>,
     /// Secrets of users that PostgreSQL was asked for.
     pub lookups: Arc<Lookups>,
+    /// Passwords towards PostgreSQL that are asked for.
+    pub tokens: Tokens,
     /// Whether pgweir is running or about to stop.
     pub lifecycle: Lifecycle,
     /// Each for one handshake's work, as many as there are cores.
@@ -240,13 +243,20 @@ impl Shared {
         ]
     }
 
+    /// How passwords towards PostgreSQL are asked for.
+    pub fn asking(&self) -> Asking {
+        Asking { runtime: self.runtime.clone(), limit: asking_limit(&self.config.load()) }
+    }
+
     /// What is configured to prove a user to PostgreSQL.
     pub(super) fn server_secrets(&self, database: &Database, user: &str) -> Secrets {
         let store = self.store.load();
         let configured = configured_secret(&store, database, user);
         let both = store.secret(user).filter(|_| database.password.is_none());
         let second = both.and_then(|both| both.second().map(usable));
-        Secrets { configured, second, learned: None }
+        let asked = self.config.load().server_password(database, user);
+        let provider = asked.map(|asked| self.tokens.provider(asked));
+        Secrets { configured, second, learned: None, provider }
     }
 }
 
@@ -257,6 +267,14 @@ pub fn configured_secret(store: &Store, database: &Database, user: &str) -> Serv
         (None, Some(stored)) => usable(stored.secret()),
         (None, None) => ServerSecret::None,
     }
+}
+
+/// How long a provider of passwords may take when server_connect_timeout doesn't say.
+const ASKING: Duration = Duration::from_secs(15);
+
+/// How long a provider of passwords may take.
+pub fn asking_limit(config: &Config) -> Duration {
+    config.general.server_connect_timeout.unwrap_or(ASKING)
 }
 
 fn usable(secret: &Secret) -> ServerSecret {

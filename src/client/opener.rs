@@ -7,6 +7,7 @@ use crate::auth::login::Proof;
 use crate::auth::secret::Secret;
 use crate::config::Database;
 use crate::config::{Host, ServerTls};
+use crate::credentials::tokens::Provider;
 use crate::metrics::{self, PoolMetrics};
 use crate::net::options::TcpOptions;
 use crate::params::routines::Routines;
@@ -37,6 +38,8 @@ pub struct Secrets {
     pub second: Option<ServerSecret>,
     /// By the client that logged in last.
     pub learned: Option<ServerSecret>,
+    /// Who is asked for it; then nothing else counts.
+    pub provider: Option<Arc<Provider>>,
 }
 
 impl Secrets {
@@ -170,14 +173,15 @@ impl Opener {
         let Ok(tls) = shared.tls.load().connector(&self.tls.load()) else {
             return Err(OpenError::Transient("the configuration is just being reloaded".into()));
         };
+        let key = Keys::get(self, shared).await.inspect_err(|_| self.metrics.server_connect_failed())?;
         let connecting = async {
-            let (best, second) = self.secrets.lock().in_order();
             let target = |secret| with(self.target(tcp_options(&config), tls.clone(), secret));
-            match (connect(target(best), &shared.server_ids).await, second) {
-                (Err(error), Some(second)) if is_wrong_password(&error) => {
-                    connect(target(second), &shared.server_ids).await
-                }
-                (opened, _) => opened,
+            match connect(target(key.first()), &shared.server_ids).await {
+                Err(error) => match key.next(&error, shared).await {
+                    Some(second) => connect(target(second), &shared.server_ids).await,
+                    None => Err(error),
+                },
+                opened => opened,
             }
         };
         let opened = match config.general.server_connect_timeout {
@@ -197,6 +201,47 @@ impl Opener {
     }
 }
 
+/// What a login tries, in this order.
+enum Keys {
+    /// What is known.
+    Known(ServerSecret, Option<ServerSecret>),
+    /// What was asked for, and who can be asked for another.
+    Given(Arc<Secret>, Arc<Provider>),
+}
+
+impl Keys {
+    async fn get(opener: &Opener, shared: &Shared) -> Result<Self, OpenError> {
+        let (provider, (best, second)) = {
+            let secrets = opener.secrets.lock();
+            (secrets.provider.clone(), secrets.in_order())
+        };
+        let Some(provider) = provider else { return Ok(Self::Known(best, second)) };
+        match provider.password(&shared.asking()).await {
+            Ok(secret) => Ok(Self::Given(secret, provider)),
+            Err(error) => Err(open_error(ConnectError::Credentials(error.to_string()))),
+        }
+    }
+
+    fn first(&self) -> ServerSecret {
+        match self {
+            Self::Known(secret, _) => secret.clone(),
+            Self::Given(secret, _) => ServerSecret::Stored(Arc::clone(secret)),
+        }
+    }
+
+    /// What may do where the first was refused.
+    async fn next(&self, error: &ConnectError, shared: &Shared) -> Option<ServerSecret> {
+        match self {
+            Self::Known(_, second) => second.clone().filter(|_| is_wrong_password(error)),
+            Self::Given(secret, provider) => {
+                let refused = is_wrong_password(error) || is_wrong_token(error);
+                let asking = refused.then(|| shared.asking())?;
+                provider.another(secret, &asking).await.map(ServerSecret::Stored)
+            }
+        }
+    }
+}
+
 /// What is different for some servers.
 type Changes<'a> = dyn Fn(Target) -> Target + Send + Sync + 'a;
 
@@ -210,6 +255,11 @@ pub fn address_of(database: &Database) -> Address {
 
 fn is_wrong_password(error: &ConnectError) -> bool {
     matches!(error, ConnectError::Refused(refusal) if refusal.sqlstate == sqlstate::INVALID_PASSWORD)
+}
+
+/// As PAM has it, by which AWS RDS looks at tokens.
+fn is_wrong_token(error: &ConnectError) -> bool {
+    matches!(error, ConnectError::Refused(refusal) if refusal.sqlstate == sqlstate::INVALID_AUTHORIZATION)
 }
 
 fn open_error(error: ConnectError) -> OpenError {

@@ -12,6 +12,8 @@ use super::tls::{ClientTls, ServerTls};
 use super::units::{AuthType, Limit, ListenAddr};
 use super::{FALLBACK, RESERVED_DATABASES};
 
+mod server_passwords;
+
 const GENERAL_SIZES: [&str; 5] = [
     "default_pool_size",
     "min_pool_size",
@@ -30,6 +32,7 @@ pub(super) fn check(sections: &Sections, report: &mut Report<'_>) {
     lookups(sections, report);
     proofs(sections, report);
     encryption(sections, report);
+    server_passwords::check(sections, report);
 }
 
 /// The port that clients and metrics would share.

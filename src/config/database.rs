@@ -8,8 +8,8 @@ use toml::de::DeValue;
 use super::password::Password;
 use super::section::{Difference, Effect, Preset, Section, Setting, difference, section};
 use super::units::{
-    FilePath, Host, HostName, Limit, Maybe, Name, NameOrNone, Number, OneOf, PoolMode, Refusal, RootCerts,
-    Roots, Seconds, SecondsOrOff, Secret, Size, Sql, SslMode, TcpPort, TlsProtocols, Unit,
+    CommandLine, FilePath, Host, HostName, Limit, Maybe, Name, NameOrNone, Number, OneOf, PoolMode, Refusal,
+    RootCerts, Roots, Seconds, SecondsOrOff, Secret, Size, Sql, SslMode, TcpPort, TlsProtocols, Unit,
 };
 use Preset::{Is, Like, Unset};
 
@@ -27,6 +27,12 @@ section! {
     pub user: Option<String> as Maybe<Name> = Unset(r#""app""#);
     /// Password of that user.
     pub password: Option<Password> as Maybe<Secret> = Unset(r#""secret""#);
+    /// Ask this program for the password, each time anew when it has ended; it runs without a shell and prints it.
+    pub(super) server_password_command: Option<Vec<String>> as Maybe<CommandLine> = Unset(r#"["get-password", "%u"]"#);
+    /// Or read the password from this file, at each login to the server.
+    pub(super) server_password_file: Option<Option<PathBuf>> as Maybe<FilePath> = Unset(r#""/run/secrets/app""#);
+    /// How long such a password is good for.
+    pub(super) server_password_lifetime: Option<Duration> as Maybe<Seconds> = Like("server_password_lifetime");
     /// Who looks up the secrets of users without one here, in place of [pgweir]'s.
     pub(super) auth_user: Option<Option<String>> as Maybe<NameOrNone> = Like("auth_user");
     /// What is asked.

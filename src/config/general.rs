@@ -82,6 +82,8 @@ section! {
     pub server_idle_timeout: Option<Duration> as SecondsOrOff = Is("600");
     /// How long connecting and logging in to a server may take.
     pub server_connect_timeout: Option<Duration> as SecondsOrOff = Is("15");
+    /// How long a password is good for that server_password_command or server_password_file gives, unless it tells itself.
+    pub(super) server_password_lifetime: Duration as Seconds = Is("600");
     /// Longest pause before a failed connect to a server is tried again.
     pub server_login_retry: Duration as Seconds = Is("15");
     /// Use idle servers in turn rather than the one used last.

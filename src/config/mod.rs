@@ -15,6 +15,7 @@ mod pool_settings;
 mod raw;
 mod resolve;
 mod section;
+mod server_password;
 mod set;
 mod timeouts;
 mod tls;
@@ -42,6 +43,7 @@ pub use self::overrides::Overrides;
 pub use self::password::Password;
 pub use self::pool_settings::PoolSettings;
 pub use self::section::{Effect, Preset, Setting};
+pub use self::server_password::{PasswordSource, ServerPassword};
 pub use self::timeouts::Timeouts;
 pub use self::tls::{ClientTls, ServerTls, Trusted};
 pub use self::units::{
@@ -143,6 +145,11 @@ impl Config {
     /// PgBouncer shows them.
     pub fn general_values(&self) -> Vec<(&'static Setting, String, String)> {
         set::values(&self.general)
+    }
+
+    /// Who is asked for the password of a pool's user towards PostgreSQL, if it isn't written down.
+    pub fn server_password(&self, database: &Database, user: &str) -> Option<ServerPassword> {
+        ServerPassword::of(&self.general, database, self.users.get(user).map(|user| &**user), user)
     }
 
     /// How to speak TLS with clients.

@@ -1,4 +1,5 @@
 //! A `[users.NAME]` section: a user's secret and what is different for it.
+use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::Spanned;
@@ -6,7 +7,10 @@ use toml::de::DeValue;
 
 use super::password::Password;
 use super::section::{Difference, Effect, Preset, Section, Setting, difference, section};
-use super::units::{Limit, Maybe, Number, OneOf, PoolMode, Refusal, SecondsOrOff, Secret, Size, Unit};
+use super::units::{
+    CommandLine, FilePath, Limit, Maybe, Number, OneOf, PoolMode, Refusal, Seconds, SecondsOrOff, Secret,
+    Size, Unit,
+};
 use Preset::{Like, Unset};
 
 section! {
@@ -17,6 +21,12 @@ section! {
     pub password: Option<Password> as Maybe<Secret> = Unset(r#""secret""#);
     /// A second one that clients may use while it is being changed; PostgreSQL is given the first, or this if it refuses that.
     pub second_password: Option<Password> as Maybe<Secret> = Unset(r#""new secret""#);
+    /// Where clients prove another password, or none: ask this program for the one towards PostgreSQL, as in a database's section.
+    pub(super) server_password_command: Option<Vec<String>> as Maybe<CommandLine> = Unset(r#"["get-password", "%u"]"#);
+    /// Or read it from this file, at each login to the server.
+    pub(super) server_password_file: Option<Option<PathBuf>> as Maybe<FilePath> = Unset(r#""/run/secrets/app""#);
+    /// How long such a password is good for.
+    pub(super) server_password_lifetime: Option<Duration> as Maybe<Seconds> = Like("server_password_lifetime");
     /// When a server of this user goes back to its pool.
     pub pool_mode: Option<PoolMode> as Maybe<OneOf<PoolMode>> = Like("pool_mode"), Restart;
     /// Most servers of each pool of this user.

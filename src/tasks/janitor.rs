@@ -32,6 +32,8 @@ pub trait House: Send + Sync {
     fn resets(&self) -> bool;
     /// Wakes those who wait for something else than a server, to look at the clock; whether there are any.
     fn wake_crowds(&self) -> bool;
+    /// Has passwords towards PostgreSQL asked for again that are about to end.
+    fn renew_passwords(&self, now: Instant);
     /// It is time to look again at what others may have changed.
     fn remind(&self);
     /// Resets a dirty server whose client has left, on a thread that serves clients.
@@ -56,6 +58,7 @@ pub async fn run(house: Arc<dyn House>) {
         let mut waiting = turn(&*house, now, &mut looked);
         waiting |= house.has_timeouts() && house.roster().tick(now);
         tell_who_waits(&*house, now, &mut told);
+        house.renew_passwords(now);
         if now.saturating_duration_since(reminded) >= REMIND {
             reminded = now;
             house.remind();

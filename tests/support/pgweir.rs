@@ -27,6 +27,14 @@ impl From<&str> for Value {
     }
 }
 
+impl Value {
+    /// A TOML array.
+    pub fn list(items: impl IntoIterator<Item = Self>) -> Self {
+        let items: Vec<_> = items.into_iter().map(|item| item.0).collect();
+        Self(format!("[{}]", items.join(", ")))
+    }
+}
+
 impl From<i64> for Value {
     fn from(number: i64) -> Self {
         Self(number.to_string())

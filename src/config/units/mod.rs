@@ -23,7 +23,7 @@ pub(super) use network::Networks;
 pub use number::Limit;
 pub(super) use number::{FileMode, Number, PositiveOrNone, Size, TcpPort};
 pub(super) use text::{
-    FilePath, Name, NameOrNone, Secret, SecretOrNone, SocketDir, Sql, SqlOrNone, TextList,
+    CommandLine, FilePath, Name, NameOrNone, Secret, SecretOrNone, SocketDir, Sql, SqlOrNone, TextList,
 };
 pub(super) use tls::RootCerts;
 pub use tls::{Roots, SslMode, TlsProtocols};

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::{Refusal, Unit};
 use crate::config::Password;
+use crate::config::server_password::is_template;
 
 /// `NAMEDATALEN - 1`: PostgreSQL cuts longer names, so two of them could be one.
 pub(in crate::config) const LONGEST_NAME: usize = 63;
@@ -149,6 +150,37 @@ impl Unit for SocketDir {
 
     fn show(value: &Option<PathBuf>) -> String {
         FilePath::show(value)
+    }
+}
+
+/// A program and its arguments. They may hold secrets: only the program is ever shown.
+pub(in crate::config) struct CommandLine;
+
+impl Unit for CommandLine {
+    type Written = Vec<String>;
+    type Value = Vec<String>;
+
+    fn allowed() -> String {
+        r#"a program and its arguments such as ["get-password", "%u"], where %h, %p, %d and %u stand for host, port, database and user, %% for %"#.to_owned()
+    }
+
+    fn accept(written: Vec<String>) -> Result<Vec<String>, Refusal> {
+        let arguments: Vec<_> = written.into_iter().map(clean).collect::<Result<_, _>>()?;
+        if arguments.first().is_none_or(|program| program.is_empty() || program.contains('%')) {
+            return Err(Refusal::plain());
+        }
+        match arguments.iter().position(|argument| !is_template(argument)) {
+            Some(at) => Err(Refusal::because(format!("argument {at} has a % that stands for nothing"))),
+            None => Ok(arguments),
+        }
+    }
+
+    fn show(value: &Vec<String>) -> String {
+        match &**value {
+            [program] => format!("[{program:?}]"),
+            [program, ..] => format!("[{program:?}, …]"),
+            [] => "[]".to_owned(),
+        }
     }
 }
 

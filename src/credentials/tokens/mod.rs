@@ -1,0 +1,145 @@
+//! Passwords towards PostgreSQL that expire: asked of a command or a file, kept while they are good, asked for again before
+//! they end. One is asked for at a time for each provider, by a task of its own, so that whoever leaves ends nobody else's.
+
+mod source;
+mod state;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+
+pub use self::source::TokenError;
+use self::source::Why;
+use self::state::{Fresh, Look, Outcome, State, Told, Waiting};
+use crate::auth::secret::Secret;
+use crate::clock::Instant;
+use crate::config::{PasswordSource, ServerPassword};
+
+/// Who asks, and how long that may take.
+#[derive(Debug, Clone)]
+pub struct Asking {
+    /// Where the asking is done.
+    pub runtime: Handle,
+    /// After that it is given up.
+    pub limit: Duration,
+}
+
+/// All providers that are in use.
+#[derive(Debug, Default)]
+pub struct Tokens {
+    providers: Mutex<HashMap<ServerPassword, Weak<Provider>>>,
+}
+
+impl Tokens {
+    /// The provider that is asked like that: the same one for all who ask the same.
+    pub fn provider(&self, password: ServerPassword) -> Arc<Provider> {
+        let mut providers = self.providers.lock();
+        if let Some(provider) = providers.get(&password).and_then(Weak::upgrade) {
+            return provider;
+        }
+        let provider = Arc::new(Provider { password: password.clone(), state: Mutex::default() });
+        providers.insert(password, Arc::downgrade(&provider));
+        provider
+    }
+
+    /// Has those asked for again that are about to end.
+    pub fn upkeep(&self, now: Instant, asking: impl FnOnce() -> Asking) {
+        let mut providers = self.providers.lock();
+        if providers.is_empty() {
+            return;
+        }
+        providers.retain(|_, provider| provider.strong_count() > 0);
+        let due: Vec<_> = providers
+            .values()
+            .filter_map(Weak::upgrade)
+            .filter_map(|provider| {
+                let told = provider.state.lock().upkeep(now)?;
+                Some((provider, told))
+            })
+            .collect();
+        drop(providers);
+        if !due.is_empty() {
+            let asking = asking();
+            due.into_iter().for_each(|(provider, told)| provider.begin(told, &asking));
+        }
+    }
+}
+
+/// Where one password comes from, and the one there is.
+#[derive(Debug)]
+pub struct Provider {
+    password: ServerPassword,
+    state: Mutex<State>,
+}
+
+impl Provider {
+    /// The password to log in with now. Cancel safe: the asking goes on for others.
+    ///
+    /// # Errors
+    /// When there is none, or none that is still good.
+    pub async fn password(self: &Arc<Self>, asking: &Asking) -> Result<Arc<Secret>, TokenError> {
+        // A file is read at every login, so that a change is never missed.
+        let anew = matches!(self.password.source, PasswordSource::File(_));
+        let look = self.state.lock().look(Instant::now(), anew);
+        self.obey(look, asking).await
+    }
+
+    /// PostgreSQL has refused this one: another, if there is one. Cancel safe, as before.
+    pub async fn another(self: &Arc<Self>, refused: &Arc<Secret>, asking: &Asking) -> Option<Arc<Secret>> {
+        let look = self.state.lock().doubt(refused, Instant::now())?;
+        let found = self.obey(look, asking).await.ok()?;
+        match (&*found, &**refused) {
+            (Secret::Plain(found), Secret::Plain(refused)) if found == refused => None,
+            _ => Some(found),
+        }
+    }
+
+    async fn obey(self: &Arc<Self>, look: Look, asking: &Asking) -> Outcome {
+        match look {
+            Look::Use(secret, told) => {
+                if let Some(told) = told {
+                    self.begin(told, asking);
+                }
+                Ok(secret)
+            }
+            Look::Wait(waiting, told) => {
+                if let Some(told) = told {
+                    self.begin(told, asking);
+                }
+                self.answer(waiting).await
+            }
+            Look::Fail(error) => Err(error),
+        }
+    }
+
+    async fn answer(&self, mut waiting: Waiting) -> Outcome {
+        match waiting.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(outcome)) => outcome.clone(),
+            _ => Err(TokenError::new(&self.password.source, Why::GivenUp)),
+        }
+    }
+
+    fn begin(self: &Arc<Self>, told: Told, asking: &Asking) {
+        let (this, limit) = (Arc::clone(self), asking.limit);
+        asking.runtime.spawn(async move {
+            let ServerPassword { source, lifetime } = &this.password;
+            let answer = source::ask(source, limit, *lifetime).await;
+            let now = Instant::now();
+            let mut state = this.state.lock();
+            let failure = answer.as_ref().err().cloned();
+            let outcome = state.land(answer, now);
+            let left = state.left(now).as_secs();
+            drop(state);
+            match failure {
+                Some(error) => tracing::warn!(old_good_for = left, "no new password for servers: {error}"),
+                None => {
+                    tracing::debug!(good_for = left, "new password for servers from {}", source.setting())
+                }
+            }
+            told.send_replace(Some(outcome));
+        });
+    }
+}

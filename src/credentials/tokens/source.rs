@@ -1,0 +1,116 @@
+//! Asking a provider: a command is run, without a shell, or a file is read.
+
+use std::io;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::AsyncReadExt as _;
+use tokio::process::Command;
+use zeroize::Zeroizing;
+
+use super::Fresh;
+use crate::auth::secret::Secret;
+use crate::auth::token::{self, NoPassword};
+use crate::config::PasswordSource;
+use crate::timer::timeout;
+
+/// Why there is no password. Neither this nor its text has anything of what the provider gave.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{setting} {whose:?} {why}")]
+pub struct TokenError {
+    setting: &'static str,
+    whose: Arc<str>,
+    why: Arc<Why>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Why {
+    #[error("can't be run: {0}")]
+    Run(io::Error),
+    #[error("can't be read: {0}")]
+    Read(io::Error),
+    #[error("ended with {0}")]
+    Failed(ExitStatus),
+    #[error("gave no password within {0:?}")]
+    Timeout(Duration),
+    #[error(transparent)]
+    NoPassword(#[from] NoPassword),
+    #[error("can't be run: a name that begins with - would be taken for an option")]
+    Option,
+    #[error("was given up")]
+    GivenUp,
+}
+
+impl TokenError {
+    pub(super) fn new(source: &PasswordSource, why: Why) -> Self {
+        let (setting, whose) = match source {
+            // The arguments may hold secrets.
+            PasswordSource::Command(arguments) => {
+                ("server_password_command", arguments.first().map_or("", |program| &**program).into())
+            }
+            PasswordSource::File(path) => ("server_password_file", path.display().to_string().into()),
+        };
+        Self { setting, whose, why: Arc::new(why) }
+    }
+}
+
+/// Asks once, for `limit` at most. `lifetime` is how long the answer is good for if it doesn't say. Cancel safe: the command
+/// is killed.
+pub(super) async fn ask(
+    source: &PasswordSource,
+    limit: Duration,
+    lifetime: Duration,
+) -> Result<Fresh, TokenError> {
+    let asking = async {
+        match source {
+            PasswordSource::Command(arguments) => run(arguments).await,
+            PasswordSource::File(path) => {
+                let path = path.clone();
+                let read = tokio::task::spawn_blocking(move || {
+                    crate::config::load::read_named(&path).map(Zeroizing::new)
+                });
+                read.await.map_err(|_| Why::GivenUp)?.map_err(Why::Read)
+            }
+        }
+    };
+    let given = timeout(limit, asking).await.unwrap_or(Err(Why::Timeout(limit)));
+    let password = given.and_then(|given| token::password(&given).map_err(Why::NoPassword));
+    let password = password.map_err(|why| TokenError::new(source, why))?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let left = token::expires(&password).map(|at| Duration::from_secs(at).saturating_sub(now));
+    Ok(Fresh { secret: Arc::new(Secret::Plain(password)), lasts: left.unwrap_or(lifetime) })
+}
+
+/// Kills what a command has begun, too: it is the first of a process group of its own.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+    }
+}
+
+/// What a command prints, if it ends well.
+async fn run(arguments: &[String]) -> Result<Zeroizing<Vec<u8>>, Why> {
+    let (program, arguments) = arguments.split_first().ok_or(Why::Option)?;
+    let mut command = Command::new(program);
+    command.args(arguments).process_group(0).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().map_err(Why::Run)?;
+    let mut group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+    // Whole from the beginning: growing would leave copies behind.
+    let mut given = Zeroizing::new(Vec::with_capacity(token::LONGEST + 64));
+    let output = child.stdout.take().ok_or(Why::GivenUp)?;
+    output.take(token::LONGEST as u64 + 1).read_to_end(&mut given).await.map_err(Why::Run)?;
+    if given.len() > token::LONGEST {
+        return Err(NoPassword::TooLong.into());
+    }
+    let status = child.wait().await.map_err(Why::Run)?;
+    // From here on its number may be another's.
+    group.0 = None;
+    if status.success() { Ok(given) } else { Err(Why::Failed(status)) }
+}
