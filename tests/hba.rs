@@ -388,6 +388,30 @@ fn guesses_are_slowed_by_address() {
     assert_eq!(refusal(&Target { address: place.socket(&pgweir), ..target }), None);
 }
 
+/// Guesses that come together are no more than those that come one after the other.
+#[test]
+fn guesses_that_come_together_are_bounded() {
+    let place = Place::new();
+    let config = place.config("host all all all password\n", "").set("failed_login_delay", 60);
+    let pgweir = Pgweir::start(&config);
+    let target = pgweir.target("app", "app");
+    let mut guessers: Vec<_> = (0..150)
+        .map(|n| {
+            let mut guesser = Client::open(&target.address).expect("a connection");
+            let user = if n % 2 == 0 { "app" } else { "nobody" };
+            guesser.send(&messages::startup(V3_0, &[("user", user), ("database", "app")]));
+            assert_eq!(guesser.read().tag, b'R');
+            guesser
+        })
+        .collect();
+    guessers.iter_mut().for_each(|guesser| guesser.send(&messages::password("wrong")));
+    let count = |what: &str| pgweir.log().matches(what).count();
+    let looked_at = || count("wrong password") + count("unknown user");
+    eventually("all are answered", || looked_at() + count("too many failed logins") == 150);
+    // Ten that are free and 32 that are held back; the first of these not for long.
+    assert!((42..55).contains(&looked_at()), "{}", looked_at());
+}
+
 /// What the fuzzer has found worth keeping.
 #[test]
 fn the_corpus_is_survived() {

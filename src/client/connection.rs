@@ -3,7 +3,7 @@
 use super::console::{is_console, rights};
 use super::context::{PoolContext, Shared};
 use super::greeting::greeting;
-use super::login::{self, LoginEnd, Proved};
+use super::login::{self, Proved};
 use super::refused::{Refused, refuse};
 use super::replication::{self, Replica};
 use super::report::Trouble;
@@ -210,14 +210,7 @@ impl Newcomer<'_> {
         let mut answer = Vec::with_capacity(login::USUAL_ANSWER);
         let who = (self.wish, self.address);
         let proved = login::authenticate(self.stream, self.shared, who, &mut answer).await;
-        let Proved { proof, early, is_anybody } = proved.map_err(|end| match end {
-            LoginEnd::Tell(trouble @ Trouble::Login(_)) => Refused::tell(trouble, LoginFailure::Credentials),
-            LoginEnd::Tell(trouble @ Trouble::Lookup(_)) => Refused::tell(trouble, LoginFailure::NoServer),
-            LoginEnd::Tell(trouble @ Trouble::Entry(_)) => Refused::tell(trouble, LoginFailure::Rejected),
-            LoginEnd::Tell(trouble @ Trouble::TooManyFailures) => Refused::tell(trouble, LoginFailure::Limit),
-            LoginEnd::Tell(trouble) => Refused::tell(trouble, LoginFailure::Protocol),
-            LoginEnd::Lost(_) => Refused::lost(),
-        })?;
+        let Proved { proof, early, is_anybody } = proved.map_err(Refused::from)?;
         if is_console(&self.wish.database) {
             return self.visit(answer, early);
         }

@@ -40,8 +40,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Notify, Semaphore};
 
 /// One for the process.
 pub struct Shared {
@@ -76,7 +76,7 @@ pub struct Shared {
     /// TLS with directories, if a rule has one asked by it.
     pub directory_tls: ArcSwapOption<rustls::ClientConfig>,
     /// Wrong passwords of late.
-    pub attempts: Mutex<Attempts>,
+    pub attempts: Mutex<Attempts<Arc<Notify>>>,
     /// Users' secrets in force.
     pub store: ArcSwap<Store>,
     /// Secrets of users that PostgreSQL was asked for.

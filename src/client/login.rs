@@ -2,11 +2,12 @@
 
 use super::context::Shared;
 use super::entry::{Entry, Way};
+use super::guesses::Guess;
 use super::lookup::{self, Known};
 use super::report::Trouble;
 use super::startup::Wish;
 use crate::auth::hba::ldap::Ldap;
-use crate::auth::hba::{EntryError, Guess, Reason};
+use crate::auth::hba::{EntryError, Guess as Likely, Reason};
 use crate::auth::login::{
     Circumstances, Login, LoginError, MAX_RESPONSE, Method, Proof, Request, Step, clear_password,
 };
@@ -29,6 +30,8 @@ use std::time::Duration;
 pub enum LoginEnd {
     /// The client is to be told.
     Tell(Trouble),
+    /// The client is to be told so late: it may have guessed.
+    Guessed(Box<Trouble>, Duration),
     /// The socket failed.
     Lost(io::Error),
 }
@@ -133,24 +136,45 @@ async fn prove(
                 stream.write_all(out).await?;
                 out.clear();
                 let size = response(stream, &mut buffer).await?;
+                let guess = place(stream, shared, address, &login).await?;
                 let body = &buffer[HEADER..size];
                 step = match respond(login, body).await? {
                     Ok(step) => step,
                     Err(error) => {
                         let newer = Box::pin(second_look(shared, &known, wish, &request)).await;
-                        let (newer, login) = newer
-                            .and_then(|newer| match begin(newer.secret.clone()) {
-                                Ok(Step::Continue(login, same)) if same == request => Some((newer, login)),
-                                _ => None,
-                            })
-                            .ok_or(Trouble::Login(error))?;
-                        known = newer;
-                        respond(login, body).await?.map_err(Trouble::Login)?
+                        let newer = newer.and_then(|newer| match begin(newer.secret.clone()) {
+                            Ok(Step::Continue(login, same)) if same == request => Some((newer, login)),
+                            _ => None,
+                        });
+                        let again = match newer {
+                            Some((newer, login)) => {
+                                known = newer;
+                                respond(login, body).await?
+                            }
+                            None => Err(error),
+                        };
+                        again.map_err(|error| guess.refused(Trouble::Login(error)))?
                     }
                 };
                 buffer.drain(..size);
             }
         }
+    }
+}
+
+/// The right to have the next response looked at.
+async fn place<'a>(
+    stream: &mut Stream,
+    shared: &'a Shared,
+    address: ClientAddress,
+    login: &Login,
+) -> Result<Guess<'a>, LoginEnd> {
+    if !login.is_decisive() {
+        return Ok(Guess::none(shared));
+    }
+    match shared.guess_at_once(address) {
+        Some(guess) => Ok(guess),
+        None => Box::pin(shared.guess(stream, address)).await,
     }
 }
 
@@ -202,16 +226,18 @@ async fn ask_directory(
     let refuse =
         |why: String, guess| Trouble::Entry(EntryError::new(&wish.user, Reason::Directory(why, guess)));
     let Ok(text) = std::str::from_utf8(&password) else {
-        return Err(refuse("the password is not UTF-8".to_owned(), Guess::Likely).into());
+        return Err(refuse("the password is not UTF-8".to_owned(), Likely::Likely).into());
     };
     let check = with_keeper(ldap::check(ldap, shared.directory_tls.load_full(), &wish.user, text));
+    let guess = shared.guess(stream, address).await?;
+    let check = ldap::check(ldap, shared.directory_tls.load_full(), &wish.user, text);
     match timeout(DIRECTORY_LIMIT, check).await {
         Ok(Ok(())) => Ok((Proof::Password(password), buffer)),
         Ok(Err(error)) => {
-            let guess = if error.is_wrong_guess() { Guess::Likely } else { Guess::No };
-            Err(refuse(error.to_string(), guess).into())
+            let likely = if error.is_wrong_guess() { Likely::Likely } else { Likely::No };
+            Err(guess.refused(refuse(error.to_string(), likely)))
         }
-        Err(_) => Err(refuse("the directory takes too long".to_owned(), Guess::No).into()),
+        Err(_) => Err(refuse("the directory takes too long".to_owned(), Likely::No).into()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::context::Shared;
 use super::guesses::hold_back;
+use super::login::LoginEnd;
 use super::report::{Trouble, printable};
 use super::startup::{StartupEnd, Wish};
 use crate::audit;
@@ -22,6 +23,8 @@ pub(super) struct Refused {
     wish: Option<(String, String)>,
     /// Why there is no TLS.
     handshake: Option<String>,
+    /// How long the answer is held back, if that has been found out.
+    delay: Option<Duration>,
 }
 
 impl Refused {
@@ -30,7 +33,12 @@ impl Refused {
     }
 
     pub(super) fn silently(failure: LoginFailure, handshake: Option<String>) -> Self {
-        Self { trouble: None, failure, wish: None, handshake }
+        Self { trouble: None, failure, wish: None, handshake, delay: None }
+    }
+
+    /// Adds how long the answer to a guess is held back.
+    pub(super) fn later(self, delay: Duration) -> Self {
+        Self { delay: Some(delay), ..self }
     }
 
     /// Adds whose login it was and, if it waited in vain, what kept it waiting.
@@ -51,6 +59,26 @@ impl From<Trouble> for Refused {
     fn from(trouble: Trouble) -> Self {
         let in_time = matches!(trouble, Trouble::Kicked(_));
         Self::tell(trouble, if in_time { LoginFailure::Unavailable } else { LoginFailure::Timeout })
+    }
+}
+
+impl From<LoginEnd> for Refused {
+    fn from(end: LoginEnd) -> Self {
+        let failure = |trouble: &Trouble| match trouble {
+            Trouble::Login(_) => LoginFailure::Credentials,
+            Trouble::Lookup(_) => LoginFailure::NoServer,
+            Trouble::Entry(_) => LoginFailure::Rejected,
+            Trouble::TooManyFailures => LoginFailure::Limit,
+            _ => LoginFailure::Protocol,
+        };
+        match end {
+            LoginEnd::Tell(trouble) => {
+                let failure = failure(&trouble);
+                Self::tell(trouble, failure)
+            }
+            LoginEnd::Guessed(trouble, delay) => Self::from(LoginEnd::Tell(*trouble)).later(delay),
+            LoginEnd::Lost(_) => Self::lost(),
+        }
     }
 }
 
@@ -87,7 +115,8 @@ pub(super) async fn refuse(stream: &mut Stream, address: ClientAddress, shared: 
     let mut out = Vec::new();
     trouble.encode(&mut out, Severity::Fatal);
     let why = trouble.log_line();
-    let delay = shared.delay_after(trouble, address);
+    let delay = refused.delay.or_else(|| shared.delay_after(trouble, address));
+    let delay = delay.filter(|delay| !delay.is_zero());
     if shared.config.load().general.log_pooler_errors.is_on() {
         let held_ms = delay.map(|delay| delay.as_millis() as u64);
         tracing::warn!(%address, database, user, held_ms, "login refused: {why}");

@@ -188,6 +188,14 @@ impl Login {
         &self.user
     }
 
+    /// Whether the next response is held against the secret, and not only the way to one that is.
+    pub fn is_decisive(&self) -> bool {
+        match self.state {
+            State::Clear(_) | State::Md5(..) | State::SaslFinal(..) => true,
+            State::SaslInitial(..) | State::SaslFirst(_) => false,
+        }
+    }
+
     /// Whether the next response may cost a PBKDF2 run (a millisecond per 4096 iterations), so that the caller can
     /// move [`Self::on_response`] off its event loop: a password checked against a SCRAM secret, or the first SCRAM
     /// login of a user with a plain password (which is slower than all others by that much, once per process).

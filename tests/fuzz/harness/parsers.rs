@@ -214,7 +214,9 @@ fn users(bytes: &[u8]) {
     let line = |user: &String| format!("\"{}\" \"\"\n", user.replace('"', "\"\""));
     let written = users.keys().map(line).collect::<String>();
     let again = credentials::users_file::parse("users", written.as_bytes()).expect("as it should be");
-    assert!(users.len() == again.len() && users.keys().all(|user| !user.is_empty() && again.contains_key(user)));
+    assert!(
+        users.len() == again.len() && users.keys().all(|user| !user.is_empty() && again.contains_key(user))
+    );
 }
 
 fn console(bytes: &[u8]) {
