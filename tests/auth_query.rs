@@ -8,9 +8,9 @@ use std::process::{Command, Stdio};
 
 use support::cluster::Cluster;
 use support::eventually;
-use support::messages::Message;
+use support::messages::{self, Message};
 use support::pgweir::{Config, Pgweir};
-use support::raw::Client;
+use support::raw::{Client, V3_0};
 
 /// Nobody is listed; `postgres`, whom PostgreSQL trusts, asks.
 fn config(cluster: &Cluster) -> Config {
@@ -132,6 +132,30 @@ fn invented_databases_are_forgotten() {
         assert_eq!(refusal(&pgweir, "app", "secret-app", name).sqlstate(), "28P01");
     }
     assert!(!pgweir.http("/metrics").1.contains("invented"));
+}
+
+/// Clients that have gone before their turn are not asked for.
+#[test]
+fn who_has_gone_is_not_asked_for() {
+    let cluster = Cluster::shared();
+    cluster.sql(
+        "app",
+        "CREATE TABLE asked_slowly (who text);
+         CREATE FUNCTION slowly(who text, OUT text, OUT text) LANGUAGE sql SECURITY DEFINER AS $$
+           INSERT INTO asked_slowly VALUES (who);
+           SELECT pg_sleep(0.5) WHERE who LIKE 'ghost%';
+           SELECT rolname::text, rolpassword FROM pg_authid WHERE rolname = who $$",
+    );
+    let pgweir = Pgweir::start(&config(cluster).set("auth_query", "SELECT * FROM slowly($1)"));
+    let ghosts = (0..60).map(|n| {
+        let mut ghost = Client::open(&pgweir.target("app", "app").address).expect("a connection");
+        ghost.send(&messages::startup(V3_0, &[("user", &format!("ghost{n}")), ("database", "app")]));
+        ghost
+    });
+    drop(ghosts.collect::<Vec<_>>());
+    assert!(may_log_in(&pgweir, "app", "secret-app"));
+    let asked = asked(cluster, "slowly");
+    assert!(asked < 30, "{asked}");
 }
 
 /// A crowd of logins is one question, and so are wrong passwords as long as they come within a second.

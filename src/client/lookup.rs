@@ -20,6 +20,7 @@ use crate::timer::timeout;
 use crate::wire::sqlstate;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::SemaphorePermit;
 use zeroize::Zeroizing;
 
 /// How long a lookup may take when server_connect_timeout doesn't say.
@@ -90,11 +91,18 @@ async fn fly(shared: Arc<Shared>, source: AuthQuery, flight: Flight) {
     let limit = shared.config.load().general.server_connect_timeout.unwrap_or(LIMIT);
     let user = Arc::clone(&flight.key().user);
     let context = shared.context(&source.database, &source.user);
-    let asking = timeout(limit, ask(&context, &source.query, &user)).await;
-    let answer = asking.unwrap_or_else(|_| {
-        let behind = context.pool.last_open_error().map(|error| error.to_string());
-        Err(LookupError::Unreachable(behind.unwrap_or_else(|| "no answer in time".to_owned()).into()))
-    });
+    let asking = async {
+        let _turn = turn(&context, &flight).await?;
+        Some(ask(&context, &source.query, &user).await)
+    };
+    let answer = match timeout(limit, asking).await {
+        Ok(Some(answer)) => answer,
+        Ok(None) => return shared.forget_invented(&context),
+        Err(_) => {
+            let behind = context.pool.last_open_error().map(|error| error.to_string());
+            Err(LookupError::Unreachable(behind.unwrap_or_else(|| "no answer in time".to_owned()).into()))
+        }
+    };
     if let Err(error) = &answer {
         let (database, by) = (&*source.database.name, &*source.user);
         tracing::warn!(
@@ -109,12 +117,24 @@ async fn fly(shared: Arc<Shared>, source: AuthQuery, flight: Flight) {
     flight.land(answer, Instant::now());
 }
 
+/// The right to ask. None if nobody waits for it, or would be worse off without: so those in line are no more than clients that
+/// log in.
+async fn turn<'a>(context: &'a PoolContext, flight: &Flight) -> Option<SemaphorePermit<'a>> {
+    if flight.is_refresh() {
+        return context.lookups.try_acquire().ok();
+    }
+    tokio::select! {
+        biased;
+        turn = context.lookups.acquire() => turn.ok(),
+        () = flight.abandoned() => None,
+    }
+}
+
 async fn ask(
     context: &Arc<PoolContext>,
     query: &str,
     user: &str,
 ) -> Result<Option<Zeroizing<String>>, LookupError> {
-    let _turn = context.lookups.acquire().await;
     let client = ClientId(context.shared.roster.next_id());
     let request = Request { client, hint: None, now: Instant::now() };
     let mut lease = match context.pool.acquire(request).await {

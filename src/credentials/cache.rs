@@ -99,11 +99,7 @@ impl Cache {
         let old = self.take(key);
         let same = old.filter(|old| old.text.is_some() && old.text == text).and_then(|old| old.found);
         // The same secret keeps what was derived from it.
-        let found = same.or_else(|| {
-            let secret = text.as_deref().and_then(|text| Secret::parse(text).ok());
-            let usable = secret.filter(|secret| secret.form() != Form::Empty);
-            usable.map(|secret| Arc::new(StoredSecret::new(secret)))
-        });
+        let found = same.or_else(|| found(text.as_deref().map(String::as_str)));
         let entry = Entry { found: found.clone(), text, since: now, doubted: false };
         self.weak += usize::from(entry.is_weak());
         let (cache, most) =
@@ -129,6 +125,13 @@ impl Cache {
         self.weak -= usize::from(old.is_weak());
         Some(old)
     }
+}
+
+/// What a text of PostgreSQL's is as a secret.
+pub(super) fn found(text: Option<&str>) -> Found {
+    let secret = text.and_then(|text| Secret::parse(text).ok());
+    let usable = secret.filter(|secret| secret.form() != Form::Empty);
+    usable.map(|secret| Arc::new(StoredSecret::new(secret)))
 }
 
 impl Entry {

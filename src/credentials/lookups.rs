@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use super::cache::{Advice, Cache, Found, Key};
+use super::cache::{self, Advice, Cache, Found, Key};
 use crate::auth::login::Mock;
 use crate::clock::Instant;
 
@@ -43,8 +43,12 @@ pub enum Look {
 #[derive(Debug, Default)]
 pub struct Lookups {
     cache: Mutex<Cache>,
-    flights: Mutex<HashMap<Key, watch::Receiver<Option<Outcome>>>>,
+    /// Locked before the cache where both are.
+    flights: Mutex<HashMap<Key, Board>>,
 }
+
+/// Where a flight tells what it came to.
+type Board = Arc<watch::Sender<Option<Outcome>>>;
 
 impl Lookups {
     /// What is known of a user, or who finds out. `keep` is how long answers count.
@@ -52,11 +56,11 @@ impl Lookups {
         let advice = self.cache.lock().advice(key, now, keep);
         match advice {
             Advice::Use(found) => Look::Known(found),
-            Advice::Refresh(found) => match self.board(key) {
+            Advice::Refresh(found) => match self.board(key, true) {
                 (_, None) => Look::Known(found),
                 (_, Some(flight)) => Look::Aging(found, flight),
             },
-            Advice::Ask => match self.board(key) {
+            Advice::Ask => match self.board(key, false) {
                 (waiting, None) => Look::Wait(waiting),
                 (waiting, Some(flight)) => Look::Begin(flight, waiting),
             },
@@ -68,8 +72,11 @@ impl Lookups {
         self.cache.lock().doubt(key);
     }
 
-    /// Forgets everything: the configuration has changed.
+    /// Forgets everything: the configuration has changed. What is being asked for isn't remembered either, and tells only those
+    /// who wait for it already.
     pub fn clear(&self) {
+        let mut flights = self.flights.lock();
+        flights.clear();
         self.cache.lock().clear();
     }
 
@@ -78,14 +85,15 @@ impl Lookups {
         self.cache.lock().most_look_like()
     }
 
-    fn board(self: &Arc<Self>, key: &Key) -> (Waiting, Option<Flight>) {
+    fn board(self: &Arc<Self>, key: &Key, is_refresh: bool) -> (Waiting, Option<Flight>) {
         let mut flights = self.flights.lock();
-        if let Some(flight) = flights.get(key) {
-            return (Waiting(flight.clone()), None);
+        if let Some(board) = flights.get(key) {
+            return (Waiting(board.subscribe()), None);
         }
-        let (told, hears) = watch::channel(None);
-        flights.insert(key.clone(), hears.clone());
-        (Waiting(hears), Some(Flight { lookups: Arc::clone(self), key: key.clone(), told }))
+        let board = Board::new(watch::Sender::new(None));
+        let waiting = Waiting(board.subscribe());
+        flights.insert(key.clone(), Arc::clone(&board));
+        (waiting, Some(Flight { lookups: Arc::clone(self), key: key.clone(), board, is_refresh }))
     }
 }
 
@@ -94,7 +102,8 @@ impl Lookups {
 pub struct Flight {
     lookups: Arc<Lookups>,
     key: Key,
-    told: watch::Sender<Option<Outcome>>,
+    board: Board,
+    is_refresh: bool,
 }
 
 impl Flight {
@@ -103,18 +112,52 @@ impl Flight {
         &self.key
     }
 
+    /// Whether it only makes sure of what is known still.
+    pub fn is_refresh(&self) -> bool {
+        self.is_refresh
+    }
+
+    /// Waits until nobody waits for it any more. Then nobody will: the next one begins a flight of its own. Cancel safe.
+    pub async fn abandoned(&self) {
+        loop {
+            self.board.closed().await;
+            let mut flights = self.lookups.flights.lock();
+            if self.board.receiver_count() == 0 {
+                self.leave(&mut flights);
+                return;
+            }
+        }
+    }
+
     /// PostgreSQL has answered: the text of the secret if there is any, or why it is not known.
     pub fn land(self, answer: Result<Option<Zeroizing<String>>, LookupError>, now: Instant) {
-        let outcome = answer.map(|text| self.lookups.cache.lock().learn(&self.key, text, now));
-        self.lookups.flights.lock().remove(&self.key);
-        self.told.send_replace(Some(outcome));
+        let mut flights = self.lookups.flights.lock();
+        let counts = self.leave(&mut flights);
+        let outcome = answer.map(|text| match counts {
+            true => self.lookups.cache.lock().learn(&self.key, text, now),
+            false => cache::found(text.as_deref().map(String::as_str)),
+        });
+        drop(flights);
+        self.board.send_replace(Some(outcome));
+    }
+
+    /// Whether it was still the one to ask for this user; it no longer is.
+    fn leave(&self, flights: &mut HashMap<Key, Board>) -> bool {
+        let is_ours = flights.get(&self.key).is_some_and(|board| Arc::ptr_eq(board, &self.board));
+        if is_ours {
+            flights.remove(&self.key);
+        }
+        is_ours
     }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        if self.told.borrow().is_none() {
-            self.lookups.flights.lock().remove(&self.key);
+        let is_over = self.board.borrow().is_some();
+        if !is_over {
+            self.leave(&mut self.lookups.flights.lock());
+            let given_up = LookupError::Unreachable("the lookup was given up".into());
+            self.board.send_replace(Some(Err(given_up)));
         }
     }
 }
@@ -136,6 +179,7 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::task::Poll;
 
     const KEEP: Duration = Duration::from_secs(30);
 
@@ -171,5 +215,39 @@ mod tests {
         drop(flight);
         assert!(matches!(waiting.answer().await, Err(LookupError::Unreachable(_))));
         assert!(lookups.flights.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_was_asked_before_a_reload_is_not_remembered() {
+        let (lookups, key, now) = (Arc::new(Lookups::default()), key(), Instant::now());
+        let Look::Begin(old, waiting) = lookups.look(&key, now, KEEP) else { panic!("nothing is known") };
+        lookups.clear();
+        let Look::Begin(new, _waits) = lookups.look(&key, now, KEEP) else {
+            panic!("the old one is too old")
+        };
+        old.land(Ok(Some(Zeroizing::new("old".to_owned()))), now);
+        assert!(waiting.answer().await.unwrap().is_some(), "it came before the reload, too");
+        assert!(matches!(lookups.look(&key, now, KEEP), Look::Wait(_)), "the new one is under way");
+        new.land(Ok(None), now);
+        assert!(matches!(lookups.look(&key, now, KEEP), Look::Known(None)));
+        assert!(lookups.flights.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_is_given_up() {
+        let (lookups, key, now) = (Arc::new(Lookups::default()), key(), Instant::now());
+        let Look::Begin(flight, first) = lookups.look(&key, now, KEEP) else { panic!("nothing is known") };
+        let Look::Wait(second) = lookups.look(&key, now, KEEP) else { panic!("it is being asked for") };
+        let mut abandoned = Box::pin(flight.abandoned());
+        drop(first);
+        let still_wanted = std::future::poll_fn(|cx| Poll::Ready(abandoned.as_mut().poll(cx).is_pending()));
+        assert!(still_wanted.await);
+        drop(second);
+        abandoned.await;
+        let Look::Begin(other, waiting) = lookups.look(&key, now, KEEP) else { panic!("it was given up") };
+        drop(flight);
+        assert_eq!(lookups.flights.lock().len(), 1, "the other goes on");
+        other.land(Ok(None), now);
+        assert!(waiting.answer().await.unwrap().is_none());
     }
 }
