@@ -21,10 +21,28 @@ pub struct Login<'a> {
     pub database: &'a str,
     /// The version of TLS; `None` without.
     pub tls: Option<&'static str>,
-    /// How it had to prove that: auth_type.
+    /// How it had to prove that: auth_type, or what the rule says.
     pub method: &'a str,
+    /// File and line of the rule, if it went by one.
+    pub rule: Option<&'a str>,
     /// What kind of session it is: `session`, `console`, `replication`.
     pub kind: &'static str,
+}
+
+/// The rule by which somebody was let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// What it asks for, in its words.
+    pub method: &'static str,
+    /// Its file and line.
+    pub place: String,
+}
+
+impl<'a> Login<'a> {
+    /// The method and the place of the rule, if there is one; else auth_type's.
+    pub fn method(rule: Option<&'a Rule>, auth_type: &'a str) -> (&'a str, Option<&'a str>) {
+        rule.map_or((auth_type, None), |rule| (rule.method, Some(&*rule.place)))
+    }
 }
 
 static LOGINS: Gate = Gate::new();
@@ -34,8 +52,8 @@ static COMMANDS: Gate = Gate::new();
 /// Somebody has logged in.
 pub fn login(address: impl Display, login: &Login<'_>) {
     let Some(left_out) = passes(&LOGINS) else { return };
-    let Login { client, user, database, tls, method, kind } = *login;
-    tracing::info!(target: "audit", audit = "login", client, %address, user, database, method, tls, kind, left_out, "audit: login");
+    let Login { client, user, database, tls, method, rule, kind } = *login;
+    tracing::info!(target: "audit", audit = "login", client, %address, user, database, method, rule, tls, kind, left_out, "audit: login");
 }
 
 /// Somebody was refused.

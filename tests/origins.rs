@@ -41,6 +41,9 @@ fn balancers_tell_whom_they_connect_for() {
         (b"PROXY TCP6 2001:db8::1 ::1 4321 80\r\n", "address=[2001:db8::1]:4321"),
         (&v2, "address=1.2.3.4:1234"),
         (&local, "address=127.0.0.1:"),
+        // Whose loopback that is, only the balancer knows.
+        (b"PROXY TCP4 127.7.7.7 5.6.7.8 1234 80\r\n", "address=127.0.0.1:"),
+        (b"PROXY TCP6 ::ffff:127.7.7.7 ::1 1234 80\r\n", "address=127.0.0.1:"),
     ] {
         for parts in [&[header, &startup[..]][..], &[&[header, &startup[..]].concat()]] {
             let said = answer(&pgweir, parts);
@@ -48,6 +51,7 @@ fn balancers_tell_whom_they_connect_for() {
         }
         eventually(from, || pgweir.log().contains(from));
     }
+    assert!(!pgweir.log().contains("127.7.7.7"));
     for not_one in [&startup[..], b"PROXY TCP4 192.0.2.1 5.6.7.8 1234\r\n"] {
         let said = answer(&pgweir, &[not_one]);
         assert_eq!(said.first(), Some(&b'E'), "{}", not_one.escape_ascii());
@@ -73,7 +77,7 @@ fn what_an_auditor_reads() {
     let mut console = Client::connect(&pgweir.target("app", "pgweir"));
     console.query("SET server_lifetime = 1234");
     console.query("SHOW NONSENSE; KILL missing");
-    pgweir.reload(&audited.put("users.app", "password", "changed-secret").set("max_client_conn", 77));
+    pgweir.reload(&audited.clone().put("users.app", "password", "changed-secret").set("max_client_conn", 77));
     for (audit, words) in [
         (
             "login",
@@ -97,6 +101,21 @@ fn what_an_auditor_reads() {
     }
     let log = pgweir.log();
     assert!(["hunter2", "secret-app", "changed-secret"].iter().all(|secret| !log.contains(secret)), "{log}");
+    let rules = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(rules.path(), "# one\nhost all all all password\n").expect("our file");
+    let path = rules.path().to_str().expect("a path");
+    pgweir.reload(&audited.set("auth_type", "hba").set("auth_hba_file", path));
+    drop(pgweir.client());
+    drop(Client::connect(&pgweir.target("app", "pgweir")));
+    for kind in ["session", "console"] {
+        let words = [
+            format!("\"kind\":\"{kind}\""),
+            "\"method\":\"password\"".to_owned(),
+            format!("\"rule\":\"{path}:2\""),
+        ];
+        let is_it = |line: &str| words.iter().all(|word| line.contains(word));
+        eventually(&format!("{words:?}"), || pgweir.log().lines().any(is_it));
+    }
     let silent = Pgweir::start(&quiet);
     drop(silent.client());
     assert!(!silent.log().contains("audit"), "{}", silent.log());

@@ -54,6 +54,8 @@ pub struct Guest {
     pub database: String,
     /// What it may do.
     pub rights: Rights,
+    /// The rule that let it in.
+    pub rule: Option<Box<audit::Rule>>,
     /// How long the secret of its cancel key is to be.
     pub size: SecretSize,
     /// What is to be sent before AuthenticationOk.
@@ -94,7 +96,8 @@ struct Session {
 
 /// Serves a guest until it leaves or is sent away. Logs both.
 pub async fn serve(guest: Guest, realm: Arc<dyn Realm>) {
-    let Guest { stream, address, user, application_name, database, rights, size, before, early } = guest;
+    let Guest { stream, address, user, application_name, database, rights, rule, size, before, early } =
+        guest;
     let roster = Arc::clone(realm.consoles());
     // Consoles are exempt from every limit.
     let Some(admission) = roster.admit(usize::MAX) else { return };
@@ -123,12 +126,11 @@ pub async fn serve(guest: Guest, realm: Arc<dyn Realm>) {
     realm.desk().guests.lock().insert(entry.id, told);
     tracing::info!(client = entry.id, %address, user, ?rights, "login to the console");
     let tls = stream.tls().map(Channel::version);
-    let method = realm.config().general.auth_type.as_str();
-    let kind = "console";
-    audit::login(
-        address,
-        &audit::Login { client: entry.id, user: &user, database: &database, tls, method, kind },
-    );
+    let auth_type = realm.config().general.auth_type.as_str();
+    let (method, rule) = audit::Login::method(rule.as_deref(), auth_type);
+    let (client, kind) = (entry.id, "console");
+    let what = audit::Login { client, user: &user, database: &database, tls, method, rule, kind };
+    audit::login(address, &what);
     let mut out = before;
     Authentication::Ok.encode(&mut out);
     for (name, value) in PARAMETERS {

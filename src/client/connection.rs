@@ -63,7 +63,7 @@ pub(super) async fn open(mut arrival: Box<Arrival>) -> Option<Session> {
             Some(Session::new(arrival.stream, state, context, member).having_sent(early))
         }
         Ok(Outcome::Console(visit)) => {
-            let Visit { wish, rights, before, early } = *visit;
+            let Visit { wish, rights, rule, before, early } = *visit;
             let guest = Guest {
                 address: arrival.address,
                 stream: arrival.stream,
@@ -72,6 +72,7 @@ pub(super) async fn open(mut arrival: Box<Arrival>) -> Option<Session> {
                 user: wish.user,
                 database: wish.database,
                 rights,
+                rule,
                 before,
                 early,
             };
@@ -80,9 +81,9 @@ pub(super) async fn open(mut arrival: Box<Arrival>) -> Option<Session> {
             None
         }
         Ok(Outcome::Replica(replicates)) => {
-            let Replicates { wish, context, admission, own, before, early } = *replicates;
+            let Replicates { wish, context, admission, own, rule, before, early } = *replicates;
             let (stream, address) = (arrival.stream, arrival.address);
-            let replica = Replica { stream, address, wish, context, admission, own, before, early };
+            let replica = Replica { stream, address, wish, context, admission, own, rule, before, early };
             tokio::spawn(Box::pin(replication::serve(replica)));
             None
         }
@@ -127,6 +128,7 @@ struct Replicates {
     context: Arc<PoolContext>,
     admission: Admission,
     own: replication::Own,
+    rule: Option<Box<audit::Rule>>,
     before: Vec<u8>,
     early: Vec<u8>,
 }
@@ -135,6 +137,7 @@ struct Replicates {
 struct Visit {
     wish: Wish,
     rights: Rights,
+    rule: Option<Box<audit::Rule>>,
     /// What is to be sent before AuthenticationOk.
     before: Vec<u8>,
     early: Vec<u8>,
@@ -210,9 +213,9 @@ impl Newcomer<'_> {
         let mut answer = Vec::with_capacity(login::USUAL_ANSWER);
         let who = (self.wish, self.address);
         let proved = login::authenticate(self.stream, self.shared, who, &mut answer).await;
-        let Proved { proof, early, is_anybody } = proved.map_err(Refused::from)?;
+        let Proved { proof, early, is_anybody, rule } = proved.map_err(Refused::from)?;
         if is_console(&self.wish.database) {
-            return self.visit(answer, early);
+            return self.visit((answer, early), rule);
         }
         let (context, login, admission) = self.place(is_anybody)?;
         context.opener.learn(proof);
@@ -223,6 +226,7 @@ impl Newcomer<'_> {
                 context,
                 admission,
                 own,
+                rule,
                 before: answer,
                 early,
             })));
@@ -230,19 +234,21 @@ impl Newcomer<'_> {
         let opened = self.enter((context, login, admission), &mut answer, early).await?;
         self.stream.write_all(&answer).await.map_err(|_| Refused::lost())?;
         opened.context.metrics.login_ok(Instant::now().nanos_since(self.since));
-        self.tell(opened.member.entry().id);
+        self.tell(opened.member.entry().id, rule.as_deref());
         Ok(Outcome::Session(opened))
     }
 
     /// The log that the client is in.
-    fn tell(&self, client: u64) {
+    fn tell(&self, client: u64, rule: Option<&audit::Rule>) {
         let general = &self.shared.config.load().general;
         let (database, user) = (&*self.wish.database, &*self.wish.user);
-        let (method, tls) = (general.auth_type.as_str(), self.stream.tls().map(Channel::version));
+        let (method, rule) = audit::Login::method(rule, general.auth_type.as_str());
+        let tls = self.stream.tls().map(Channel::version);
         if general.log_connections.is_on() {
             tracing::info!(client, address = %self.address, database, user, tls, "login");
         }
-        audit::login(self.address, &audit::Login { client, user, database, tls, method, kind: "session" });
+        let what = audit::Login { client, user, database, tls, method, rule, kind: "session" };
+        audit::login(self.address, &what);
     }
 
     async fn server_of_its_own(&mut self, context: &Arc<PoolContext>) -> Result<replication::Own, Refused> {
@@ -257,11 +263,15 @@ impl Newcomer<'_> {
     }
 
     /// Whether the client may enter the console, which has room for everybody.
-    fn visit(self, before: Vec<u8>, early: Vec<u8>) -> Result<Outcome, Refused> {
+    fn visit(
+        self,
+        (before, early): (Vec<u8>, Vec<u8>),
+        rule: Option<Box<audit::Rule>>,
+    ) -> Result<Outcome, Refused> {
         self.running()?;
         let (wish, rights) = (self.wish.clone(), rights(&self.shared.config.load(), &self.wish.user)?);
         self.replicates_not()?;
-        Ok(Outcome::Console(Box::new(Visit { wish, rights, before, early })))
+        Ok(Outcome::Console(Box::new(Visit { wish, rights, rule, before, early })))
     }
 
     fn running(&self) -> Result<(), Refused> {

@@ -4,6 +4,7 @@ use super::context::Shared;
 use super::login::LoginEnd;
 use super::report::Trouble;
 use super::startup::Wish;
+use crate::audit;
 use crate::auth::hba::ldap::Ldap;
 use crate::auth::hba::{
     Certificate, EntryError, Interface, Method as RuleMethod, Origin, Reason, Replication, Rule, Rules,
@@ -23,6 +24,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) way: Way,
+    /// What decided that, if it wasn't auth_type alone.
+    pub(super) rule: Option<Box<audit::Rule>>,
     certificate: Certificate,
     map: Option<Box<str>>,
     /// Those in force when it came, with its map.
@@ -71,7 +74,8 @@ impl Entry {
         wish: &Wish,
     ) -> Result<Self, EntryError> {
         let rules = shared.rules.load_full();
-        let simple = |way, certificate| Self { way, certificate, map: None, rules: Arc::clone(&rules) };
+        let simple =
+            |way, certificate| Self { way, rule: None, certificate, map: None, rules: Arc::clone(&rules) };
         let secret = |method| Ok(simple(Way::Secret(method), Certificate::Unasked));
         match shared.config.load().general.auth_type {
             AuthType::Trust => secret(Method::Trust),
@@ -81,7 +85,11 @@ impl Entry {
             AuthType::Cert => Ok(simple(Way::Certificate, Certificate::OfUser)),
             AuthType::Peer => Ok(simple(Way::Peer, Certificate::Unasked)),
             AuthType::Any => Ok(simple(Way::Anybody, Certificate::Unasked)),
-            AuthType::Hba | AuthType::Ldap => Self::by_rules(&rules, stream, address, wish),
+            AuthType::Hba => Self::by_rules(&rules, stream, address, wish),
+            // A file and line that are none would say nothing.
+            AuthType::Ldap => {
+                Self::by_rules(&rules, stream, address, wish).map(|entry| Self { rule: None, ..entry })
+            }
         }
     }
 
@@ -123,7 +131,14 @@ impl Entry {
                 Way::Directory(Arc::clone(rule.ldap.as_ref().expect("a rule by ldap has its options")))
             }
         };
-        Ok(Self { way, certificate: rule.certificate, map: rule.map.clone(), rules: Arc::clone(rules) })
+        let (method, place) = (rule.method.name(), rule.place.to_string());
+        Ok(Self {
+            way,
+            rule: Some(Box::new(audit::Rule { method, place })),
+            certificate: rule.certificate,
+            map: rule.map.clone(),
+            rules: Arc::clone(rules),
+        })
     }
 
     /// Before anything else is asked: whether the certificate is there, if there has to be one.

@@ -6,6 +6,7 @@ use super::guesses::Guess;
 use super::lookup::{self, Known};
 use super::report::Trouble;
 use super::startup::Wish;
+use crate::audit;
 use crate::auth::hba::ldap::Ldap;
 use crate::auth::hba::{EntryError, Guess as Likely, Reason};
 use crate::auth::login::{
@@ -63,6 +64,8 @@ pub struct Proved {
     pub early: Vec<u8>,
     /// It has proved nothing (auth_type any): it may only go on as the user that its database is set to.
     pub is_anybody: bool,
+    /// The rule that asked for what it has proved.
+    pub rule: Option<Box<audit::Rule>>,
 }
 
 /// Lets the client prove who it is. What is to be sent before AuthenticationOk is left in `out`, which is empty at the
@@ -73,10 +76,14 @@ pub async fn authenticate(
     (wish, address): (&Wish, ClientAddress),
     out: &mut Vec<u8>,
 ) -> Result<Proved, LoginEnd> {
-    let entry = Entry::find(shared, stream, address, wish).map_err(Trouble::Entry)?;
+    let mut entry = Entry::find(shared, stream, address, wish).map_err(Trouble::Entry)?;
     entry.check_shown(stream, wish).map_err(Trouble::Entry)?;
-    let mut proved =
-        Proved { proof: Proof::Nothing, early: Vec::new(), is_anybody: entry.way == Way::Anybody };
+    let mut proved = Proved {
+        proof: Proof::Nothing,
+        early: Vec::new(),
+        is_anybody: entry.way == Way::Anybody,
+        rule: entry.rule.take(),
+    };
     match &entry.way {
         &Way::Secret(method) => {
             (proved.proof, proved.early) = prove(stream, shared, (wish, address, method), out).await?;

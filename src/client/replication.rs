@@ -93,6 +93,8 @@ pub(super) struct Replica {
     pub(super) context: Arc<PoolContext>,
     pub(super) admission: Admission,
     pub(super) own: Own,
+    /// The rule that let it in.
+    pub(super) rule: Option<Box<audit::Rule>>,
     /// What is to be sent before AuthenticationOk.
     pub(super) before: Vec<u8>,
     /// What it has sent already.
@@ -108,7 +110,7 @@ enum End {
 
 /// Serves it until either side goes, or it is sent away. A task of its own.
 pub(super) async fn serve(replica: Replica) {
-    let Replica { stream, address, wish, context, admission, own, mut before, early } = replica;
+    let Replica { stream, address, wish, context, admission, own, rule, mut before, early } = replica;
     let member = admission.enter(roster::Newcomer {
         id: context.shared.roster.next_id(),
         address,
@@ -121,8 +123,9 @@ pub(super) async fn serve(replica: Replica) {
     let (client, database, user, server) = (entry.id, &*wish.database, &*wish.user, own.server.id);
     tracing::info!(client, %address, database, user, server, "login for {kind} replication");
     let tls = stream.tls().map(Channel::version);
-    let method = context.shared.config.load().general.auth_type.as_str();
-    let what = audit::Login { client, user, database, tls, method, kind: "replication" };
+    let auth_type = context.shared.config.load().general.auth_type.as_str();
+    let (method, rule) = audit::Login::method(rule.as_deref(), auth_type);
+    let what = audit::Login { client, user, database, tls, method, rule, kind: "replication" };
     audit::login(address, &what);
     entry.set_phase(Phase::Active, context.shared.roster.at(Instant::now()));
     welcome(&mut before, &own.server, &entry);

@@ -142,13 +142,15 @@ pub async fn receive(stream: &mut Stream, encryption: &Encryption<'_>) -> Result
     Err(StartupError::Layout.into())
 }
 
-/// The address that a load balancer gives in front of everything else; `None`: it connects for itself. Reads nothing of what
-/// follows. The caller bounds the time.
+/// The address that a load balancer gives in front of everything else; `None`: it connects for itself, or for who is on its own
+/// machine, which needn't be this one. Reads nothing of what follows. The caller bounds the time.
 pub async fn origin(stream: &mut Stream) -> Result<Option<SocketAddr>, StartupEnd> {
     let mut header = Vec::new();
     loop {
         match proxy::parse(&header).map_err(|error| StartupEnd::Tell(Trouble::Proxy(error)))? {
-            Parsed::Whole(address) => return Ok(address),
+            Parsed::Whole(address) => {
+                return Ok(address.filter(|address| !address.ip().to_canonical().is_loopback()));
+            }
             Parsed::Needs(more) => {
                 if stream.read_some(&mut header, more).await? == 0 {
                     return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());

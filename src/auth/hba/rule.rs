@@ -41,6 +41,13 @@ const METHODS: [(&str, Method); 8] = [
     ("ldap", Method::Ldap),
 ];
 
+impl Method {
+    /// As lines name it.
+    pub fn name(self) -> &'static str {
+        METHODS.iter().find(|(_, method)| *method == self).map_or("", |(name, _)| name)
+    }
+}
+
 /// What a client's certificate has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Certificate {
