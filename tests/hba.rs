@@ -388,6 +388,28 @@ fn guesses_are_slowed_by_address() {
     assert_eq!(refusal(&Target { address: place.socket(&pgweir), ..target }), None);
 }
 
+/// A file that isn't named in the configuration but in another, or wasn't there yet, counts as soon as it changes.
+#[test]
+fn included_files_are_watched() {
+    let place = Place::new();
+    fs::create_dir(place.0.path().join("rules.d")).expect("our directory");
+    place.write("guests", "nobody\n");
+    let rules = "host app @guests all trust\ninclude_if_exists later.conf\ninclude_dir rules.d\n";
+    let config = place.config(rules, "").set("reload_on_change", true);
+    let pgweir = Pgweir::start(&config);
+    let admits = |user: &str| refusal(&pgweir.target(user, "app").password("")).is_none();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert!(!["app", "trusty", "md5user"].into_iter().any(admits));
+    place.write("guests", "trusty\n");
+    eventually("a changed list", || admits("trusty"));
+    place.write("later.conf", "host app app all trust\n");
+    eventually("a new file", || admits("app"));
+    place.write("rules.d/1.conf", "host app md5user all nonsense\n");
+    eventually("the bad file is told", || pgweir.log().contains("reload failed, nothing was changed"));
+    place.write("rules.d/1.conf", "host app md5user all trust\n");
+    eventually("one in a directory, mended", || admits("md5user"));
+}
+
 /// Guesses that come together are no more than those that come one after the other.
 #[test]
 fn guesses_that_come_together_are_bounded() {

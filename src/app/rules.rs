@@ -5,6 +5,7 @@ use crate::auth::hba::{Encryption, Files, Rules};
 use crate::config::load::read_named;
 use crate::config::{AuthType, Config};
 use rustls::ClientConfig;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,15 @@ impl Files for Disk {
 
     fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
         std::fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect()
+    }
+}
+
+/// Everything on the disk that the rules come from.
+pub(super) fn sources(config: &Config) -> BTreeSet<PathBuf> {
+    let general = &config.general;
+    match (general.auth_type, &general.auth_hba_file) {
+        (AuthType::Hba, Some(hba)) => Rules::sources(&Disk, hba, general.auth_ident_file.as_deref()),
+        _ => BTreeSet::new(),
     }
 }
 

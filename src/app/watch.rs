@@ -1,10 +1,12 @@
 //! reload_on_change: looks every second whether a file of the configuration is another than it was. What is still being
 //! written is waited for: only what two looks in a row find the same counts.
 
+use super::rules;
 use crate::cli::Source;
 use crate::config::Config;
 use crate::timer::sleep;
 use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,6 +25,8 @@ pub(super) struct Watch {
     read: Option<Marks>,
     /// At the last look.
     last: Option<Marks>,
+    /// What rules include, as it was when something had changed last.
+    included: BTreeSet<PathBuf>,
 }
 
 impl Watch {
@@ -30,12 +34,23 @@ impl Watch {
     pub(super) async fn changed(&mut self, source: &Source, config: impl Fn() -> std::sync::Arc<Config>) {
         loop {
             let config = config();
-            let now = config.general.reload_on_change.is_on().then(|| marks(&files(source, &config)));
+            let now = config.general.reload_on_change.is_on().then(|| self.marks(source, &config));
             if self.look(now) {
                 return;
             }
             sleep(LOOK).await;
         }
+    }
+
+    /// How all files are now. Rules are read to know what they include, but only when there is something new.
+    fn marks(&mut self, source: &Source, config: &Config) -> Marks {
+        let named = files(source, config);
+        let now = marks(named.iter().chain(&self.included));
+        if self.last.as_ref() == Some(&now) {
+            return now;
+        }
+        self.included = rules::sources(config);
+        marks(named.iter().chain(&self.included))
     }
 
     /// Whether these marks say that something has changed, and is whole. `None`: nobody wants to know.
@@ -75,12 +90,12 @@ fn files(source: &Source, config: &Config) -> Vec<PathBuf> {
     own.into_iter().chain(named).chain(of_servers).collect()
 }
 
-fn marks(files: &[PathBuf]) -> Marks {
+fn marks<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Marks {
     let mark = |path: &PathBuf| {
         let found = std::fs::metadata(path).ok()?;
         Some((found.dev(), found.ino(), found.mtime(), found.mtime_nsec(), found.size()))
     };
-    files.iter().map(|path| (path.clone(), mark(path))).collect()
+    files.map(|path| (path.clone(), mark(path))).collect()
 }
 
 #[cfg(test)]

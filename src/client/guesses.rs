@@ -82,7 +82,7 @@ impl Shared {
     pub(super) fn guess_at_once(&self, address: ClientAddress) -> Option<Guess<'_>> {
         let is_off = self.config.load().general.failed_login_delay.is_none();
         let address = counted(address).filter(|_| !is_off);
-        let has_place = |address| self.attempts.lock().begin(address, Instant::now()) == Turn::Look;
+        let has_place = |address| matches!(self.attempts.lock().begin(address, Instant::now()), Turn::Look);
         address.is_none_or(has_place).then(|| Guess { shared: self, address })
     }
 

@@ -1,5 +1,6 @@
 //! The lines of an authentication file and of all that it includes.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,22 +35,30 @@ pub(super) struct Reader<'a> {
     open: Vec<PathBuf>,
     /// There were too many lines: nothing more is read.
     is_full: bool,
+    /// Files and directories that were looked for, there or not.
+    pub(super) looked_for: BTreeSet<PathBuf>,
     pub(super) lines: Vec<Line>,
     pub(super) problems: Vec<Problem>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(files: &'a dyn Files) -> Self {
-        Self { files, open: Vec::new(), is_full: false, lines: Vec::new(), problems: Vec::new() }
+        let (lines, problems, looked_for) = (Vec::new(), Vec::new(), BTreeSet::new());
+        Self { files, open: Vec::new(), is_full: false, looked_for, lines, problems }
     }
 
     /// Reads a file that a setting names.
     pub(super) fn read(&mut self, path: &Path) {
         let whole = Place { file: path.display().to_string().into(), line: 0 };
-        match self.files.read(path) {
+        match self.look(path) {
             Ok(bytes) => self.take(path, &bytes),
             Err(error) => self.refuse(&whole, format!("can't be read: {error}")),
         }
+    }
+
+    fn look(&mut self, path: &Path) -> io::Result<Vec<u8>> {
+        self.looked_for.insert(path.to_owned());
+        self.files.read(path)
     }
 
     fn refuse(&mut self, place: &Place, what: impl Into<String>) {
@@ -121,10 +130,10 @@ impl<'a> Reader<'a> {
     /// All words of a file that stands for a list.
     fn words(&mut self, place: &Place, name: &str) -> Field {
         let path = self.beside(name);
-        let Some(bytes) = self.may_open(place, &path).then(|| self.files.read(&path)) else {
+        if !self.may_open(place, &path) {
             return Field::new();
-        };
-        let bytes = match bytes {
+        }
+        let bytes = match self.look(&path) {
             Ok(bytes) => bytes,
             Err(error) => {
                 self.refuse(place, format!("@{name}: {} can't be read: {error}", path.display()));
@@ -165,6 +174,7 @@ impl<'a> Reader<'a> {
     fn include(&mut self, place: &Place, directive: &Directive<'_>) {
         let path = self.beside(directive.name);
         if directive.kind == Include::Directory {
+            self.looked_for.insert(path.clone());
             let mut files = match self.files.list(&path) {
                 Ok(files) => files,
                 Err(error) => {
@@ -187,7 +197,7 @@ impl<'a> Reader<'a> {
         if !self.may_open(place, path) {
             return;
         }
-        match self.files.read(path) {
+        match self.look(path) {
             Ok(bytes) => self.take(path, &bytes),
             Err(error) if kind == Include::IfExists && error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => self.refuse(place, format!("{} can't be read: {error}", path.display())),

@@ -14,8 +14,9 @@ mod token;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use address::Interface;
 pub use error::{Place, Problem, Problems};
@@ -99,6 +100,14 @@ impl Rules {
             warnings.extend(futile(rule, encryption).map(|what| problem(what.to_owned())));
         }
         if problems.is_empty() { Ok((found, warnings)) } else { Err(Problems(problems)) }
+    }
+
+    /// The files and directories that the rules and maps come from, those included as well, there or not, whatever is wrong
+    /// with what they say.
+    pub fn sources(files: &dyn Files, hba: &Path, ident: Option<&Path>) -> BTreeSet<PathBuf> {
+        let mut reader = Reader::new(files);
+        [Some(hba), ident].into_iter().flatten().for_each(|path| reader.read(path));
+        reader.looked_for
     }
 
     /// What else would have to be there for a rule.
