@@ -510,6 +510,8 @@ fn a_directory_is_asked() {
         ("nobody", "x", "simple", "the directory doesn't take the password"),
         ("nobody", "x", "search", "the directory has no entries for the user"),
         ("twin", "secret-twin", "search", "the directory has several entries for the user"),
+        ("App", "secret-app", "search", "the directory has no entries for the user"),
+        ("App", "secret-app", "simple", "the directory spells the user's name differently"),
         ("*", "secret-app", "search", "the directory has no entries for the user"),
         ("app,ou=people,dc=example", "x", "simple", "the user's name has signs in it"),
         ("app", "secret-app", "searcher", "the directory doesn't take ldapbinddn and its password"),

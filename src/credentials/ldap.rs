@@ -7,7 +7,7 @@ use ldap3::{LdapConnAsync, LdapConnSettings, LdapError, Scope, SearchEntry, Sear
 use rustls::ClientConfig;
 use thiserror::Error;
 
-use crate::auth::hba::ldap::{Ldap, Scope as Reach, Search, Way};
+use crate::auth::hba::ldap::{Ldap, Scope as Reach, Search, Spelling, Way};
 
 /// How long a server may take to be connected to, and then for each of its answers.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -27,6 +27,9 @@ pub enum DirectoryError {
     /// There isn't exactly one such user.
     #[error("the directory has {0} entries for the user")]
     Entries(&'static str),
+    /// The password is right, but of a name that is another to PostgreSQL.
+    #[error("the directory spells the user's name differently")]
+    Spelling,
     /// The account that searches may not.
     #[error("the directory doesn't take ldapbinddn and its password")]
     Searcher,
@@ -59,11 +62,34 @@ pub async fn check(
         return Err(DirectoryError::WrongPassword);
     }
     let directory = Directory { ldap, tls };
-    let name = match &ldap.way {
-        Way::Bind { .. } => ldap.way.bound_name(user).ok_or(DirectoryError::Name)?,
-        Way::Search(search) => directory.find(search, user).await?,
-    };
-    directory.bind(&name, password).await
+    let spellings = ldap.way.spellings(user);
+    match &ldap.way {
+        Way::Bind { .. } => {
+            let name = ldap.way.bound_name(user).ok_or(DirectoryError::Name)?;
+            directory.bind(&name, password, &spellings).await
+        }
+        Way::Search(search) => match directory.find(search, user, &spellings).await {
+            Ok(name) => directory.bind(&name, password, &[]).await,
+            Err(error @ DirectoryError::Entries(_)) => {
+                // Who tries names shall not know them by the time an answer takes.
+                let _ = directory.bind(&search.nobody(), password, &[]).await;
+                Err(error)
+            }
+            Err(error) => Err(error),
+        },
+    }
+}
+
+/// Whether an entry is of the very name: one of its values is, or it tells none.
+fn is_spelled(entry: &SearchEntry, spellings: &[Spelling]) -> bool {
+    let mut told = entry.attrs.values().flatten().peekable();
+    told.peek().is_none() || told.any(|value| spellings.iter().any(|it| it.value == *value))
+}
+
+fn attributes(spellings: &[Spelling]) -> Vec<String> {
+    // "1.1": none.
+    let named: Vec<_> = spellings.iter().map(|it| it.attribute.clone()).collect();
+    if named.is_empty() { vec!["1.1".to_owned()] } else { named }
 }
 
 struct Directory<'a> {
@@ -93,19 +119,32 @@ impl Directory<'_> {
         Err(failed.unwrap_or(DirectoryError::Name))
     }
 
-    async fn bind(&self, name: &str, password: &str) -> Result<(), DirectoryError> {
+    async fn bind(&self, name: &str, password: &str, spellings: &[Spelling]) -> Result<(), DirectoryError> {
         let (mut ldap, server) = self.connect().await?;
         let answer = ldap.with_timeout(LIMIT).simple_bind(name, password).await.map_err(refused(server))?;
         let bound = match answer.rc {
             INVALID_CREDENTIALS => Err(DirectoryError::WrongPassword),
             _ => answer.success().map(drop).map_err(refused(server)),
         };
+        let mut is_spelled_so = true;
+        if bound.is_ok() && !spellings.is_empty() {
+            let own =
+                ldap.with_timeout(LIMIT).search(name, Scope::Base, "(objectClass=*)", attributes(spellings));
+            let ldap3::SearchResult(entries, _) = own.await.map_err(refused(server))?;
+            let mut entries = entries.into_iter().filter(|it| !it.is_ref()).map(SearchEntry::construct);
+            is_spelled_so = entries.all(|entry| is_spelled(&entry, spellings));
+        }
         let _ = ldap.unbind().await;
-        bound
+        if is_spelled_so { bound } else { Err(DirectoryError::Spelling) }
     }
 
     /// The distinguished name of the one entry for the user.
-    async fn find(&self, search: &Search, user: &str) -> Result<String, DirectoryError> {
+    async fn find(
+        &self,
+        search: &Search,
+        user: &str,
+        spellings: &[Spelling],
+    ) -> Result<String, DirectoryError> {
         let (mut ldap, server) = self.connect().await?;
         if !search.bind_dn.is_empty() {
             let bound = ldap.with_timeout(LIMIT).simple_bind(&search.bind_dn, &search.bind_password.0).await;
@@ -121,15 +160,15 @@ impl Directory<'_> {
             Reach::Sub => Scope::Subtree,
         };
         ldap.with_search_options(SearchOptions::new().sizelimit(2)).with_timeout(LIMIT);
-        // "1.1": no attributes, the name is all that counts.
-        let found = ldap.search(&search.base, scope, &search.filter(user), vec!["1.1"]).await;
+        let found = ldap.search(&search.base, scope, &search.filter(user), attributes(spellings)).await;
         let ldap3::SearchResult(entries, answer) = found.map_err(refused(server))?;
         let _ = ldap.unbind().await;
         if answer.rc == SIZE_LIMIT_EXCEEDED {
             return Err(DirectoryError::Entries("several"));
         }
         answer.success().map_err(refused(server))?;
-        let mut names = entries.into_iter().filter(|it| !it.is_ref()).map(|it| SearchEntry::construct(it).dn);
+        let entries = entries.into_iter().filter(|it| !it.is_ref()).map(SearchEntry::construct);
+        let mut names = entries.filter(|entry| is_spelled(entry, spellings)).map(|entry| entry.dn);
         match (names.next(), names.next()) {
             (Some(name), None) if !name.is_empty() => Ok(name),
             (None, _) => Err(DirectoryError::Entries("no")),
@@ -141,4 +180,49 @@ impl Directory<'_> {
 fn refused(server: &str) -> impl Fn(LdapError) -> DirectoryError {
     let server = server.to_owned();
     move |error| DirectoryError::Server { server: server.clone(), error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::hba::Rules;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    const BIND: u8 = 0x60;
+    const SEARCH: u8 = 0x63;
+
+    /// Takes no password and finds nothing; tells the operations it was asked for.
+    async fn serve(listener: TcpListener) -> Vec<u8> {
+        let mut asked = Vec::new();
+        while asked.last() != Some(&BIND) {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut message = [0; 1024];
+            while let Ok(n @ 1..) = client.read(&mut message).await {
+                assert!(n < 128, "lengths are of one byte");
+                let (id, operation) = (message[4], message[5]);
+                let (answer, code) = match operation {
+                    BIND => (0x61, 49),
+                    SEARCH => (0x65, 0),
+                    _ => continue,
+                };
+                asked.push(operation);
+                client.write_all(&[0x30, 12, 2, 1, id, answer, 7, 10, 1, code, 4, 0, 4, 0]).await.unwrap();
+            }
+        }
+        asked
+    }
+
+    /// A user whom the search finds costs a search and a bind, and so does one whom it doesn't.
+    #[tokio::test]
+    async fn an_unknown_user_costs_what_a_known_one_does() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let options = format!("ldapserver=127.0.0.1 ldapport={port} ldapbasedn=dc=x");
+        let rules = Rules::of_method("x", "ldap", &options).unwrap();
+        let ldap = rules.directories().next().unwrap();
+        let (asked, checked) = tokio::join!(serve(listener), check(ldap, None, "joe", "secret"));
+        assert!(matches!(checked, Err(DirectoryError::Entries("no"))), "{checked:?}");
+        assert_eq!(asked, [SEARCH, BIND]);
+    }
 }

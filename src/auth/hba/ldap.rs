@@ -77,7 +77,23 @@ impl Ldap {
     }
 }
 
+/// What an entry has to say of itself, letter by letter, if it says anything: a directory takes names that differ in case for
+/// the same, PostgreSQL doesn't.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spelling {
+    /// The attribute.
+    pub attribute: String,
+    /// Its value.
+    pub value: String,
+}
+
 impl Search {
+    /// An entry there isn't, to be asked for where there is none for the user either.
+    pub fn nobody(&self) -> String {
+        let of = if self.base.is_empty() { "" } else { "," };
+        format!("cn=pgweir-nobody{of}{}", self.base)
+    }
+
     /// The filter for a user, whose name can't be more than a name in it.
     pub fn filter(&self, user: &str) -> String {
         let mut escaped = String::with_capacity(user.len());
@@ -96,6 +112,30 @@ impl Search {
 }
 
 impl Way {
+    /// How an entry spells this user's name: in one of these attributes. None if the options don't say.
+    pub fn spellings(&self, user: &str) -> Vec<Spelling> {
+        let is_attribute = |name: &str| {
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.;".contains(&b))
+        };
+        let of = |(attribute, value): (&str, String)| {
+            let attribute = attribute.trim().to_owned();
+            is_attribute(&attribute).then_some(Spelling { attribute, value })
+        };
+        match self {
+            Self::Bind { prefix, suffix } => {
+                let first = prefix.rsplit(',').next().and_then(|part| part.split_once('='));
+                let behind = suffix.split(',').next().unwrap_or_default();
+                let named = first.map(|(attribute, before)| (attribute, format!("{before}{user}{behind}")));
+                named.and_then(of).into_iter().collect()
+            }
+            Self::Search(search) => {
+                let parts = search.filter.split(['(', ')']).filter_map(|part| part.split_once('='));
+                let plain = parts.filter(|(_, value)| value.contains(USER) && !value.contains(['*', '\\']));
+                plain.filter_map(|(attribute, value)| of((attribute, value.replace(USER, user)))).collect()
+            }
+        }
+    }
+
     /// The name to bind by prefix and suffix. `None` if the user's own name has signs in it that could make it another's;
     /// for a search there is none either.
     pub fn bound_name(&self, user: &str) -> Option<String> {
@@ -302,6 +342,27 @@ mod tests {
         );
         let url = search(&[("ldapurl", "ldap://a/dc=x??sub?(cn=$username)")]);
         assert_eq!((&*url.base, url.scope, &*url.filter), ("dc=x", Scope::Sub, "(cn=$username)"));
+    }
+
+    #[test]
+    fn how_entries_spell_a_user() {
+        let way = |options: &[(&str, &str)]| read(&[&[("ldapserver", "a")], options].concat()).unwrap().way;
+        for (options, expected) in [
+            (&[("ldapprefix", "uid="), ("ldapsuffix", ",dc=x")][..], &[("uid", "Joe")][..]),
+            (&[("ldapprefix", "dc=x, cn=a-"), ("ldapsuffix", "-b,dc=x")], &[("cn", "a-Joe-b")]),
+            (&[("ldapsuffix", "@x.org")], &[]),
+            (&[("ldapprefix", "DOMAIN\\")], &[]),
+            (&[("ldapbasedn", "x")], &[("uid", "Joe")]),
+            (
+                &[("ldapbasedn", "x"), ("ldapsearchfilter", "(&(a=b)(|(cn=$username)(mail=$username@x)))")],
+                &[("cn", "Joe"), ("mail", "Joe@x")],
+            ),
+            (&[("ldapbasedn", "x"), ("ldapsearchfilter", "(|(a~=$username)(b=*$username))")], &[]),
+        ] {
+            let found = way(options).spellings("Joe");
+            let found: Vec<_> = found.iter().map(|it| (&*it.attribute, &*it.value)).collect();
+            assert_eq!(found, expected, "{options:?}");
+        }
     }
 
     #[test]

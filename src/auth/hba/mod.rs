@@ -154,9 +154,14 @@ impl Rules {
         Ok(Self { rules, maps: Vec::new() })
     }
 
+    /// The directories that rules have asked.
+    pub fn directories(&self) -> impl Iterator<Item = &ldap::Ldap> {
+        self.rules.iter().filter_map(|rule| rule.ldap.as_deref())
+    }
+
     /// Whether any rule has a directory asked over TLS.
     pub fn asks_directories_by_tls(&self) -> bool {
-        self.rules.iter().filter_map(|rule| rule.ldap.as_ref()).any(|ldap| ldap.is_encrypted())
+        self.directories().any(|ldap| ldap.is_encrypted())
     }
 
     /// How many rules there are.
