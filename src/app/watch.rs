@@ -5,7 +5,6 @@ use super::rules;
 use crate::cli::Source;
 use crate::config::Config;
 use crate::timer::sleep;
-use std::collections::BTreeMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;

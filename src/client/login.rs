@@ -235,9 +235,8 @@ async fn ask_directory(
     let Ok(text) = std::str::from_utf8(&password) else {
         return Err(refuse("the password is not UTF-8".to_owned(), Likely::Likely).into());
     };
-    let check = with_keeper(ldap::check(ldap, shared.directory_tls.load_full(), &wish.user, text));
     let guess = shared.guess(stream, address).await?;
-    let check = ldap::check(ldap, shared.directory_tls.load_full(), &wish.user, text);
+    let check = with_keeper(ldap::check(ldap, shared.directory_tls.load_full(), &wish.user, text));
     match timeout(DIRECTORY_LIMIT, check).await {
         Ok(Ok(())) => Ok((Proof::Password(password), buffer)),
         Ok(Err(error)) => {
