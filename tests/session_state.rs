@@ -3,10 +3,13 @@
 
 mod support;
 
+use std::io;
 use support::cluster::{Cluster, Version};
 use support::eventually;
-use support::fake_server::FakeServer;
-use support::messages::{Message, backend, bind, execute, message, parse, query, sync};
+use support::fake_server::{Conn, FakeServer};
+use support::messages::{
+    Message, backend, bind, copy_data, copy_done, execute, function_call, message, parse, query, sync,
+};
 use support::pgweir::{Config, Pgweir};
 use support::raw::Client;
 
@@ -362,35 +365,168 @@ fn a_client_need_not_wait() {
     eventually("nothing is leased", || pgweir.metric("pgweir_pool_servers", &["state=\"active\""]) == 0.0);
 }
 
-/// The replay goes out with the client's first bytes: the server has seen both before it answers either.
+/// Reads up to the client's own message, one that contains "marked"; the login's questions are answered.
+fn read_marked(conn: &mut Conn) -> io::Result<Vec<Message>> {
+    let mut pending = Vec::new();
+    loop {
+        let message = conn.read()?;
+        let marked = message.body.windows(6).any(|w| w == b"marked");
+        if pending.is_empty() && message.tag == b'Q' && !marked {
+            conn.agree(&message)?;
+            continue;
+        }
+        pending.push(message);
+        if marked {
+            return Ok(pending);
+        }
+    }
+}
+
+/// Whatever is executed has left nothing.
+fn answer(conn: &mut Conn, message: &Message) -> io::Result<()> {
+    match message.tag {
+        b'E' => conn.send(&backend::command_complete("SELECT 1")),
+        _ => conn.agree(message),
+    }
+}
+
+/// Reset and replay go out with the client's first bytes: the server has seen all of it before it answers any.
 #[test]
-fn a_replay_takes_no_round_trip() {
+fn a_prelude_takes_no_round_trip() {
     let server = FakeServer::start(|conn| {
         conn.welcome()?;
         loop {
-            let mut pending = Vec::new();
-            loop {
-                let message = conn.read()?;
-                let marked = message.body.windows(6).any(|w| w == b"marked");
-                pending.push(message);
-                if marked || pending.len() == 1 && !pending[0].body.starts_with(b"SET exit_on_error") {
-                    break;
-                }
+            let pending = read_marked(conn)?;
+            let tags: Vec<_> = pending.iter().map(|m| char::from(m.tag)).collect();
+            let tags = String::from_iter(tags);
+            // (DISCARD ALL), BEGIN, the parameters, COMMIT, the empty Query, the client's. A server that has served nobody has nothing
+            // to change for a client whose parameters are its own.
+            if !["PBEPBEPBEQQ", "PBEPBEPBEPBEQQ", "Q"].contains(&&*tags) {
+                return Err(io::Error::other(tags));
             }
-            for _ in pending {
-                conn.send(&[backend::command_complete("SELECT 0"), backend::ready(b'I')].concat())?;
-            }
+            pending.iter().try_for_each(|message| answer(conn, message))?;
         }
     });
-    let config = Config::to(server.address()).set("default_pool_size", 1);
+    let config =
+        Config::to(server.address()).set("default_pool_size", 1).set("server_reset_query_always", true);
     let pgweir = Pgweir::start(&config);
-    let target = |zone| pgweir.target("app", "app").parameter("TimeZone", zone);
+    let target = |zone| {
+        let target = pgweir.target("app", "app").parameter("TimeZone", zone);
+        ["5s", "7MB", "2s", "public"]
+            .into_iter()
+            .zip(["statement_timeout", "work_mem", "lock_timeout", "search_path"])
+            .fold(target, |target, (value, name)| target.parameter(name, value))
+    };
     let (mut a, mut b) = (Client::connect(&target("UTC")), Client::connect(&target("CET")));
     for round in 0..5 {
         a.query(&format!("SELECT 'marked {round}'"));
         b.query(&format!("SELECT 'marked {round}'"));
     }
     server.finish();
+}
+
+/// Of a prelude that fails the client hears nothing: what it sent is skipped with it, and another server gets it. Nothing is sent behind
+/// the first Sync, where the skipping would end.
+#[test]
+fn a_failed_prelude_runs_nothing() {
+    let server = FakeServer::start(|conn| {
+        conn.welcome()?;
+        let pending = read_marked(conn)?;
+        if conn.number == 0 {
+            while conn.read()?.tag != b'S' {}
+            let refused = backend::error("ERROR", "42501", "refused");
+            conn.send(&[message(b'1', &[]), refused, backend::ready(b'E')].concat())?;
+            return match conn.read()?.tag {
+                b'X' => Ok(()),
+                tag => Err(io::Error::other(format!("then came {}", char::from(tag)))),
+            };
+        }
+        pending.iter().try_for_each(|message| answer(conn, message))?;
+        loop {
+            let message = conn.read()?;
+            answer(conn, &message)?;
+        }
+    });
+    let config = Config::to(server.address()).set("default_pool_size", 1);
+    let pgweir = Pgweir::start(&config);
+    let _first = Client::connect(&pgweir.target("app", "app").parameter("TimeZone", "CET"));
+    let mut client = pgweir.client();
+    let batch = |text: &str| [parse("", text), bind("", "", &[]), execute("", 0), sync()].concat();
+    client.send(&[batch("SELECT 'marked'"), batch("SELECT 2")].concat());
+    for _ in 0..2 {
+        let tags: Vec<_> = client.read_until_ready().iter().map(|m| m.tag).collect();
+        assert_eq!(tags, b"12CZ");
+    }
+    assert_eq!(server.connections(), 2);
+    server.finish();
+}
+
+/// Whatever may come first behind a prelude, on a server that was another client's.
+#[test]
+fn a_prelude_goes_ahead_of_anything() {
+    for version in [Version::V15, Version::V18] {
+        let cluster = Cluster::start(version);
+        cluster.sql("app", "CREATE ROLE lent; GRANT lent TO app; CREATE TABLE t (n int); GRANT ALL ON t TO PUBLIC, lent; ALTER ROLE app CREATEDB");
+        let pgweir = Pgweir::start(&Config::new(&cluster).set("default_pool_size", 1));
+        let mut other = Client::connect(&pgweir.target("app", "app").parameter("TimeZone", "Asia/Tokyo"));
+        let mut client = Client::connect(
+            &pgweir.target("app", "app").parameter("options", "-c statement_timeout=7s -c work_mem=6MB"),
+        );
+        other.query("SET statement_timeout = '9s'; SET ROLE lent");
+        client.query("SET DateStyle = 'German, DMY'; SET app.tenant = '5'");
+        let lone = |sql: &str| [parse("", sql), bind("", "", &[]), execute("", 0), sync()].concat();
+        for (request, tags) in [
+            (query("SELECT 1"), &b"TDCZ"[..]),
+            (query(""), b"IZ"),
+            (query("SELECT 1/0"), b"EZ"),
+            (query("VACUUM t"), b"CZ"),
+            (query("CREATE DATABASE made"), b"CZ"),
+            (query("DROP DATABASE made"), b"CZ"),
+            (lone("CREATE DATABASE made"), b"12CZ"),
+            (lone("DROP DATABASE made"), b"12CZ"),
+            (query("BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY; SELECT 1; COMMIT"), b"CTDCCZ"),
+            (query("SET work_mem = '6MB'; SELECT 1"), b"CTDCZ"),
+            (lone("SELECT 1"), b"12DCZ"),
+            (lone("SELECT 1/0"), b"1EZ"),
+            ([lone("SELECT 1"), lone("SELECT 2/0"), lone("SELECT 3")].concat(), b"12DCZ1EZ12DCZ"),
+            ([query("SELECT 1"), lone("SELECT 2")].concat(), b"TDCZ12DCZ"),
+            ([parse("", "SELECT 1"), query("SELECT 2"), query("SELECT 3")].concat(), b"1TDCZTDCZ"),
+            ([parse("", "SELECT 1"), sync(), bind("", "", &[]), execute("", 0), sync()].concat(), b"1Z2DCZ"),
+            ([query("COPY t FROM STDIN"), copy_data(b"1\n"), copy_done()].concat(), b"GCZ"),
+            ([query("COPY t FROM STDIN"), copy_data(b"x\n"), copy_done()].concat(), b"GEZ"),
+            (function_call(177, &["1", "2"]), b"VZ"),
+        ] {
+            other.query("SELECT 1");
+            client.send(&request);
+            let ends = tags.iter().filter(|tag| **tag == b'Z').count();
+            let messages: Vec<_> = (0..ends).flat_map(|_| client.read_until_ready()).collect();
+            let heard: Vec<_> = messages.iter().map(|m| m.tag).filter(|tag| *tag != b'N').collect();
+            let context = format!("{version:?} {:?}: {messages:?}", request.escape_ascii().to_string());
+            assert!(heard == tags, "{context}");
+            other.query("SELECT 1");
+            let show = "SELECT concat_ws(' ', current_setting('statement_timeout'), current_setting('work_mem'), \
+                current_setting('DateStyle'), nullif(current_setting('app.tenant', true), ''), current_user)";
+            assert_eq!(client.value(show), "7s 6MB German, DMY 5 app", "{context}");
+            assert_eq!(other.value(show), "9s 4MB ISO, MDY lent", "{context}");
+        }
+    }
+}
+
+/// A client that listens, and one whose server was told to forget another's sequences.
+#[test]
+fn channels_and_sequences_are_part_of_the_chain() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql("app", "CREATE SEQUENCE s; GRANT ALL ON s TO PUBLIC");
+    let pgweir = Pgweir::start(&Config::new(&cluster).set("default_pool_size", 1).set("sequence_hold", 0));
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    assert_eq!(client.error("SELECT currval('s')").sqlstate(), "55000");
+    client.query("LISTEN \"it's\"; SET work_mem = '7MB'");
+    for _ in 0..3 {
+        other.query("SELECT nextval('s')");
+        assert_eq!(client.error("SELECT currval('s')").sqlstate(), "55000");
+        assert_eq!(other.value("SELECT count(*) FROM pg_listening_channels()"), "0");
+        assert_eq!(client.value("SELECT pg_listening_channels()"), "it's");
+    }
 }
 
 /// What a server refuses concerns only who wants it; the query behind never runs without it.
@@ -596,8 +732,10 @@ fn sql_and_the_protocol_share_their_names() {
     assert_eq!(code(&prepare(&mut client, "a")[0]), "42P05");
     client.query("DEALLOCATE a");
     assert_eq!(prepare(&mut client, "a")[0].tag, b'1');
-    let pinned = pgweir.metric("pgweir_pool_servers", &["state=\"active\""]);
-    assert_eq!((client.value("EXECUTE a(1)"), pinned), ("2".to_owned(), 0.0));
+    eventually("nothing keeps its server", || {
+        pgweir.metric("pgweir_pool_servers", &["state=\"active\""]) == 0.0
+    });
+    assert_eq!(client.value("EXECUTE a(1)"), "2");
 }
 
 #[test]

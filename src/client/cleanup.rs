@@ -63,7 +63,7 @@ fn give_back(lease: Lease<Server>) {
 
 async fn quiet(lease: &mut Lease<Server>, context: &PoolContext, client: ClientId) -> Result<(), FitError> {
     lease.key.aim.at_client();
-    lease.talk.guarded = Vec::new();
+    lease.talk.chained = Vec::new();
     lease.talk.overdue = None;
     lease.talk.cut = Default::default();
     lease.talk.after = Default::default();

@@ -6,7 +6,7 @@ use crate::prepared::client_statements::ClientStatements;
 use crate::server::Server;
 use crate::server::connect::refusal;
 use crate::server::error::Refusal;
-use crate::server::prelude::Prelude;
+use crate::server::prelude::{Needs, Prelude};
 use crate::wire::outgoing::Outgoing;
 use std::io;
 use std::sync::Arc;
@@ -35,7 +35,8 @@ pub async fn fit(
     defaults: &Arc<Set>,
 ) -> Result<(), FitError> {
     let mut bytes = Vec::new();
-    if server.talk.prelude(&mut bytes, reset, (wanted, false), defaults) == Prelude::None {
+    let needs = Needs { reset, wanted, defaults, forgets_sequences: false, may_chain: false };
+    if server.talk.prelude(&mut bytes, &needs) == Prelude::None {
         return Ok(());
     }
     server.stream.write_all(&bytes).await?;

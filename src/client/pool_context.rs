@@ -216,7 +216,7 @@ impl PoolContext {
     }
 
     /// Whether a prelude that has to succeed may be sent with the client's bytes behind it.
-    pub fn may_guard(&self) -> bool {
+    pub fn may_chain(&self) -> bool {
         self.is_transparent()
     }
 

@@ -256,7 +256,7 @@ impl Session {
         let Link::Active(active) = &mut self.link else { return Turn::Again };
         let moves = active.lease.outbound.is_empty() && self.outbound.len() < READ_SIZE;
         match active.step {
-            _ if !active.lease.talk.guarded.is_empty() => return Turn::Wait,
+            _ if !active.lease.talk.chained.is_empty() => return Turn::Wait,
             Step::Relay | Step::Between if moves => {}
             Step::Prelude | Step::Inspect | Step::Cut | Step::Names | Step::Stall
                 if self.inbound.len() < HELD_SIZE =>

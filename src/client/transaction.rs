@@ -13,10 +13,11 @@ use crate::pool::{CloseReason, Lease};
 use crate::roster::Phase;
 use crate::server::connect::refusal;
 use crate::server::conversation::{Prepared, Tally};
-use crate::server::exchange::{Fate, Status};
-use crate::server::prelude::Prelude;
+use crate::server::exchange::Status;
+use crate::server::prelude::{Needs, Prelude};
 use crate::server::{NOBODY, Server};
 use crate::wire::error::WireError;
+use crate::wire::frontend;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Context;
@@ -124,10 +125,13 @@ impl Session {
             check::ask(context, server, self.member.entry(), &mut front);
         }
         let differ = !Arc::ptr_eq(&server.talk.parameters, &self.state.wanted);
-        if must_reset || differ {
+        let forgets_sequences = server.talk.foreign_sequences && context.customs.asks_sequences();
+        if must_reset || differ || forgets_sequences {
             let reset = context.reset_query.as_deref().filter(|_| must_reset);
-            let wanted = (&self.state.wanted, context.may_guard() && !is_stale);
-            prelude = server.talk.prelude(&mut front, reset, wanted, &context.defaults);
+            let (wanted, defaults) = (&self.state.wanted, &context.defaults);
+            let may_chain = context.may_chain() && !is_stale;
+            let needs = Needs { reset, wanted, defaults, forgets_sequences, may_chain };
+            prelude = server.talk.prelude(&mut front, &needs);
             if reset.is_some() {
                 self.cells().reset();
             }
@@ -138,9 +142,6 @@ impl Session {
         if is_stale {
             prelude = Prelude::Awaited;
         }
-        if server.talk.foreign_sequences && context.customs.asks_sequences() {
-            server.talk.forget_sequences(&mut front);
-        }
         server.key.aim.at_client();
         if context.mode != PoolMode::Session {
             server.talk.pids.1 = self.member.entry().pid();
@@ -149,7 +150,7 @@ impl Session {
         self.set_phase(Phase::Active, now);
         let step = if prelude == Prelude::Awaited { Step::Prelude } else { Step::Relay };
         self.link = Link::Active(Active { lease, step });
-        if matches!(prelude, Prelude::Awaited | Prelude::Guarded) {
+        if matches!(prelude, Prelude::Awaited | Prelude::Chained) {
             return self.begin_behind(cx, (prelude, &front), input, scratch);
         }
         let (used, turn) = self.feed(cx, input, &front, scratch);
@@ -174,33 +175,44 @@ impl Session {
             self.inbound = input.into();
             return self.write_server(cx, front);
         }
-        active.lease.talk.guarded = input.to_vec();
-        let (used, turn) = self.feed(cx, input, front, scratch);
-        if used < input.len() && matches!(self.link, Link::Active(_)) {
+        active.lease.talk.chained = input.to_vec();
+        let first = frontend::first_batch(input);
+        let (used, turn) = self.feed(cx, &input[..first], front, scratch);
+        if used < input.len()
+            && let Link::Active(active) = &mut self.link
+        {
             self.inbound = input[used..].into();
+            if first < input.len() && active.step == Step::Relay {
+                active.step = Step::Stall;
+            }
         }
         turn
     }
 
-    /// The prelude's replies are in: the client's bytes behind it have had the session they were meant for.
+    /// How a chained prelude stands; `None`: its replies are in, the client's bytes behind it have had the session they were meant for.
     #[cold]
-    fn prelude_held(&mut self) {
-        let Link::Active(active) = &mut self.link else { return };
-        active.lease.talk.guarded = Vec::new();
+    fn await_chained(&mut self) -> Option<Turn> {
+        let Link::Active(active) = &mut self.link else { return None };
+        if active.lease.talk.heard.prelude_error.is_some() {
+            return Some(self.chain_broke());
+        }
+        if active.lease.talk.exchange.is_prelude_next() {
+            return Some(Turn::Again);
+        }
+        active.lease.talk.chained = Vec::new();
         active.lease.key.aim.at_client();
         self.unfit = 0;
+        None
     }
 
     /// What replies make possible: the client's waiting bytes, the end of the lease.
     #[inline(always)]
     pub(super) fn after_replies(&mut self, cx: &mut Context<'_>, scratch: &mut Vec<u8>, whole: bool) -> Turn {
         let Link::Active(active) = &mut self.link else { return Turn::Again };
-        let talk = &active.lease.talk;
-        if !talk.guarded.is_empty() && talk.exchange.passing() == Fate::Forward {
-            if let Some(error) = &talk.heard.prelude_error {
-                return Turn::end(End::Told(Trouble::Refused(refusal(error))));
-            }
-            self.prelude_held();
+        if !active.lease.talk.chained.is_empty()
+            && let Some(turn) = self.await_chained()
+        {
+            return turn;
         }
         let Link::Active(active) = &mut self.link else { return Turn::Again };
         let talk = &active.lease.talk;
@@ -365,8 +377,8 @@ impl Session {
     #[cold]
     pub(super) fn server_lost(&mut self) -> Turn {
         let Link::Active(active) = &mut self.link else { return Turn::Again };
-        if !active.lease.talk.guarded.is_empty() && active.lease.talk.heard.prelude_error.is_some() {
-            return self.guard_struck();
+        if !active.lease.talk.chained.is_empty() && active.lease.talk.heard.prelude_error.is_some() {
+            return self.chain_broke();
         }
         if active.lease.talk.heard.fatal && active.lease.talk.heard.prelude_error.is_none() {
             return Turn::end(End::ServerFatal);
@@ -382,12 +394,12 @@ impl Session {
         Turn::Again
     }
 
-    /// The prelude failed and PostgreSQL has ended the session: nothing of the client's was run, another server will do.
-    fn guard_struck(&mut self) -> Turn {
+    /// The prelude failed and PostgreSQL skips what is behind it: nothing of the client's was run, another server will do.
+    fn chain_broke(&mut self) -> Turn {
         let Link::Active(active) = &mut self.link else { return Turn::Again };
         let talk = &mut active.lease.talk;
         talk.abandon(&mut self.state.statements);
-        self.inbound = std::mem::take(&mut talk.guarded).into();
+        self.inbound = std::mem::take(&mut talk.chained).into();
         let error = talk.heard.prelude_error.take().unwrap_or_default();
         self.close_for_another(CloseReason::ResetFailed);
         self.unfit += 1;

@@ -30,24 +30,24 @@ pub fn replay(server: &Set, client: &Set) -> String {
     sql
 }
 
-/// What makes a session that listens to the server's channels listen to the client's, empty when they are the same; whole
-/// statements, to go before [`replay`]'s. Plain ASCII, too.
-pub fn listens(server: &Set, client: &Set) -> String {
-    let mut sql = String::new();
+/// The statements that make a session that listens to the server's channels listen to the client's, to go before [`replay`]'s. Plain
+/// ASCII, too.
+pub fn listens(server: &Set, client: &Set) -> Vec<String> {
+    let mut statements = Vec::new();
     if server.channels() == client.channels() {
-        return sql;
+        return statements;
     }
     let lacks = |channel: &str| !server.listens_to(channel.as_bytes());
     let keeps = server.channels().iter().all(|channel| client.listens_to(channel.as_bytes()));
     if !keeps {
-        sql.push_str("UNLISTEN *; ");
+        statements.push("UNLISTEN *".to_owned());
     }
     for channel in client.channels().iter().filter(|channel| !keeps || lacks(channel)) {
-        sql.push_str("LISTEN ");
+        let mut sql = String::from("LISTEN ");
         identifier(&mut sql, channel);
-        sql.push_str("; ");
+        statements.push(sql);
     }
-    sql
+    statements
 }
 
 const ROLE: &str = "role";
@@ -161,12 +161,12 @@ mod tests {
     fn channels_that_differ() {
         let sets = Sets::default();
         let set = |channels: &[&'static str]| sets.listening(&sets.empty(), channels.iter().copied());
-        let sql = |from: &[&'static str], to: &[&'static str]| listens(&set(from), &set(to));
+        let sql = |from: &[&'static str], to: &[&'static str]| listens(&set(from), &set(to)).join("; ");
         assert_eq!(sql(&["a"], &["a"]), "");
-        assert_eq!(sql(&["a"], &["a", "B\"c"]), "LISTEN \"B\"\"c\"; ");
-        assert_eq!(sql(&["a", "b"], &["b"]), "UNLISTEN *; LISTEN \"b\"; ");
-        assert_eq!(sql(&["a"], &[]), "UNLISTEN *; ");
-        assert_eq!(sql(&[], &["é\\\""]), "LISTEN U&\"\\+0000e9\\\\\"\"\"; ");
+        assert_eq!(sql(&["a"], &["a", "B\"c"]), "LISTEN \"B\"\"c\"");
+        assert_eq!(sql(&["a", "b"], &["b"]), "UNLISTEN *; LISTEN \"b\"");
+        assert_eq!(sql(&["a"], &[]), "UNLISTEN *");
+        assert_eq!(sql(&[], &["é\\\""]), "LISTEN U&\"\\+0000e9\\\\\"\"\"");
     }
 
     proptest! {

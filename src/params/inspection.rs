@@ -82,7 +82,7 @@ impl Question<'_> {
         add(" UNION ALL SELECT 'g', ");
         [HEX, "name", AS_HEX, ", ", HEX, "setting", AS_HEX].iter().for_each(|part| add(part));
         add(" FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) 'session' AND name NOT IN \
-             ('exit_on_error', 'transaction_isolation', 'transaction_read_only', 'transaction_deferrable')");
+             ('transaction_isolation', 'transaction_read_only', 'transaction_deferrable')");
         add(" UNION ALL SELECT 'g', 'role', ");
         [HEX, "v", AS_HEX].iter().for_each(|part| add(part));
         add(" FROM (SELECT pg_catalog.current_setting('role') v) r WHERE v OPERATOR(pg_catalog.<>) 'none'");

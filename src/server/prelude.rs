@@ -2,10 +2,9 @@
 //! they differ.
 
 use super::conversation::Conversation;
-use super::exchange::Reply;
+use super::exchange::{Action, Reply};
 use crate::params::difference;
 use crate::params::set::Set;
-use crate::params::traces::Traces;
 use crate::params::tracked;
 use crate::wire::frontend;
 use std::sync::Arc;
@@ -13,63 +12,82 @@ use std::sync::Arc;
 /// How the prelude and the client's bytes go together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prelude {
-    /// Nothing was needed.
+    /// Nothing was needed, or nothing that could fail.
     None,
     /// The client's bytes may follow in the same write: should it fail, only how values look is at stake.
     Glued,
-    /// The client's bytes may follow in the same write: should it fail, PostgreSQL ends the session before it comes to them.
-    Guarded,
+    /// The client's bytes may follow in the same write, up to the first that bring a ReadyForQuery: should it fail, PostgreSQL skips
+    /// them.
+    Chained,
     /// The client's bytes have to wait until it has succeeded: should it fail, they must not run in this session.
     Awaited,
 }
 
+/// What a session needs for its next client.
+#[derive(Debug)]
+pub struct Needs<'a> {
+    /// The reset query if it has to be reset first.
+    pub reset: Option<&'a str>,
+    /// The parameters the client wants.
+    pub wanted: &'a Arc<Set>,
+    /// Those of a session that has been reset.
+    pub defaults: &'a Arc<Set>,
+    /// Whether it has to forget another client's values of sequences.
+    pub forgets_sequences: bool,
+    /// Whether the client's bytes may be sent behind what has to succeed.
+    pub may_chain: bool,
+}
+
 impl Conversation {
-    /// Appends what it takes to give this session to a client that wants `wanted`. `reset` is the reset query if the
-    /// session has to be reset first.
+    /// Appends what it takes to give this session to its next client.
     ///
-    /// What has to succeed is guarded by `exit_on_error`, under which any error ends the session, if `may_guard` and nothing in the session
-    /// could keep the guard itself from working: no timeout is set, and what is set is known.
-    pub fn prelude(
-        &mut self,
-        out: &mut Vec<u8>,
-        reset: Option<&str>,
-        (wanted, may_guard): (&Arc<Set>, bool),
-        defaults: &Arc<Set>,
-    ) -> Prelude {
-        let mut prelude = Prelude::None;
-        let guards = may_guard
-            && self.traces.within(Traces::SHOWN).is_empty()
-            && TIMEOUTS.iter().all(|t| self.parameters.value(t).is_none());
-        let awaited = if guards { Prelude::Guarded } else { Prelude::Awaited };
-        if let Some(query) = reset {
-            if guards {
-                self.ask_prelude(out, GUARD);
+    /// What has to succeed is one chain, if it may be: messages of the extended protocol without a Sync, of which DISCARD ALL commits by
+    /// itself and the rest is one transaction. After an error anywhere in it, whatever raised it, PostgreSQL skips everything up to a Sync.
+    /// Behind the COMMIT nothing can undo it, and an empty Query brings the replies at once, with what parameters have become.
+    pub fn prelude(&mut self, out: &mut Vec<u8>, needs: &Needs<'_>) -> Prelude {
+        let chains =
+            needs.may_chain && needs.reset.is_none_or(|query| query.eq_ignore_ascii_case(DISCARD_ALL));
+        if let Some(query) = needs.reset {
+            if chains {
+                self.chain(out, query);
+            } else {
+                self.ask_prelude(out, query);
             }
-            self.ask_prelude(out, query);
-            self.reset(Arc::clone(defaults));
-            prelude = awaited;
+            self.reset(Arc::clone(needs.defaults));
         }
-        if Arc::ptr_eq(&self.parameters, wanted) {
-            return prelude;
-        }
-        let mut replay = difference::listens(&self.parameters, wanted);
-        let listens = !replay.is_empty();
+        let (forgets, wanted) = (needs.forgets_sequences && self.foreign_sequences, needs.wanted);
+        let listens = difference::listens(&self.parameters, wanted);
         let settings = difference::replay(&self.parameters, wanted);
-        replay.push_str(&settings);
-        if !replay.is_empty() {
-            let harmless = !listens && difference::names(&self.parameters, wanted).all(tracked::is_harmless);
-            if guards && !harmless {
-                self.ask_prelude(out, GUARD);
-                replay.push_str(if settings.is_empty() { "SELECT " } else { ", " });
-                replay.push_str(UNGUARD);
+        let harmless =
+            listens.is_empty() && difference::names(&self.parameters, wanted).all(tracked::is_harmless);
+        self.parameters = Arc::clone(wanted);
+        let replay =
+            listens.into_iter().chain((!settings.is_empty()).then_some(settings)).collect::<Vec<_>>();
+        let matters = needs.reset.is_some() || !harmless;
+        if matters && chains {
+            self.chain(out, "BEGIN");
+            replay.iter().for_each(|statement| self.chain(out, statement));
+            if forgets {
+                self.chain(out, DISCARD_SEQUENCES);
             }
-            self.ask_prelude(out, &replay);
-            if prelude == Prelude::None {
-                prelude = if harmless { Prelude::Glued } else { awaited };
+            self.chain(out, "COMMIT");
+            frontend::query(out, b"");
+            self.exchange.expect(Reply::Query, Action::PreludeEnd);
+        } else {
+            if !replay.is_empty() {
+                self.ask_prelude(out, &replay.join("; "));
+            }
+            if forgets {
+                self.ask_prelude(out, DISCARD_SEQUENCES);
             }
         }
-        self.parameters = Arc::clone(wanted);
-        prelude
+        self.foreign_sequences &= !forgets;
+        match (matters, chains) {
+            (true, true) => Prelude::Chained,
+            (true, false) => Prelude::Awaited,
+            (false, _) if replay.is_empty() => Prelude::None,
+            (false, _) => Prelude::Glued,
+        }
     }
 
     /// Appends a query that only has to be answered.
@@ -77,10 +95,12 @@ impl Conversation {
         self.ask_prelude(out, query);
     }
 
-    /// Appends what makes the session forget another client's values of sequences.
-    pub fn forget_sequences(&mut self, out: &mut Vec<u8>) {
-        self.ask_prelude(out, DISCARD_SEQUENCES);
-        self.foreign_sequences = false;
+    fn chain(&mut self, out: &mut Vec<u8>, sql: &str) {
+        frontend::execute_unnamed(out, sql.as_bytes());
+        for reply in [Reply::Parse, Reply::Bind, Reply::Execute] {
+            self.exchange.expect(reply, Action::Prelude);
+        }
+        self.unnamed = None;
     }
 
     fn ask_prelude(&mut self, out: &mut Vec<u8>, sql: &str) {
@@ -93,11 +113,5 @@ impl Conversation {
 /// Makes the session forget which values of sequences it had.
 pub const DISCARD_SEQUENCES: &str = "DISCARD SEQUENCES";
 
-/// From here on any error ends the session. DISCARD ALL takes it back.
-const GUARD: &str = "SET exit_on_error = on";
-
-/// Takes the guard back when all calls before it have succeeded.
-const UNGUARD: &str = "pg_catalog.set_config('exit_on_error', NULL, false)";
-
-/// With one of these the guard itself could be cut short.
-const TIMEOUTS: [&str; 3] = ["lock_timeout", "statement_timeout", "transaction_timeout"];
+/// The reset that is known to be one statement.
+const DISCARD_ALL: &str = "DISCARD ALL";

@@ -3,7 +3,7 @@
 use super::cursor::Cursor;
 use super::encode::{cstr, message};
 use super::error::WireError;
-use super::frame::HEADER;
+use super::frame::{self, HEADER};
 use super::tag::frontend as f;
 
 /// A Parse message.
@@ -126,6 +126,33 @@ pub fn query(out: &mut Vec<u8>, text: &[u8]) {
     message(out, f::QUERY, |out| cstr(out, text));
 }
 
+/// Appends what runs a text without parameters by the unnamed statement and portal: Parse, Bind, Execute. No Sync.
+pub fn execute_unnamed(out: &mut Vec<u8>, text: &[u8]) {
+    message(out, f::PARSE, |out| {
+        out.push(0);
+        cstr(out, text);
+        out.extend_from_slice(&[0; 2]);
+    });
+    message(out, f::BIND, |out| out.extend_from_slice(&[0; 8]));
+    message(out, f::EXECUTE, |out| out.extend_from_slice(&[0; 5]));
+}
+
+/// Where the first message ends that brings a ReadyForQuery, or all there is, if none does. Behind a failure in the extended
+/// protocol PostgreSQL skips at least that much.
+pub fn first_batch(input: &[u8]) -> usize {
+    let mut at = 0;
+    while let Ok(Some(header)) = frame::header(&input[at..]) {
+        at += header.size;
+        if at >= input.len() {
+            break;
+        }
+        if matches!(header.tag, f::QUERY | f::FUNCTION_CALL | f::SYNC) {
+            return at;
+        }
+    }
+    input.len()
+}
+
 /// Appends what runs a text without parameters once, under a name of its own for statement and portal, whatever had it before: Close of
 /// both, Parse, Bind, Execute, and Close of the statement. No Sync.
 pub fn execute_once(out: &mut Vec<u8>, name: &[u8], text: &[u8]) {
@@ -181,12 +208,31 @@ mod tests {
         assert_eq!(BindNames::read(b"p\0st"), None);
     }
 
+    #[test]
+    fn batches() {
+        let mut unsynced = Vec::new();
+        execute_unnamed(&mut unsynced, b"SELECT 1");
+        assert_eq!(first_batch(&unsynced), unsynced.len());
+        let batch = [&unsynced[..], SYNC].concat();
+        assert_eq!(first_batch(&batch), batch.len());
+        assert_eq!(first_batch(&[&batch[..], &batch].concat()), batch.len());
+        assert_eq!(first_batch(&[&batch[..], b"Q\0"].concat()), batch.len());
+        let mut simple = Vec::new();
+        query(&mut simple, b"SELECT 1");
+        assert_eq!(first_batch(&[&simple[..], &batch].concat()), simple.len());
+        assert_eq!(first_batch(&[&unsynced[..], &simple, TERMINATE].concat()), unsynced.len() + simple.len());
+        for part in [&b""[..], b"Q", &simple[..simple.len() - 1]] {
+            assert_eq!(first_batch(part), part.len());
+        }
+    }
+
     proptest! {
         #[test]
         fn arbitrary_bodies_never_panic(body in prop::collection::vec(any::<u8>(), 0..64)) {
             let _ = Parse::read(&body);
             let _ = BindNames::read(&body);
             let _ = Target::read(&body);
+            prop_assert!(first_batch(&body) <= body.len());
         }
     }
 }

@@ -211,9 +211,13 @@ impl Conn {
             if matches!(message.tag, b'Q' | b'P') && text.contains(marker) {
                 return Ok(message);
             }
-            let answer = agreeable(&message);
-            self.send(&answer)?;
+            self.agree(&message)?;
         }
+    }
+
+    /// Answers as an agreeable server would.
+    pub fn agree(&mut self, message: &Message) -> io::Result<()> {
+        self.send(&agreeable(message))
     }
 
     /// The same without end.

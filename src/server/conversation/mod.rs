@@ -102,8 +102,8 @@ pub struct Conversation {
     pub bound_set: Traces,
     /// That text, if it may reset parameters.
     pub bound_text: Vec<u8>,
-    /// What the client sent behind a guarded prelude, until that has succeeded.
-    pub guarded: Vec<u8>,
+    /// What the client sent behind a chained prelude, until that has succeeded.
+    pub chained: Vec<u8>,
     /// The reply to an inspection under way, as it comes.
     pub inspection: Option<Vec<u8>>,
     /// Who may have prepared statements since it was last known what there is.
@@ -149,7 +149,7 @@ impl Conversation {
             held: Traces::NONE,
             bound_set: Traces::NONE,
             bound_text: Vec::new(),
-            guarded: Vec::new(),
+            chained: Vec::new(),
             inspection: None,
             prepared: Prepared::default(),
             foreign_sequences: false,
@@ -303,6 +303,10 @@ impl Conversation {
             if self.receiving > 0 {
                 break Ok(at);
             }
+            if self.receiving_fate == Fate::PreludeFailed && self.exchange.is_skipping() {
+                // All that may follow is the answer to the client's Sync.
+                break Ok(input.len());
+            }
             if self.exchange.is_local_next() {
                 out.forward(from..at);
                 from = at;
@@ -385,8 +389,10 @@ impl Conversation {
         let called = broken.extract_if(.., |b| matches!(b.promise, Promise::Called(_)) && b.ran).next();
         broken.into_iter().for_each(|broken| self.break_promise(broken, client));
         self.heard.fatal |= backend::is_fatal(body);
-        if fate == Fate::PreludeFailed {
+        if fate == Fate::PreludeFailed || fate == Fate::Swallow && self.heard.fatal {
             self.heard.prelude_error.get_or_insert_with(|| body.to_vec());
+        }
+        if fate != Fate::Forward {
             return Decided::Pass(fate);
         }
         let code = backend::sqlstate(body);
@@ -430,8 +436,48 @@ enum Decided {
 
 #[cfg(test)]
 mod tests {
+    use super::super::prelude::{Needs, Prelude};
     use super::*;
+    use crate::params::set::Sets;
     use crate::wire::tag::backend as b;
+
+    /// Behind a chained prelude that fails PostgreSQL skips what the client sent; the answer to its Sync isn't for it.
+    #[test]
+    fn nothing_is_heard_of_a_chain_that_broke() {
+        let (sets, mut sent) = (Sets::default(), Vec::new());
+        let (defaults, wanted) = (sets.empty(), sets.intern([("work_mem", "7MB")]));
+        for (error, heard) in [(b'1', &b""[..]), (b'Z', &b"Z"[..])] {
+            let mut talk = Conversation::new(NonZeroUsize::MIN, Arc::clone(&defaults));
+            let (reset, wanted, defaults) = (Some("DISCARD ALL"), &wanted, &defaults);
+            let needs = Needs { reset, wanted, defaults, forgets_sequences: false, may_chain: true };
+            assert_eq!(talk.prelude(&mut sent, &needs), Prelude::Chained);
+            talk.exchange.expect(Reply::Parse, Action::Forward);
+            talk.exchange.expect(Reply::Sync, Action::Forward);
+            let mut said = Vec::new();
+            let mut say = |tag, body: &[u8]| encode::message(&mut said, tag, |v| v.extend_from_slice(body));
+            if error == b'Z' {
+                // Cancelled behind the COMMIT, by an administrator.
+                for _ in 0..4 {
+                    say(b'1', b"");
+                    say(b'2', b"");
+                    say(b'C', b"X\0");
+                }
+            }
+            say(b'E', b"SERROR\0VERROR\0C57014\0Mno\0\0");
+            if error == b'Z' {
+                say(b'Z', b"I");
+                say(b'1', b"");
+            }
+            say(b'Z', b"I");
+            let (mut client, mut scratch) = (ClientStatements::default(), Vec::new());
+            let mut out = Outgoing::new(&said, &mut scratch);
+            assert_eq!(talk.receive(&said, &mut client, &mut out), Ok(said.len()));
+            let tags: Vec<_> = out.bytes().iter().copied().filter(|b| *b == b'Z' || *b == b'E').collect();
+            assert_eq!(tags, heard);
+            assert_eq!(talk.heard.prelude_error.is_some(), error != b'Z');
+            assert_eq!(talk.is_free(), error == b'Z');
+        }
+    }
 
     /// A RowDescription too long to be waited for, behind it the answer to a Close the server never saw.
     #[test]

@@ -1,77 +1,13 @@
 //! The replies a server owes, in order, and what becomes of each. Pure: tags in, decisions out.
 
+mod kinds;
 mod owed;
 mod pass;
 
 use crate::wire::tag::backend as b;
+pub use kinds::{Action, Fate, Reply, Status};
 use owed::{Owed, OwedQueue};
 use std::collections::VecDeque;
-
-/// The kind of reply a request brings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reply {
-    /// Anything up to ReadyForQuery.
-    Query,
-    /// FunctionCallResponse, then ReadyForQuery.
-    FunctionCall,
-    /// ReadyForQuery.
-    Sync,
-    /// ParseComplete.
-    Parse,
-    /// ErrorResponse: a Parse under a name that is taken. Success would mean our books are wrong.
-    DuplicateParse,
-    /// BindComplete.
-    Bind,
-    /// ParameterDescription (of a statement), then RowDescription or NoData.
-    Describe,
-    /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
-    Execute,
-    /// CloseComplete.
-    Close,
-    /// Nothing: marks where the client ended its COPY data.
-    CopyEnd,
-    /// Nothing: a Sync the server ignored, or the end of COPY data it has come to. Keeps the numbers of the others.
-    Nothing,
-}
-
-/// What becomes of a reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// The client asked and gets it.
-    Forward,
-    /// pgweir asked on the client's behalf: a success is swallowed, an error is the client's.
-    Swallow,
-    /// pgweir asked to make the server fit for the client: everything is swallowed, an error fails the lease.
-    Prelude,
-    /// pgweir asked behind the client's request: parameters that change and errors are the client's.
-    Behind,
-    /// The same, and the client gets its ReadyForQuery.
-    BehindAndReady,
-    /// The server was not asked; pgweir answers in its place, in order.
-    Local,
-}
-
-/// Transaction status as the last ReadyForQuery gave it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
-    /// Not in a transaction block.
-    Idle,
-    /// In a transaction block.
-    Transaction,
-    /// In a failed transaction block.
-    Failed,
-}
-
-/// What to do with a message of the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// To the client.
-    Forward,
-    /// Nowhere.
-    Swallow,
-    /// Nowhere; the prelude failed, the server is of no use.
-    PreludeFailed,
-}
 
 /// A promise that won't be kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -286,11 +222,18 @@ impl<P> Exchange<P> {
     #[inline]
     pub fn passing(&self) -> Fate {
         match self.owed.front() {
-            Some(Owed { action: Action::Prelude | Action::Behind | Action::BehindAndReady, .. }) => {
-                Fate::Swallow
-            }
+            Some(Owed {
+                action: Action::Prelude | Action::PreludeEnd | Action::Behind | Action::BehindAndReady,
+                ..
+            }) => Fate::Swallow,
             _ => Fate::Forward,
         }
+    }
+
+    /// Whether what comes next answers the prelude.
+    #[cold]
+    pub fn is_prelude_next(&self) -> bool {
+        matches!(self.owed.front(), Some(Owed { action: Action::Prelude | Action::PreludeEnd, .. }))
     }
 
     /// Whether what comes next answers what pgweir asked behind the client's request.
@@ -370,7 +313,8 @@ impl<P> Exchange<P> {
 
     /// ErrorResponse: what becomes of it, and the promises it breaks, newest first.
     ///
-    /// In the extended protocol the server ignores everything up to the next Sync.
+    /// In the extended protocol the server ignores everything up to the next Sync. Behind a chained prelude no message of the client's
+    /// follows a Sync: none is run, and the server is of no more use.
     #[cold]
     pub fn on_error(&mut self) -> (Fate, Vec<Broken<P>>) {
         let Some(Owed { reply, action }) = self.owed.front() else {
@@ -380,9 +324,18 @@ impl<P> Exchange<P> {
         if self.phase == Phase::CopyIn {
             self.phase = Phase::Synced;
         }
-        let fate = if action == Action::Prelude { Fate::PreludeFailed } else { Fate::Forward };
+        let fate = match action {
+            Action::Prelude => Fate::PreludeFailed,
+            Action::PreludeEnd => Fate::Swallow,
+            _ => Fate::Forward,
+        };
         if matches!(reply, Reply::Query | Reply::FunctionCall | Reply::Sync) {
             return (fate, Vec::new());
+        }
+        if self.owed.iter().any(|o| o.action == Action::PreludeEnd) {
+            self.phase = Phase::Skipping;
+            self.set_doubt("a chained prelude failed");
+            return (fate, self.break_all());
         }
         let sync = self.owed.iter().position(|o| o.reply == Reply::Sync);
         if sync.is_none() {
