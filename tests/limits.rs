@@ -359,3 +359,38 @@ fn files_are_watched() {
     pgweir.write_config(&own.set("max_client_conn", 53));
     eventually("the next value", || now() == "53");
 }
+
+/// A pool whose clients never let a server idle leaves another one its share of a cap.
+#[test]
+fn a_cap_is_shared() {
+    let own = config().set("default_pool_size", 4).put("databases.app", "max_db_connections", 2).put(
+        "users.plainuser",
+        "weight",
+        3,
+    );
+    let pgweir = Pgweir::start(&own);
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            let mut greedy = pgweir.client();
+            let over = &over;
+            scope.spawn(move || {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    greedy.value("SELECT pg_sleep(0.01)");
+                }
+            });
+        }
+        pgweir.wait_for_waiting(4);
+        let mut modest = ["plainuser", "trusty"].map(|user| Client::connect(&pgweir.target(user, "app")));
+        for _ in 0..5 {
+            for client in &mut modest {
+                let began = Instant::now();
+                assert_eq!(client.value("SELECT 1"), "1");
+                assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+            }
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let evicted = pgweir.metric("pgweir_pool_server_closes_total", &["user=\"app\"", "reason=\"evicted\""]);
+    assert!(evicted >= 1.0, "{}", pgweir.log());
+}

@@ -88,6 +88,7 @@ fn apply_to_pools(shared: &Shared) {
         let settings = config.pool_settings(&database, &key.user);
         shared.pools.cap(CapKind::Database, &key.database, settings.max_db_connections.max());
         shared.pools.cap(CapKind::User, &key.user, settings.max_user_connections.max());
+        shared.pools.cap(CapKind::All, "", settings.max_server_connections.max());
     }
     contexts.iter().for_each(|context| context.follow(&config));
 }

@@ -240,6 +240,7 @@ impl Shared {
         vec![
             self.pools.cap(CapKind::Database, &key.database, settings.max_db_connections.max()),
             self.pools.cap(CapKind::User, &key.user, settings.max_user_connections.max()),
+            self.pools.cap(CapKind::All, "", settings.max_server_connections.max()),
         ]
     }
 
@@ -308,6 +309,7 @@ pub fn pool_settings(config: &Config, database: &Database, user: &str) -> PoolSe
     PoolSettings {
         size: settings.pool_size.max(),
         min_size: settings.min_pool_size,
+        weight: settings.weight,
         reserve_size: settings.reserve_pool_size,
         reserve_timeout: settings.reserve_pool_timeout.unwrap_or(Duration::ZERO),
         lifetime: Some(settings.server_lifetime),

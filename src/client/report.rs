@@ -159,7 +159,9 @@ impl Trouble {
             Self::NoPlace => (
                 sqlstate::TOO_MANY_CONNECTIONS,
                 "sorry, too many clients already".to_owned(),
-                Some("no place for a replication connection (max_db_connections or max_user_connections)"),
+                Some(
+                    "no place for a replication connection (max_db_connections, max_user_connections or max_server_connections)",
+                ),
                 None,
             ),
             _ => (

@@ -14,12 +14,13 @@ use super::{FALLBACK, RESERVED_DATABASES};
 
 mod server_passwords;
 
-const GENERAL_SIZES: [&str; 5] = [
+const GENERAL_SIZES: [&str; 6] = [
     "default_pool_size",
     "min_pool_size",
     "reserve_pool_timeout",
     "max_db_connections",
     "max_user_connections",
+    "max_server_connections",
 ];
 
 /// Reports what doesn't fit together, and warns of what hardly can be meant.
@@ -154,9 +155,11 @@ fn caps(sections: &Sections, report: &mut Report<'_>) {
         return;
     }
     let all = PoolSettings::of(&general.section, &Database::default(), None);
-    for (name, cap) in
-        [("max_db_connections", all.max_db_connections), ("max_user_connections", all.max_user_connections)]
-    {
+    for (name, cap) in [
+        ("max_db_connections", all.max_db_connections),
+        ("max_user_connections", all.max_user_connections),
+        ("max_server_connections", all.max_server_connections),
+    ] {
         if is_above(all.pool_size, cap) {
             let (size, cap) = (number(all.pool_size), number(cap));
             let message =

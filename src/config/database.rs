@@ -49,6 +49,8 @@ section! {
     pub pool_mode: Option<PoolMode> as Maybe<OneOf<PoolMode>> = Like("pool_mode"), Restart;
     /// Most servers of this database, over all its pools.
     pub max_db_connections: Option<Limit> as Maybe<Size> = Like("max_db_connections");
+    /// Of pools that wait for a place under the same cap, one of twice the weight is due twice as many. A pool's weight is its user's times its database's.
+    pub(super) weight: u32 as Number<1, 1000> = Is("1");
     /// Most clients of this database.
     pub max_db_client_connections: Option<Limit> as Maybe<Size> = Like("max_db_client_connections");
     /// How long clients of this database may wait for a server before they get an error.

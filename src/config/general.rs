@@ -55,6 +55,8 @@ section! {
     pub max_db_connections: Limit as Size = Is("0");
     /// Most servers of one user, over all its pools.
     pub max_user_connections: Limit as Size = Is("0");
+    /// Most servers of all databases and users together.
+    pub max_server_connections: Limit as Size = Is("0");
     /// Most clients of one database; the next one is refused. admin_users aren't held to this and the next.
     pub max_db_client_connections: Limit as Size = Is("0");
     /// Most clients that have logged in as one user.

@@ -25,6 +25,10 @@ pub struct PoolSettings {
     pub max_db_connections: Limit,
     /// Most servers of the pool's user, over all its pools.
     pub max_user_connections: Limit,
+    /// Most servers of all pools.
+    pub max_server_connections: Limit,
+    /// Of pools that wait for a place under one of these, one of twice the weight is due twice as many.
+    pub weight: u32,
 }
 
 impl PoolSettings {
@@ -49,6 +53,8 @@ impl PoolSettings {
             max_user_connections: user
                 .and_then(|user| user.max_user_connections)
                 .unwrap_or(general.max_user_connections),
+            max_server_connections: general.max_server_connections,
+            weight: database.weight * user.map_or(1, |user| user.weight),
         }
     }
 

@@ -270,6 +270,8 @@ fn the_values_of_a_pgbouncer_file() {
         server_lifetime: Duration::from_secs(3600),
         max_db_connections: Limit::new(50),
         max_user_connections: Limit::new(50),
+        max_server_connections: Limit::UNLIMITED,
+        weight: 1,
     };
     assert_eq!(pool, expected);
 }
@@ -278,8 +280,8 @@ fn the_values_of_a_pgbouncer_file() {
 fn the_user_comes_before_the_database_before_the_rest() {
     let config = good(
         "[pgweir]\nreserve_pool_size = 1\n[databases.a]\npool_mode = \"session\"\npool_size = 7\nreserve_pool_size = 2\n\
-         server_lifetime = 9\nmax_db_connections = 8\nmin_pool_size = 3\n[databases.b]\n[users.u]\n\
-         pool_mode = \"statement\"\npool_size = 0\nreserve_pool_size = 4\nmax_user_connections = 6\n",
+         server_lifetime = 9\nmax_db_connections = 8\nmin_pool_size = 3\nweight = 2\n[databases.b]\n[users.u]\n\
+         pool_mode = \"statement\"\npool_size = 0\nreserve_pool_size = 4\nmax_user_connections = 6\nweight = 3\n",
     );
     let of = |database, user| config.pool_settings(&config.database(database).expect("an entry"), user);
     let plain = PoolSettings {
@@ -291,6 +293,8 @@ fn the_user_comes_before_the_database_before_the_rest() {
         server_lifetime: Duration::from_secs(3600),
         max_db_connections: Limit::UNLIMITED,
         max_user_connections: Limit::UNLIMITED,
+        max_server_connections: Limit::UNLIMITED,
+        weight: 1,
     };
     assert_eq!(of("b", "v"), plain);
     let a = PoolSettings {
@@ -300,14 +304,16 @@ fn the_user_comes_before_the_database_before_the_rest() {
         reserve_pool_size: 2,
         server_lifetime: Duration::from_secs(9),
         max_db_connections: Limit::new(8),
+        weight: 2,
         ..plain
     };
     assert_eq!(of("a", "v"), a);
-    let user = |pool| PoolSettings {
+    let user = |pool: PoolSettings| PoolSettings {
         pool_mode: PoolMode::Statement,
         pool_size: Limit::UNLIMITED,
         reserve_pool_size: 4,
         max_user_connections: Limit::new(6),
+        weight: 3 * pool.weight,
         ..pool
     };
     assert_eq!(of("b", "u"), user(plain));

@@ -11,7 +11,7 @@ use super::units::{
     CommandLine, FilePath, Limit, Maybe, Number, OneOf, PoolMode, Refusal, Seconds, SecondsOrOff, Secret,
     Size, Unit,
 };
-use Preset::{Like, Unset};
+use Preset::{Is, Like, Unset};
 
 section! {
     /// One user. What is `None` is as in the database, or else as in `[pgweir]`; see [`super::PoolSettings`].
@@ -35,6 +35,8 @@ section! {
     pub reserve_pool_size: Option<u32> as Maybe<Number<0, 1_000_000>> = Like("reserve_pool_size");
     /// Most servers of this user, over all its pools.
     pub max_user_connections: Option<Limit> as Maybe<Size> = Like("max_user_connections");
+    /// Of pools that wait for a place under the same cap, one of twice the weight is due twice as many. A pool's weight is its user's times its database's.
+    pub(super) weight: u32 as Number<1, 1000> = Is("1");
     /// Most clients that have logged in as this user.
     pub max_user_client_connections: Option<Limit> as Maybe<Size> = Like("max_user_client_connections");
     /// How long clients of this user may wait for a server before they get an error.

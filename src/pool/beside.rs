@@ -47,10 +47,10 @@ impl<S: Pooled> Pool<S> {
     pub fn place_beside(&self) -> Option<Place> {
         let promises = self.promise_beside()?;
         let nobody: Weak<dyn Member> = Weak::<Self>::new();
-        let claim = Claim { pool: &nobody, first_on: None, urgent: false };
+        let claim = Claim { pool: &nobody, share: &self.bounds.share, first_on: None, urgent: false };
         match take_all(&self.bounds.caps, &claim) {
             Ok(shared) => {
-                let permit = Permit::beside(shared, &self.bounds.caps, &self.bounds.pool);
+                let permit = Permit::beside(shared, &self.bounds);
                 Some(Place { permit: Some(permit), _promises: promises })
             }
             Err(NoPlace { cap, .. }) => {

@@ -16,6 +16,7 @@ use super::{
     limits::{Backoff, CapName, Claim, Member, NoPlace, PoolSettings, SharedCap, take_all},
     permit::{Permit, Slots},
     pool::Known,
+    share::Share,
 };
 
 /// What was in the way when opens were last looked into.
@@ -55,6 +56,14 @@ pub(super) struct Bounds {
     /// Sorted by name.
     pub(super) caps: Arc<[Arc<SharedCap>]>,
     pub(super) pool: Weak<dyn Member>,
+    /// What the pool has under them.
+    pub(super) share: Arc<Share>,
+}
+
+impl Bounds {
+    fn claim<'a>(&'a self, first_on: Option<&'a CapName>, urgent: bool) -> Claim<'a> {
+        Claim { pool: &self.pool, share: &self.share, first_on, urgent }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,6 +174,18 @@ impl<S: Pooled> Books<S> {
         }
     }
 
+    /// A server comes back while a shared cap is short: whether it goes to another pool although clients of this one wait for
+    /// it. Those who do get the place instead when it is this pool's turn.
+    #[cold]
+    pub(super) fn forfeits(&self, slot: SlotIndex, bounds: &Bounds) -> Option<CloseReason> {
+        self.ledger.front()?;
+        let opened = self.ledger.opened_at(slot);
+        let due = |cap: &&Arc<SharedCap>| {
+            cap.is_starving() && cap.owes(&bounds.pool, &bounds.share, opened, self.clock)
+        };
+        bounds.caps.iter().find(due).map(|cap| CloseReason::Evicted(cap.name().kind))
+    }
+
     /// False while opens fail: then old servers are worth keeping.
     pub(super) fn may_replace(&self) -> bool {
         !self.backoff.is_pausing(self.clock)
@@ -206,7 +227,7 @@ impl<S: Pooled> Books<S> {
         {
             let patience = self.settings.reserve_timeout;
             let overdue = !patience.is_zero() && self.clock - waiter.since >= patience;
-            let claim = Claim { pool: &bounds.pool, first_on: first_on.take(), urgent: true };
+            let claim = bounds.claim(first_on.take(), true);
             match self.permit(bounds, &claim, overdue) {
                 Ok((permit, reserve)) => {
                     plan.reserve += usize::from(reserve);
@@ -231,7 +252,7 @@ impl<S: Pooled> Books<S> {
     pub(super) fn fill_minimum(&mut self, bounds: &Bounds) -> Plan {
         let mut plan = Plan::default();
         while self.may_open() && self.ledger.live() < self.minimum() {
-            let claim = Claim { pool: &bounds.pool, first_on: None, urgent: false };
+            let claim = bounds.claim(None, false);
             let Ok((permit, _)) = self.permit(bounds, &claim, false) else { break };
             plan.opens.push((self.ledger.begin_open(self.clock), permit));
         }
@@ -283,7 +304,7 @@ impl<S: Pooled> Books<S> {
         let reserve = || above.then(|| self.reserve.take()).flatten();
         let own = self.normal.take().or_else(reserve).ok_or(None)?;
         let shared = take_all(&bounds.caps, claim).map_err(Some)?;
-        Ok((Permit::new(own, shared, &bounds.caps, &bounds.pool), above))
+        Ok((Permit::new(own, shared, bounds), above))
     }
 
     pub(super) fn open_succeeded(&mut self) {

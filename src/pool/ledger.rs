@@ -316,6 +316,11 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
         self.entries[slot.at()].expires.is_some_and(|expires| now >= expires)
     }
 
+    /// When a server was connected.
+    pub(super) fn opened_at(&self, slot: SlotIndex) -> Instant {
+        self.entries[slot.at()].opened
+    }
+
     /// Servers in whatever state, opening ones included.
     pub(super) fn live(&self) -> usize {
         self.entries.len()

@@ -14,7 +14,10 @@ use std::{
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::permit::{Slot, Slots};
+use super::{
+    permit::{Slot, Slots},
+    share::{self, Share},
+};
 
 /// What one pool is allowed and asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub struct PoolSettings {
     pub switch: bool,
     /// Most opens under way at a time.
     pub max_opening: u32,
+    /// Where a shared cap is short, a pool of twice the weight is due twice the places.
+    pub weight: u32,
 }
 
 impl Default for PoolSettings {
@@ -57,6 +62,7 @@ impl Default for PoolSettings {
             round_robin: false,
             switch: false,
             max_opening: 8,
+            weight: 1,
         }
     }
 }
@@ -133,7 +139,8 @@ pub struct CapName {
 
 impl fmt::Display for CapName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.kind.setting(), self.of)
+        f.write_str(self.kind.setting())?;
+        if self.of.is_empty() { Ok(()) } else { write!(f, " {}", self.of) }
     }
 }
 
@@ -152,6 +159,9 @@ pub(super) trait Member: Send + Sync {
 /// Every place is taken under the cap's lock, and a pool that finds no place is noted as starving under the same
 /// lock. A place that comes back is offered to the starving until it is taken or nobody starves any more, and as long
 /// as somebody starves others don't take. So no free place is left beside a pool that waits for one.
+///
+/// The neediest of the starving is first, as [`share`] says, and of equals the longest. A pool that has more than its share owes
+/// them the servers that come back to it, though clients of its own wait: each of the starving is promised one at a time.
 #[derive(Debug)]
 pub struct SharedCap {
     name: CapName,
@@ -167,7 +177,15 @@ pub struct SharedCap {
 struct Roll {
     members: Vec<Weak<dyn Member>>,
     /// The longest first.
-    starving: VecDeque<Weak<dyn Member>>,
+    starving: VecDeque<Starving>,
+}
+
+/// A pool that waits for a place.
+struct Starving {
+    pool: Weak<dyn Member>,
+    share: Arc<Share>,
+    /// Until then a place may be on its way that another pool gives up for it.
+    promised: Option<Instant>,
 }
 
 impl fmt::Debug for Roll {
@@ -179,6 +197,8 @@ impl fmt::Debug for Roll {
 /// A pool asks for one place under each of its caps.
 pub(super) struct Claim<'a> {
     pub(super) pool: &'a Weak<dyn Member>,
+    /// What it has.
+    pub(super) share: &'a Arc<Share>,
     /// The cap that has offered its place to this pool.
     pub(super) first_on: Option<&'a CapName>,
     /// Whether to be noted as starving if there is no place.
@@ -264,7 +284,24 @@ impl SharedCap {
         roll.members.iter().filter(|member| !member.ptr_eq(pool)).filter_map(Weak::upgrade).collect()
     }
 
-    /// Offers free places to the starving, the longest first. Call it after a place came back, with no lock held.
+    /// Whether the pool has to give up the server that has just come back to it, though clients of its own wait, to a pool that
+    /// starves. If so that pool is promised the place, so that no other server goes for the same.
+    pub(super) fn owes(&self, pool: &Weak<dyn Member>, share: &Share, opened: Instant, now: Instant) -> bool {
+        let mut roll = self.roll.lock();
+        let open = |it: &&mut Starving| !it.pool.ptr_eq(pool) && it.promised.is_none_or(|until| until <= now);
+        let others = roll.starving.iter_mut().filter(open);
+        let neediest = others.min_by(|a, b| a.share.standing().by_need(&b.share.standing()));
+        let for_a_turn = share::is_for_a_turn(opened, now);
+        let Some(due) = neediest.filter(|due| share.standing().owes(&due.share.standing(), for_a_turn))
+        else {
+            return false;
+        };
+        due.promised = now.checked_add(share::ON_ITS_WAY);
+        share.yields();
+        true
+    }
+
+    /// Offers free places to the starving, the neediest first. Call it after a place came back, with no lock held.
     pub(super) fn offer(&self) {
         while let Some(pool) = self.next_starving() {
             if let Some(pool) = pool.upgrade() {
@@ -275,7 +312,8 @@ impl SharedCap {
 
     fn next_starving(&self) -> Option<Weak<dyn Member>> {
         let mut roll = self.roll.lock();
-        let next = roll.starving.front().cloned()?;
+        let neediest = roll.starving.iter().min_by(|a, b| a.share.standing().by_need(&b.share.standing()));
+        let next = Weak::clone(&neediest?.pool);
         // Taken and put back under the lock: nobody can see that it was gone.
         drop(self.slots.take()?);
         self.strike(&mut roll, &next);
@@ -283,16 +321,17 @@ impl SharedCap {
     }
 
     fn strike(&self, roll: &mut Roll, pool: &Weak<dyn Member>) {
-        roll.starving.retain(|starving| !starving.ptr_eq(pool));
+        roll.starving.retain(|starving| !starving.pool.ptr_eq(pool));
         self.starving.store(roll.starving.len(), Ordering::Relaxed);
     }
 
     /// Returns true if the pool was not among the starving yet.
     fn enlist(&self, roll: &mut Roll, claim: &Claim<'_>) -> bool {
-        if roll.starving.iter().any(|starving| starving.ptr_eq(claim.pool)) {
+        if roll.starving.iter().any(|starving| starving.pool.ptr_eq(claim.pool)) {
             return false;
         }
-        roll.starving.push_back(Weak::clone(claim.pool));
+        let (pool, share) = (Weak::clone(claim.pool), Arc::clone(claim.share));
+        roll.starving.push_back(Starving { pool, share, promised: None });
         self.starving.store(roll.starving.len(), Ordering::Relaxed);
         true
     }
@@ -303,8 +342,8 @@ pub(super) fn take_all(caps: &[Arc<SharedCap>], claim: &Claim<'_>) -> Result<Vec
     let mut rolls: Vec<MutexGuard<'_, Roll>> = caps.iter().map(|cap| cap.roll.lock()).collect();
     let mut slots = Vec::with_capacity(caps.len());
     for (at, cap) in caps.iter().enumerate() {
-        let others_first =
-            claim.first_on != Some(&cap.name) && rolls[at].starving.iter().any(|s| !s.ptr_eq(claim.pool));
+        let others_first = claim.first_on != Some(&cap.name)
+            && rolls[at].starving.iter().any(|s| !s.pool.ptr_eq(claim.pool));
         match if others_first { None } else { cap.slots.take() } {
             Some(slot) => slots.push(slot),
             None => {
@@ -349,18 +388,41 @@ mod tests {
         fn look_again(&self, _: Option<&CapName>) {}
     }
 
-    fn member() -> (Arc<dyn Member>, Weak<dyn Member>) {
+    type Known = (Weak<dyn Member>, Arc<Share>);
+
+    fn member() -> (Arc<dyn Member>, Known) {
         let member: Arc<dyn Member> = Arc::new(Bystander);
         let weak = Arc::downgrade(&member);
-        (member, weak)
+        (member, (weak, Arc::new(Share::new(1, 0))))
     }
 
     fn cap(kind: CapKind, limit: u32) -> Arc<SharedCap> {
         SharedCap::new(CapName { kind, of: "x".into() }, NonZeroU32::new(limit))
     }
 
-    fn claim(pool: &Weak<dyn Member>) -> Claim<'_> {
-        Claim { pool, first_on: None, urgent: true }
+    fn claim((pool, share): &Known) -> Claim<'_> {
+        Claim { pool, share, first_on: None, urgent: true }
+    }
+
+    #[test]
+    fn what_is_given_up_is_for_the_neediest_and_promised_once() {
+        let caps = [cap(CapKind::Database, 4)];
+        let ((_a, a), (_b, b), (_c, c)) = (member(), member(), member());
+        let mut held: Vec<_> = (0..4).map(|_| take_all(&caps, &claim(&a)).unwrap()).collect();
+        (0..4).for_each(|_| a.1.takes());
+        for pool in [&a, &b, &c] {
+            assert!(take_all(&caps, &claim(pool)).is_err());
+        }
+        c.1.takes();
+        let now = Instant::now();
+        let owes = |(pool, share): &Known, at| caps[0].owes(pool, share, now, at);
+        assert!(owes(&a, now) && owes(&a, now) && !owes(&a, now), "one each, and two are left");
+        assert!(!owes(&b, now), "it has nothing");
+        a.1.takes();
+        assert!(owes(&a, now + share::ON_ITS_WAY), "the promise was not kept");
+        drop(held.pop());
+        let next = caps[0].next_starving().unwrap();
+        assert!(next.ptr_eq(&b.0) && !next.ptr_eq(&a.0), "not the one that came first");
     }
 
     #[test]
@@ -391,7 +453,7 @@ mod tests {
         let hurried = Claim { urgent: false, ..claim(&a) };
         assert_eq!(take_all(&caps, &hurried).unwrap_err(), NoPlace { cap: 1, newly: false });
         drop(held);
-        caps[1].forget(&b);
+        caps[1].forget(&b.0);
         assert!(take_all(&caps, &claim(&a)).is_ok());
     }
 

@@ -25,6 +25,7 @@ mod pool;
 mod postgres;
 mod queue;
 mod set;
+mod share;
 mod ticket;
 mod upkeep;
 mod view;

@@ -11,7 +11,11 @@ use std::{
 use deadpool::managed::{Manager, Metrics, Object, Pool, RecycleResult, Timeouts};
 use parking_lot::Mutex;
 
-use super::limits::{Member, SharedCap};
+use super::{
+    books::Bounds,
+    limits::{Member, SharedCap},
+    share::Share,
+};
 
 /// Makes slots, which are nothing but their number.
 #[derive(Debug)]
@@ -120,35 +124,42 @@ pub(super) struct Permit {
     shared: Vec<Slot>,
     caps: Arc<[Arc<SharedCap>]>,
     pool: Weak<dyn Member>,
+    share: Arc<Share>,
 }
 
 impl Permit {
-    pub(super) fn new(
-        own: Slot,
-        shared: Vec<Slot>,
-        caps: &Arc<[Arc<SharedCap>]>,
-        pool: &Weak<dyn Member>,
-    ) -> Self {
-        Self { own: Some(own), shared, caps: Arc::clone(caps), pool: Weak::clone(pool) }
+    pub(super) fn new(own: Slot, shared: Vec<Slot>, bounds: &Bounds) -> Self {
+        bounds.share.takes();
+        let mut permit = Self::beside(shared, bounds);
+        permit.own = Some(own);
+        permit
     }
 
     /// Gives up the pool's own place and keeps those under the shared caps.
     pub(super) fn leave_pool(&mut self) {
-        self.own = None;
+        self.give_back_own();
         if let Some(pool) = self.pool.upgrade() {
             pool.look_again(None);
         }
     }
 
     /// The right to one beside those of the pool, under its shared caps alone.
-    pub(super) fn beside(shared: Vec<Slot>, caps: &Arc<[Arc<SharedCap>]>, pool: &Weak<dyn Member>) -> Self {
-        Self { own: None, shared, caps: Arc::clone(caps), pool: Weak::clone(pool) }
+    pub(super) fn beside(shared: Vec<Slot>, bounds: &Bounds) -> Self {
+        let (caps, pool) = (Arc::clone(&bounds.caps), Weak::clone(&bounds.pool));
+        Self { own: None, shared, caps, pool, share: Arc::clone(&bounds.share) }
+    }
+
+    /// Its place under the shared caps is no longer one of the pool's share either.
+    fn give_back_own(&mut self) {
+        if self.own.take().is_some() {
+            self.share.gives_back();
+        }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.own = None;
+        self.give_back_own();
         self.shared.clear();
         for cap in self.caps.iter() {
             cap.offer();

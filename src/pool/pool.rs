@@ -21,6 +21,7 @@ use super::{
     limits::{CapKind, CapName, Member},
     open::Opening,
     queue::{InLine, WaiterId},
+    share::Share,
 };
 
 /// What the books keep of a server that is elsewhere.
@@ -99,10 +100,11 @@ impl<S: Pooled> Pool<S> {
         caps.dedup_by(|a, b| a.name() == b.name());
         let pool = Arc::new_cyclic(|this: &Weak<Self>| {
             let pool: Weak<dyn Member> = this.clone();
+            let share = Arc::new(Share::new(settings.weight, settings.min_size));
             Self {
                 key,
                 books: Mutex::new(Books::new(settings, now)),
-                bounds: Bounds { caps: caps.into(), pool },
+                bounds: Bounds { caps: caps.into(), pool, share },
                 connector,
                 observer,
                 this: Weak::clone(this),
@@ -252,7 +254,10 @@ impl<S: Pooled> Pool<S> {
         let (slot, dirty) = (seat.slot, seat.server.is_dirty());
         let mut books = self.books.lock();
         books.advance(now);
-        let circumstances = books.circumstances(&self.bounds);
+        let mut circumstances = books.circumstances(&self.bounds);
+        if circumstances.pressure.is_some() {
+            circumstances.surplus = circumstances.surplus.or_else(|| books.forfeits(slot, &self.bounds));
+        }
         let settled = books.ledger.give(slot, seat, dirty, &circumstances);
         books.relent(&self.bounds);
         drop(books);

@@ -75,6 +75,7 @@ impl<S: Pooled> Pool<S> {
     /// Replaces the settings. Bounds that shrink are reached as servers come back; idle ones go at the next tick.
     pub fn reconfigure(&self, settings: PoolSettings) {
         let mut books = self.books.lock();
+        self.bounds.share.set(settings.weight, settings.min_size);
         books.reconfigure(settings);
         let plan = books.fill(&self.bounds, Push::Again);
         drop(books);

@@ -76,8 +76,9 @@ async fn once(context: &Arc<PoolContext>) -> Result<(), String> {
     let (server, place, prepare) = match given {
         Some((server, place)) => (server, place, [PREPARE_GIVEN, PREPARE].concat()),
         None => {
-            let place =
-                place(context).await.ok_or("no place under max_db_connections or max_user_connections")?;
+            let place = place(context)
+                .await
+                .ok_or("no place under max_db_connections, max_user_connections or max_server_connections")?;
             let server = Arc::clone(&context.opener).open().await.map_err(|error| error.to_string())?;
             context.hub.state.lock().books.connected();
             (server, place, PREPARE.to_owned())

@@ -1,5 +1,6 @@
 //! Tests of the pool: the ledger against a model, the pool step by step, and many threads at once.
 mod model;
+mod shares;
 mod steps;
 mod stress;
 

@@ -1,0 +1,172 @@
+//! Who is due a place under a cap that has none left: the least well served pool, by weight, and what the others owe it. Pure but
+//! for counters; looks at what is told, never at a pool.
+use crate::clock::Instant;
+use std::{
+    cmp::Ordering as Order,
+    sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed},
+    time::Duration,
+};
+
+/// How long a pool may keep its last server while it has work for it and another pool has none: with more pools than
+/// places they take turns, and a turn is worth the connect.
+pub(super) const TURN: Duration = Duration::from_millis(100);
+/// How long a place that one pool gives up for another may be on its way, that is how long a server may take to hang up.
+pub(super) const ON_ITS_WAY: Duration = Duration::from_secs(6);
+
+/// What one pool has of the places under its caps, and what it may claim.
+#[derive(Debug)]
+pub(super) struct Share {
+    held: AtomicUsize,
+    /// Of those, to be given up to others.
+    leaving: AtomicUsize,
+    weight: AtomicU32,
+    guaranteed: AtomicU32,
+}
+
+impl Share {
+    pub(super) fn new(weight: u32, guaranteed: u32) -> Self {
+        let (held, leaving) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { held, leaving, weight: AtomicU32::new(weight), guaranteed: AtomicU32::new(guaranteed) }
+    }
+
+    /// `guaranteed` is in servers.
+    pub(super) fn set(&self, weight: u32, guaranteed: u32) {
+        self.weight.store(weight, Relaxed);
+        self.guaranteed.store(guaranteed, Relaxed);
+    }
+
+    /// A place is taken.
+    pub(super) fn takes(&self) {
+        self.held.fetch_add(1, Relaxed);
+    }
+
+    /// A place is given back.
+    pub(super) fn gives_back(&self) {
+        self.held.fetch_sub(1, Relaxed);
+        let _ = self.leaving.fetch_update(Relaxed, Relaxed, |leaving| leaving.checked_sub(1));
+    }
+
+    /// A server is about to be closed for another pool.
+    pub(super) fn yields(&self) {
+        self.leaving.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        Standing {
+            held: self.held.load(Relaxed).saturating_sub(self.leaving.load(Relaxed)),
+            weight: self.weight.load(Relaxed).max(1),
+            guaranteed: self.guaranteed.load(Relaxed) as usize,
+        }
+    }
+}
+
+/// How well a pool is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// Places it has.
+    pub(super) held: usize,
+    /// Of two pools that want more, one of twice the weight is due twice as many.
+    pub(super) weight: u32,
+    /// Places it is due, if it wants them, before others get more than theirs.
+    pub(super) guaranteed: usize,
+}
+
+impl Standing {
+    fn lacks_guaranteed(&self) -> bool {
+        self.held < self.guaranteed
+    }
+
+    /// The needier first: who has nothing, then who has less than is guaranteed, then who has least for its weight.
+    pub(super) fn by_need(&self, other: &Self) -> Order {
+        let first = |it: &Self| (it.held > 0, !it.lacks_guaranteed());
+        let weighed = |it: &Self, against: &Self| it.held as u64 * u64::from(against.weight);
+        first(self).cmp(&first(other)).then_with(|| weighed(self, other).cmp(&weighed(other, self)))
+    }
+
+    /// Whether a server that comes back has to go to the other, though clients of this pool wait for it. Never so that the
+    /// other would owe one in return, turns aside; `for_a_turn` says that this server has been here for [`TURN`].
+    pub(super) fn owes(&self, other: &Self, for_a_turn: bool) -> bool {
+        if other.held == 0 && for_a_turn {
+            return true;
+        }
+        if self.held <= self.guaranteed.max(1) {
+            return false;
+        }
+        let (left, gained) = (self.held as u64 - 1, other.held as u64 + 1);
+        other.lacks_guaranteed() || left * u64::from(other.weight) >= gained * u64::from(self.weight)
+    }
+}
+
+/// Whether a server opened then has been in its pool for a turn.
+pub(super) fn is_for_a_turn(opened: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(opened) >= TURN
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const fn of(held: usize, weight: u32, guaranteed: usize) -> Standing {
+        Standing { held, weight, guaranteed }
+    }
+
+    #[test]
+    fn what_is_owed() {
+        let cases = [
+            (of(20, 1, 0), of(0, 1, 0), true, "all of it"),
+            (of(2, 1, 0), of(0, 1, 0), true, "one each"),
+            (of(3, 1, 0), of(2, 1, 0), false, "no more even than before"),
+            (of(1, 1, 0), of(0, 1, 0), false, "its last, before its turn is over"),
+            (of(8, 3, 0), of(2, 1, 0), false, "three quarters"),
+            (of(9, 3, 0), of(1, 1, 0), true, "more than three quarters"),
+            (of(4, 1, 4), of(1, 1, 0), false, "guaranteed"),
+            (of(5, 1, 4), of(1, 1, 0), true, "more than guaranteed"),
+            (of(5, 9, 0), of(1, 1, 3), true, "the other's guaranteed"),
+            (of(2, 1, 2), of(1, 1, 3), false, "both have less"),
+            (of(0, 1, 0), of(0, 1, 0), false, "nothing"),
+        ];
+        for (own, other, owed, why) in cases {
+            assert_eq!(own.owes(&other, false), owed, "{why}: {own:?}, {other:?}");
+        }
+        assert!(of(1, 9, 9).owes(&of(0, 1, 0), true), "its turn is over");
+        assert!(!of(2, 9, 9).owes(&of(1, 1, 0), true), "turns are for who has nothing");
+    }
+
+    #[test]
+    fn the_neediest() {
+        let ordered = [of(0, 1, 0), of(2, 1, 3), of(1, 2, 0), of(1, 1, 0), of(3, 2, 0), of(2, 1, 0)];
+        for (at, one) in ordered.iter().enumerate() {
+            for other in &ordered[at + 1..] {
+                assert_eq!((one.by_need(other), other.by_need(one)), (Order::Less, Order::Greater));
+            }
+        }
+    }
+
+    proptest! {
+        /// Pools that want all they can get come to rest, within one place of what their weights are due, whoever had the
+        /// places at first.
+        #[test]
+        fn places_come_to_rest_by_weight(weights in prop::collection::vec(1u32..8, 2..6), places in 10usize..60) {
+            let mut pools: Vec<_> = weights.iter().map(|weight| of(0, *weight, 0)).collect();
+            pools[0].held = places;
+            let mut moves = 0;
+            loop {
+                let neediest = (0..pools.len()).min_by(|a, b| pools[*a].by_need(&pools[*b])).unwrap();
+                let owing = (0..pools.len()).find(|at| *at != neediest && pools[*at].owes(&pools[neediest], false));
+                let Some(owing) = owing else { break };
+                pools[owing].held -= 1;
+                pools[neediest].held += 1;
+                moves += 1;
+                prop_assert!(moves <= places * pools.len(), "{pools:?}");
+            }
+            let total: u32 = weights.iter().sum();
+            for pool in &pools {
+                let due = places as f64 * f64::from(pool.weight) / f64::from(total);
+                let most = f64::from(*weights.iter().max().unwrap());
+                prop_assert!((pool.held as f64 - due).abs() <= 1.0 + most, "{due} {pools:?}");
+                prop_assert!(pool.held > 0 || places < pools.len() * 8, "{pools:?}");
+            }
+        }
+    }
+}
