@@ -4,6 +4,7 @@
 mod support;
 
 use std::io;
+use std::net::Ipv4Addr;
 
 use support::cluster::{Cluster, Version};
 use support::eventually;
@@ -428,4 +429,38 @@ fn resident_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
     line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+}
+
+/// A host that can't be reached is passed over, the others have the connections in turn, and when one of them goes, too, the
+/// last serves alone.
+#[test]
+fn hosts_that_are_down() {
+    let good = |conn: &mut Conn| {
+        conn.welcome()?;
+        conn.serve()
+    };
+    let first = FakeServer::start(good);
+    let second = FakeServer::start_at((Ipv4Addr::new(127, 0, 0, 2), first.address().port()).into(), good);
+    // At the first address nobody listens.
+    let config = Config::to(first.address())
+        .put("databases.app", "host", "127.0.0.3, 127.0.0.1, 127.0.0.2")
+        .set("pool_mode", "session")
+        .set("server_login_retry", "1h")
+        .set("query_wait_timeout", "20s")
+        .set("stats_users", "app");
+    let pgweir = Pgweir::start(&config);
+    let mut clients: Vec<_> = (0..4).map(|_| pgweir.client()).collect();
+    assert!(clients.iter_mut().all(|client| client.value("SELECT 1") == "1"));
+    let connections = [first.connections(), second.connections()];
+    assert!(connections.iter().all(|n| *n >= 2), "{connections:?}");
+    assert_eq!(pgweir.log().matches("cannot open a server").count(), 0, "{}", pgweir.log());
+    first.finish();
+    let mut more: Vec<_> = (0..4).map(|_| pgweir.client()).collect();
+    assert!(more.iter_mut().all(|client| client.value("SELECT 2") == "1"));
+    assert!(second.connections() >= connections[1] + 4);
+    let mut console = Client::connect(&pgweir.target("app", "pgbouncer"));
+    let pools = console.query("SHOW POOLS");
+    let ways: Vec<_> =
+        pools.iter().filter(|row| row.tag == b'D').map(|row| row.columns()[16].clone()).collect();
+    assert!(ways.contains(&Some("round-robin".to_owned())), "{ways:?}");
 }

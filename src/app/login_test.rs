@@ -7,7 +7,7 @@ use crate::auth::secret::{Form, Secret, StoredSecret};
 use crate::cli::LoginTest;
 use crate::client::context::{asking_limit, configured_secret, tcp_options};
 use crate::client::lookup;
-use crate::client::opener::address_of;
+use crate::client::opener::addresses_of;
 use crate::config::{self, AuthType, Config, Database, ServerPassword};
 use crate::credentials::tokens::{Asking, Tokens};
 use crate::params::set::Sets;
@@ -93,7 +93,8 @@ impl Setup {
             )
         };
         let database = config.database(&name).ok_or_else(missing)?;
-        let what = format!("database {name:?} is {:?} on {}", database.dbname(), address_of(&database));
+        let places: Vec<_> = addresses_of(&database).iter().map(ToString::to_string).collect();
+        let what = format!("database {name:?} is {:?} on {}", database.dbname(), places.join(", "));
         let user = wanted.user.clone();
         Ok((Self { config, store, tls, user, database, name, sets: Sets::default() }, what))
     }
@@ -193,14 +194,17 @@ impl Setup {
         self.config.general.server_connect_timeout.unwrap_or(LIMIT)
     }
 
-    /// TCP and TLS.
+    /// TCP and TLS, to each of its hosts.
     async fn server(&self, database: &Database) -> Result<((), String), Failure> {
-        let address = address_of(database);
         let tls = self.tls.connector(&self.config.server_tls(database)).ok().flatten();
-        let reached = timeout(self.limit(), reach(&address, tls.as_deref())).await;
-        let stream = reached.unwrap_or(Err(ConnectError::Timeout)).map_err(|error| explain(&error))?;
-        let tls = stream.tls().map_or("without TLS", Channel::version);
-        Ok(((), format!("connected to {address}, {tls}")))
+        let mut connected = Vec::new();
+        for address in addresses_of(database) {
+            let reached = timeout(self.limit(), reach(&address, tls.as_deref())).await;
+            let stream = reached.unwrap_or(Err(ConnectError::Timeout)).map_err(|error| explain(&error))?;
+            let tls = stream.tls().map_or("without TLS", Channel::version);
+            connected.push(format!("connected to {address}, {tls}"));
+        }
+        Ok(((), connected.join("; ")))
     }
 
     async fn login(&self, user: &str, secret: ServerSecret) -> Result<((), String), Failure> {
@@ -238,7 +242,7 @@ impl Setup {
             }
         };
         let target = Target {
-            address: address_of(database),
+            address: addresses_of(database).swap_remove(0),
             tls: self.tls.connector(&self.config.server_tls(database)).ok().flatten(),
             tcp: tcp_options(&self.config),
             database: database.dbname().to_owned(),

@@ -12,6 +12,7 @@ pub mod fit;
 pub mod greeting;
 mod guesses;
 mod hold;
+mod hosts;
 pub mod inspect;
 pub mod intercept;
 pub mod listening;

@@ -1,6 +1,7 @@
 //! Opens the servers of one pool: knows the database's address and what proves the user.
 
 use super::context::{Shared, tcp_options};
+use super::hosts::Hosts;
 use super::report::printable;
 use super::routines;
 use crate::auth::login::Proof;
@@ -65,6 +66,8 @@ pub struct Opener {
     pub user: Arc<str>,
     /// What is known to prove it.
     pub secrets: Mutex<Secrets>,
+    /// Which hosts have failed, and whose turn it is.
+    pub(super) hosts: Mutex<Hosts>,
     /// max_prepared_statements
     pub max_prepared_statements: NonZeroUsize,
     /// The parameters of a session that changed nothing.
@@ -125,12 +128,12 @@ impl Opener {
         !same_tls || place(&old) != place(database)
     }
 
-    fn target(&self, tcp: TcpOptions, tls: Option<Arc<tls::Connector>>, secret: ServerSecret) -> Target {
+    fn target(&self, at: &At<'_>, secret: ServerSecret) -> Target {
         let database = self.database.load();
         Target {
-            address: address_of(&database),
-            tls,
-            tcp,
+            address: at.address.clone(),
+            tls: at.tls.clone(),
+            tcp: at.tcp,
             database: database.dbname().to_owned(),
             user: self.user.to_string(),
             secret,
@@ -174,20 +177,30 @@ impl Opener {
             return Err(OpenError::Transient("the configuration is just being reloaded".into()));
         };
         let key = Keys::get(self, shared).await.inspect_err(|_| self.metrics.server_connect_failed())?;
-        let connecting = async {
-            let target = |secret| with(self.target(tcp_options(&config), tls.clone(), secret));
-            match connect(target(key.first()), &shared.server_ids).await {
-                Err(error) => match key.next(&error, shared).await {
-                    Some(second) => connect(target(second), &shared.server_ids).await,
-                    None => Err(error),
-                },
-                opened => opened,
+        let (addresses, balance) = {
+            let database = self.database.load();
+            (addresses_of(&database), database.load_balance_hosts)
+        };
+        let order = self.hosts.lock().order(addresses.len(), balance, begun);
+        let mut opened = Err(ConnectError::Timeout);
+        for host in order {
+            let at = At { address: &addresses[host], tls: tls.clone(), tcp: tcp_options(&config), with };
+            let connecting = self.log_in_at(shared, &at, &key);
+            opened = match config.general.server_connect_timeout {
+                Some(limit) => timeout(limit, connecting).await.unwrap_or(Err(ConnectError::Timeout)),
+                None => connecting.await,
+            };
+            match &opened {
+                Err(error) if is_of_the_host(error) => {
+                    let until = Instant::now().checked_add(config.general.server_login_retry);
+                    self.hosts.lock().failed(host, balance, until);
+                }
+                _ => {
+                    self.hosts.lock().succeeded(host, balance);
+                    break;
+                }
             }
-        };
-        let opened = match config.general.server_connect_timeout {
-            Some(limit) => timeout(limit, connecting).await.unwrap_or(Err(ConnectError::Timeout)),
-            None => connecting.await,
-        };
+        }
         let server = opened.map_err(|error| {
             self.metrics.server_connect_failed();
             open_error(error)
@@ -199,6 +212,25 @@ impl Opener {
         tracing::info!(database, user, server = server.id, pid = server.key.pid, address = %server.address(), tls, "server connected");
         Ok(server)
     }
+
+    async fn log_in_at(&self, shared: &Shared, at: &At<'_>, key: &Keys) -> Result<Server, ConnectError> {
+        let target = |secret| (at.with)(self.target(at, secret));
+        match connect(target(key.first()), &shared.server_ids).await {
+            Err(error) => match key.next(&error, shared).await {
+                Some(second) => connect(target(second), &shared.server_ids).await,
+                None => Err(error),
+            },
+            opened => opened,
+        }
+    }
+}
+
+/// One host, and how a server is spoken to there.
+struct At<'a> {
+    address: &'a Address,
+    tls: Option<Arc<tls::Connector>>,
+    tcp: TcpOptions,
+    with: &'a Changes<'a>,
 }
 
 /// What a login tries, in this order.
@@ -245,11 +277,22 @@ impl Keys {
 /// What is different for some servers.
 type Changes<'a> = dyn Fn(Target) -> Target + Send + Sync + 'a;
 
-/// Where the servers of a database are.
-pub fn address_of(database: &Database) -> Address {
-    match &database.host {
+/// Where the servers of a database are; one at least.
+pub fn addresses_of(database: &Database) -> Vec<Address> {
+    let address = |host: &Host| match host {
         Host::Tcp(name) => Address::Tcp(name.as_str().into(), database.port),
         Host::Unix(directory) => Address::Unix(directory.join(format!(".s.PGSQL.{}", database.port))),
+    };
+    database.host.all().iter().map(address).collect()
+}
+
+/// Whether another host may do better: this one isn't to be reached, or isn't ready. What PostgreSQL says of the user or the
+/// database counts for all.
+fn is_of_the_host(error: &ConnectError) -> bool {
+    match error {
+        ConnectError::Refused(refusal) => refusal.sqlstate == sqlstate::CANNOT_CONNECT_NOW,
+        ConnectError::Credentials(_) => false,
+        _ => true,
     }
 }
 

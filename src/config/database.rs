@@ -8,8 +8,9 @@ use toml::de::DeValue;
 use super::password::Password;
 use super::section::{Difference, Effect, Preset, Section, Setting, difference, section};
 use super::units::{
-    CommandLine, FilePath, Host, HostName, Limit, Maybe, Name, NameOrNone, Number, OneOf, PoolMode, Refusal,
-    RootCerts, Roots, Seconds, SecondsOrOff, Secret, Size, Sql, SslMode, TcpPort, TlsProtocols, Unit,
+    CommandLine, FilePath, HostNames, Hosts, Limit, LoadBalanceHosts, Maybe, Name, NameOrNone, Number, OneOf,
+    PoolMode, Refusal, RootCerts, Roots, Seconds, SecondsOrOff, Secret, Size, Sql, SslMode, TcpPort,
+    TlsProtocols, Unit,
 };
 use Preset::{Is, Like, Unset};
 
@@ -17,8 +18,10 @@ section! {
     /// One database that clients can ask for. What is `None` is as in `[pgweir]`; see [`super::PoolSettings`].
     pub struct Database as "[databases.NAME]", named by /** What clients call it. */ name;
 
-    /// Host of the server; a name beginning with "/" is the directory of its Unix socket.
-    pub host: Host as HostName = Is(r#""127.0.0.1""#);
+    /// Host of the server, or of several that have the same database; a name beginning with "/" is the directory of its Unix socket.
+    pub host: Hosts as HostNames = Is(r#""127.0.0.1""#);
+    /// At which of several hosts a new connection is tried first: the next one, or the one where the last went well. Where that fails the others are.
+    pub load_balance_hosts: LoadBalanceHosts as OneOf<LoadBalanceHosts> = Is(r#""round-robin""#);
     /// Port of the server.
     pub port: u16 as TcpPort = Is("5432");
     /// What the server calls the database; the name of this section when left out.

@@ -1,7 +1,7 @@
 //! PgBouncer's settings that pgweir doesn't have, each with what to do instead: for messages, and for docs/settings.md.
 
 /// Name and advice, the end of a sentence.
-const NOT_HERE: [(&str, &str); 29] = [
+const NOT_HERE: [(&str, &str); 28] = [
     ("autodb_idle_timeout", "a pool that is not used holds no connection, only its counters"),
     ("client_tls13_ciphers", "all cipher suites that rustls has are safe: see client_tls_protocols"),
     ("client_tls_ciphers", "all cipher suites that rustls has are safe: see client_tls_protocols"),
@@ -16,7 +16,6 @@ const NOT_HERE: [(&str, &str); 29] = [
         "names are looked up at each connect, and the system's resolver has its own cache",
     ),
     ("job_name", "there is no Windows service"),
-    ("load_balance_hosts", "a database has one host; a name with several addresses is tried in their order"),
     ("max_packet_size", "messages of any size pass through 128 KiB"),
     ("peer_id", "one process uses all cores, see workers: there is nobody to pass cancel requests to"),
     ("pidfile", "the service manager knows the process"),
@@ -65,12 +64,12 @@ mod tests {
     #[test]
     fn who_writes_one_is_told_what_to_do() {
         let problem = |text: &str| parse(text, "f").map(drop).unwrap_err().to_string();
-        let told = problem("[pgweir]\nverbose = 1\n[databases.x]\nload_balance_hosts = \"disable\"\n");
+        let told = problem("[pgweir]\nverbose = 1\n[databases.x]\npidfile = \"x\"\n");
         assert!(
             told.contains("f:2:1: verbose in [pgweir] is PgBouncer's, not pgweir's: use log_level"),
             "{told}"
         );
-        assert!(told.contains("f:4:1: load_balance_hosts in [databases.x] is PgBouncer's"), "{told}");
+        assert!(told.contains("f:4:1: pidfile in [databases.x] is PgBouncer's"), "{told}");
         assert!(problem("[pgweir]\nuser = \"x\"\n[databases.x]\n").contains("start pgweir as that user"));
         assert!(problem("[databases.x]\n[peers.1]\nhost = \"x\"\n").contains("one process uses all cores"));
     }

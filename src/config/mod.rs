@@ -47,8 +47,9 @@ pub use self::server_password::{PasswordSource, ServerPassword};
 pub use self::timeouts::Timeouts;
 pub use self::tls::{ClientTls, ServerTls, Trusted};
 pub use self::units::{
-    AuthType, Host, Limit, ListenAddr, LogFormat, LogLevel, MetricsCompat, MetricsListen, Network,
-    PinsReached, PoolMode, Roots, SessionState, SslMode, Switch, SyslogFacility, TlsProtocols,
+    AuthType, Host, Hosts, Limit, ListenAddr, LoadBalanceHosts, LogFormat, LogLevel, MetricsCompat,
+    MetricsListen, Network, PinsReached, PoolMode, Roots, SessionState, SslMode, Switch, SyslogFacility,
+    TlsProtocols,
 };
 pub use self::url::from_database_url;
 pub use self::user::User;

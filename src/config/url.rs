@@ -68,7 +68,7 @@ pub fn from_database_url(url: &str) -> Result<Config, Error> {
     encrypt(&mut general, parts.sslmode, parts.sslrootcert)?;
     let mut fallback = Database { name: FALLBACK.to_owned(), ..Database::default() };
     if let Some(host) = parts.host {
-        fallback.host = HostName::accept(host).map_err(|_| refused::<HostName>("host"))?;
+        fallback.host = HostName::accept(host).map_err(|_| refused::<HostName>("host"))?.into();
     }
     if let Some(port) = parts.port {
         let port = port.parse().map_err(|_| refused::<TcpPort>("port"))?;
@@ -227,7 +227,7 @@ mod tests {
         let config = from_database_url("postgres://u:p@h/app?connect_timeout=3").expect("a good URL");
         assert_eq!(config.general.server_connect_timeout, Some(std::time::Duration::from_secs(3)));
         let unix = from_database_url("postgres://u:p@%2Ftmp/app").expect("a good URL");
-        assert_eq!(unix.database("app").map(|it| it.host.clone()), Some(Host::Unix("/tmp".into())));
+        assert_eq!(unix.database("app").map(|it| it.host.clone()), Some(Host::Unix("/tmp".into()).into()));
     }
 
     #[test]

@@ -34,7 +34,15 @@ pub struct FakeServer {
 impl FakeServer {
     /// Runs `script` for each connection after its StartupMessage has been read.
     pub fn start(script: impl Fn(&mut Conn) -> io::Result<()> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), script)
+    }
+
+    /// The same at an address; port 0 is any free one.
+    pub fn start_at(
+        address: SocketAddr,
+        script: impl Fn(&mut Conn) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).expect("a free port");
         let mut server = Self {
             address: listener.local_addr().expect("bound"),
             closing: Arc::default(),

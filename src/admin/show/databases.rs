@@ -69,6 +69,11 @@ pub(super) fn rows(realm: &dyn Realm) -> Rows {
     rows
 }
 
+/// Where there is a choice.
+pub(super) fn load_balance(database: &Database) -> Option<&'static str> {
+    database.host.are_several().then(|| database.load_balance_hosts.name())
+}
+
 fn database_row(
     realm: &dyn Realm,
     config: &Config,
@@ -89,7 +94,7 @@ fn database_row(
         settings.reserve_pool_size,
         settings.server_lifetime.as_secs(),
         database.pool_mode.map(mode),
-        None::<&str>,
+        load_balance(database),
         bound(settings.max_db_connections),
         own().map(|view| view.pool.numbers().connections).sum::<usize>(),
         bound(config.max_db_clients(database)),

@@ -1,12 +1,13 @@
 //! SHOW POOLS: clients and servers of each pool by state.
 
 use super::Rows;
+use super::databases::load_balance;
 use super::time::parts;
 use crate::admin::DATABASE;
 use crate::admin::realm::{PoolView, Realm};
 use crate::admin::table::Type::{Int4, Text};
 use crate::admin::table::{Column, Value, row};
-use crate::config::PoolMode;
+use crate::config::{Config, PoolMode};
 
 pub(super) const COLUMNS: [Column; 17] = [
     ("database", Text),
@@ -34,7 +35,7 @@ pub(super) fn mode(mode: PoolMode) -> &'static str {
 }
 
 /// As in PgBouncer, a client that wants nothing is active; servers that carry their last client's state are used.
-fn pool(view: &PoolView) -> Vec<Value> {
+fn pool(view: &PoolView, config: &Config) -> Vec<Value> {
     let (key, numbers) = (view.pool.key(), view.pool.numbers());
     let cancels: u32 = view.pool.servers(|_| ()).iter().map(|server| server.cancels).sum();
     let (wait, wait_us) = parts(numbers.oldest_wait_since.map(|since| since.elapsed()).unwrap_or_default());
@@ -55,12 +56,13 @@ fn pool(view: &PoolView) -> Vec<Value> {
         wait,
         wait_us,
         mode(view.mode),
-        None::<&str>,
+        config.database(&key.database).and_then(|database| load_balance(&database)),
     ]
 }
 
 pub(super) fn rows(realm: &dyn Realm) -> Rows {
-    let mut rows: Rows = realm.views().iter().map(pool).collect();
+    let config = realm.config();
+    let mut rows: Rows = realm.views().iter().map(|view| pool(view, &config)).collect();
     let consoles = realm.consoles().connected();
     let mut own = row![DATABASE, DATABASE, consoles];
     own.extend((3..15).map(|_| Value::Number(0)));

@@ -3,7 +3,7 @@ use super::super::error::Report;
 use super::super::resolve::Sections;
 use super::super::section::{Read, Section};
 use super::super::tls::ServerTls;
-use super::super::units::Host;
+use super::super::units::{Host, Hosts};
 
 const COMMAND: &str = "server_password_command";
 const FILE: &str = "server_password_file";
@@ -13,7 +13,7 @@ pub(super) fn check(sections: &Sections, report: &mut Report<'_>) {
         alone(read, &[COMMAND, FILE, "password"], report);
         let own = ServerTls::of(&sections.general.section, &read.section);
         let at = read.given(COMMAND).or(read.given(FILE));
-        if at.is_some() && matches!(read.section.host, Host::Tcp(_)) && !own.sslmode.is_required() {
+        if at.is_some() && is_over_tcp(&read.section.host) && !own.sslmode.is_required() {
             let message = format!(
                 "the password of {} may be sent in clear: server_tls_sslmode is {:?}",
                 read.title,
@@ -25,6 +25,10 @@ pub(super) fn check(sections: &Sections, report: &mut Report<'_>) {
     for read in &sections.users {
         alone(read, &[COMMAND, FILE], report);
     }
+}
+
+fn is_over_tcp(hosts: &Hosts) -> bool {
+    hosts.all().iter().any(|host| matches!(host, Host::Tcp(_)))
 }
 
 /// Of these settings, the first that a section has counts.

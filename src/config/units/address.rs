@@ -144,6 +144,64 @@ impl fmt::Display for Host {
     }
 }
 
+/// Where a database's servers are: one host, or several that have the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Hosts(Vec<Host>);
+
+impl Hosts {
+    /// All of them, one at least, in the order in which they are written.
+    pub fn all(&self) -> &[Host] {
+        &self.0
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(hosts: impl IntoIterator<Item = Host>) -> Self {
+        Self(hosts.into_iter().collect())
+    }
+
+    /// Whether there is a choice.
+    pub fn are_several(&self) -> bool {
+        self.0.len() > 1
+    }
+}
+
+impl From<Host> for Hosts {
+    fn from(host: Host) -> Self {
+        Self(vec![host])
+    }
+}
+
+impl fmt::Display for Hosts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, host) in self.0.iter().enumerate() {
+            write!(f, "{}{host}", if at > 0 { "," } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+/// A host, or several.
+pub(in crate::config) struct HostNames;
+
+impl Unit for HostNames {
+    type Written = ListWritten;
+    type Value = Hosts;
+
+    fn allowed() -> String {
+        r#"a host name or address, several such as "a, b" or ["a", "b"], or the directory of a Unix socket such as "/run/postgresql""#
+            .to_owned()
+    }
+
+    fn accept(written: ListWritten) -> Result<Hosts, Refusal> {
+        let hosts: Vec<_> = written.items().into_iter().map(HostName::accept).collect::<Result<_, _>>()?;
+        if hosts.is_empty() { Err(Refusal::plain()) } else { Ok(Hosts(hosts)) }
+    }
+
+    fn show(value: &Hosts) -> String {
+        format!("{:?}", value.to_string())
+    }
+}
+
 /// One host, or a directory beginning with `/`.
 pub(in crate::config) struct HostName;
 

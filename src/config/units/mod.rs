@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeValue, ValueDeserializer};
 
-pub use address::{Host, ListenAddr, MetricsListen};
-pub(super) use address::{HostName, ListenAddrs, SocketAddress};
+pub use address::{Host, Hosts, ListenAddr, MetricsListen};
+pub(super) use address::{HostName, HostNames, ListenAddrs, SocketAddress};
 pub(super) use duration::{
     KeepaliveSeconds, MillisecondsOrOff, Seconds, SecondsOrOff, Written as TimeWritten,
 };
@@ -29,7 +29,8 @@ pub(super) use tls::RootCerts;
 pub use tls::{Roots, SslMode, TlsProtocols};
 pub(super) use words::OneOf;
 pub use words::{
-    AuthType, LogFormat, LogLevel, MetricsCompat, PinsReached, PoolMode, SessionState, Switch, SyslogFacility,
+    AuthType, LoadBalanceHosts, LogFormat, LogLevel, MetricsCompat, PinsReached, PoolMode, SessionState,
+    Switch, SyslogFacility,
 };
 
 /// Nothing longer is compared with the words that are known: it is none of them.

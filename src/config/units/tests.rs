@@ -199,6 +199,17 @@ fn listen_addresses() {
 }
 
 #[test]
+fn several_hosts() {
+    let host = |name: &str| Host::Tcp(name.to_owned());
+    takes::<HostNames>(&[
+        ("\"a\"", Hosts::from(host("a"))),
+        ("\"a,b, ::1\"", Hosts::of([host("a"), host("b"), host("::1")])),
+        ("[\"a\", \"/run\"]", Hosts::of([host("a"), Host::Unix(PathBuf::from("/run"))])),
+    ]);
+    refuses::<HostNames>(&["\"\"", "\",\"", "[]", "\"a,b c\"", "[\"a\", \"\"]", "1"]);
+}
+
+#[test]
 fn hosts() {
     takes::<HostName>(&[
         ("\"db.example\"", Host::Tcp("db.example".to_owned())),

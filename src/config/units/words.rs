@@ -67,6 +67,30 @@ impl Words for PinsReached {
     const WORDS: &'static [(&'static str, Self)] = &[("refuse", Self::Refuse), ("wait", Self::Wait)];
 }
 
+/// Which of a database's hosts a new connection is tried at first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LoadBalanceHosts {
+    /// The next one.
+    RoundRobin,
+    /// The one where the last connection went well.
+    Disable,
+}
+
+impl LoadBalanceHosts {
+    /// Its word in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round-robin",
+            Self::Disable => "disable",
+        }
+    }
+}
+
+impl Words for LoadBalanceHosts {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("round-robin", Self::RoundRobin), ("disable", Self::Disable)];
+}
+
 /// How clients prove who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AuthType {
