@@ -92,6 +92,28 @@ fn pipelines_survive_a_query_that_takes_too_long() {
     assert_eq!(client.value("SELECT 4"), "4");
 }
 
+/// A batch whose Sync doesn't come: what runs is cancelled; what has run is told, for it isn't the server that takes its time.
+/// In either case the client goes on.
+#[test]
+fn batches_left_open() {
+    let pgweir = Pgweir::start(&config().set("query_timeout", "900ms"));
+    let mut client = pgweir.client();
+    let batch =
+        |sql| [messages::parse("", sql), messages::bind("", "", &[]), messages::execute("", 0)].concat();
+    client.send(&batch("SELECT pg_sleep(60)"));
+    let replies = client.read_until(|reply| reply.tag == b'E');
+    assert_eq!(short(replies.last().expect("an error")), QUERY);
+    client.send(&messages::sync());
+    assert_eq!(client.read_until_ready().pop().expect("ReadyForQuery").to_string(), "Z I");
+    client.send(&batch("SELECT 5"));
+    let tags: Vec<_> = client.read_until(|reply| reply.tag == b'C').iter().map(|reply| reply.tag).collect();
+    assert_eq!(tags, b"12DC");
+    client.send(&[batch("SELECT 6"), messages::sync()].concat());
+    let tags: Vec<_> = client.read_until_ready().iter().map(|reply| reply.tag).collect();
+    assert_eq!(tags, b"12DCZ");
+    assert_eq!(client.value("SELECT 7"), "7");
+}
+
 /// The server has a part of a message; it gets the rest before the COPY fails.
 #[test]
 fn copy_that_takes_too_long_within_a_message() {

@@ -15,7 +15,7 @@ use crate::server::exchange::{Action, Reply, Status};
 use crate::wire::backend::{Report, Severity};
 use crate::wire::encode::message;
 use crate::wire::sqlstate;
-use crate::wire::tag::frontend::COPY_FAIL;
+use crate::wire::tag::frontend::{COPY_FAIL, FLUSH};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -96,9 +96,21 @@ impl Session {
             ending => ending,
         };
         if talk.sending == 0 {
-            self.fail_copy(cx);
+            self.have_replies_sent(cx);
         }
         tokio::spawn(send(Arc::clone(&self.context), entry, settled));
+    }
+
+    /// Without a Sync PostgreSQL may have done everything and keep the replies to itself: then a cancel finds nothing that runs.
+    fn have_replies_sent(&mut self, cx: &mut Context<'_>) -> Turn {
+        let Link::Active(active) = &mut self.link else { return Turn::Again };
+        let exchange = &active.lease.talk.exchange;
+        if exchange.is_copy_in() || !exchange.needs_sync() {
+            return self.fail_copy(cx);
+        }
+        let mut flush = Vec::new();
+        message(&mut flush, FLUSH, |_| {});
+        self.write_server(cx, &flush)
     }
 
     /// In COPY, PostgreSQL looks for a cancel only between two messages of the client.
