@@ -701,3 +701,24 @@ fn selects() {
         "08P01 invalid command 'SELECT nothing', use SHOW HELP;"
     );
 }
+
+/// The rows of SHOW MEMORY add up to the process as the system sees it.
+#[test]
+fn memory_adds_up() {
+    let pgweir = Pgweir::start(&config());
+    let mut console = Client::connect(&pgweir.target("plainuser", "pgweir"));
+    let clients: Vec<_> = (0..200).map(|_| pgweir.client()).collect();
+    let rows = show(&mut console, "MEMORY");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pgweir.pid())).expect("procfs");
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+    let resident: f64 = resident.trim().trim_end_matches(" kB").parse().expect("a number");
+    let bytes = |row: &[(String, String)]| row[2].1.parse::<f64>().expect("a number");
+    let sum: f64 = rows.iter().map(|row| bytes(row)).sum();
+    assert!((sum / (resident * 1024.0) - 1.0).abs() < 0.1, "{sum} of {resident} kB: {rows:?}");
+    let of = |name| pick(&rows, ("name", name), &["objects", "bytes"]).remove(0);
+    let (objects, bytes) =
+        of("clients").split_once(' ').map(|(n, b)| (n.to_owned(), b.to_owned())).expect("two");
+    assert_eq!(objects, (clients.len() + 1).to_string());
+    assert!((500 * 201..800 * 201).contains(&bytes.parse().expect("a number")), "{bytes}");
+    assert!(!of("servers").starts_with("0 ") && !of("code").ends_with(" 0"), "{rows:?}");
+}

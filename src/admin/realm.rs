@@ -41,6 +41,8 @@ pub trait Realm: Send + Sync {
     fn connections_paused(&self, database: Option<&str>) -> usize;
     /// Servers of a database, or all, are replaced by new ones as they come back.
     fn reconnect(&self, database: Option<&str>);
+    /// What memory is held by, with what sessions have said when asked.
+    fn holdings(&self, told: &HashMap<u64, Told>) -> Vec<Holding>;
     /// Hands an order to the process.
     fn order(&self, order: Order);
 }
@@ -72,6 +74,19 @@ pub struct Pin {
     pub reasons: Vec<&'static str>,
     /// Since when.
     pub since: Instant,
+}
+
+/// Objects of one kind, and what they take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holding {
+    /// What they are.
+    pub name: &'static str,
+    /// How many.
+    pub objects: u64,
+    /// All together.
+    pub bytes: u64,
+    /// What is counted.
+    pub description: &'static str,
 }
 
 /// What the console keeps between its sessions.

@@ -3,13 +3,14 @@
 use super::context::{PoolContext, Shared};
 use super::refused::Refused;
 use super::report::Trouble;
-use crate::admin::{Desk, Order, PoolView, Realm, Rights};
+use crate::admin::{Desk, Holding, Order, PoolView, Realm, Rights};
 use crate::config::{Config, RESERVED_DATABASES};
 use crate::lifecycle::Phase;
 use crate::metrics::{LoginFailure, Metrics};
 use crate::pool::{CloseReason, PoolSet};
-use crate::roster::Roster;
+use crate::roster::{Roster, Told};
 use crate::server::Server;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -98,6 +99,10 @@ impl Realm for Shared {
             context.pool.retire(CloseReason::Obsolete);
             context.hub.retire();
         }
+    }
+
+    fn holdings(&self, told: &HashMap<u64, Told>) -> Vec<Holding> {
+        self.memory(told)
     }
 
     fn order(&self, order: Order) {

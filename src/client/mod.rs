@@ -19,6 +19,7 @@ pub mod listening;
 pub mod login;
 pub mod logins;
 pub mod lookup;
+mod memory;
 pub mod opener;
 mod overdue;
 pub mod pins;

@@ -160,6 +160,12 @@ impl PoolMetrics {
         Some(pool.gauges())
     }
 
+    /// Bytes of all its counters.
+    pub(super) fn memory(&self) -> usize {
+        let used = self.blocks.iter().filter(|block| block.get().is_some()).count();
+        size_of::<Self>() + used * size_of::<Cells>() + size_of_val(&*self.blocks)
+    }
+
     #[cfg(test)]
     pub(super) fn blocks_in_use(&self) -> usize {
         self.blocks.iter().filter(|block| block.get().is_some()).count()

@@ -76,6 +76,12 @@ impl Metrics {
         pools
     }
 
+    /// Number of pools listed, and the bytes that their counters take.
+    pub fn memory(&self) -> (usize, usize) {
+        let pools = self.pools.read();
+        (pools.len(), pools.values().map(|pool| pool.memory()).sum())
+    }
+
     /// When the process started counting.
     pub fn started(&self) -> SystemTime {
         self.started

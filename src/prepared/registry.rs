@@ -134,6 +134,14 @@ impl Registry {
         self.known.lock().statements.len()
     }
 
+    /// Number of definitions remembered, and the bytes they take.
+    pub fn memory(&self) -> (usize, usize) {
+        let known = self.known.lock();
+        let each = size_of::<Statement>() + size_of::<(Box<[u8]>, Weak<Statement>)>() + 32;
+        let texts: usize = known.statements.keys().map(|text| 2 * text.len()).sum();
+        (known.statements.len(), texts + known.statements.capacity() * each)
+    }
+
     /// Whether no definition is remembered.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

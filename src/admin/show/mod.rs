@@ -1,5 +1,5 @@
 //! What can be looked at, one SHOW or a family of them a file. Column names, types and order are PgBouncer's, which tools go by;
-//! PINS, WAITS and ADVICE are our own.
+//! PINS, WAITS, ADVICE and MEMORY are our own.
 
 mod advice;
 mod clients;
@@ -7,6 +7,7 @@ mod config;
 mod databases;
 pub(super) mod exporter;
 mod lists;
+mod memory;
 mod pins;
 mod pools;
 mod process;
@@ -79,6 +80,7 @@ shows! {
     Lists "lists" Some(&lists::COLUMNS);
     Config "config" Some(&config::COLUMNS);
     Mem "mem" Some(&process::MEM);
+    Memory "memory" Some(&memory::COLUMNS);
     DnsHosts "dns_hosts" Some(&process::DNS_HOSTS);
     DnsZones "dns_zones" Some(&process::DNS_ZONES);
     State "state" Some(&process::STATE);
@@ -106,7 +108,7 @@ const USAGE: &str = "
 \tSHOW SOCKETS|ACTIVE_SOCKETS|LISTS|MEM|STATE
 \tSHOW DNS_HOSTS|DNS_ZONES
 \tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS
-\tSHOW PINS|WAITS|ADVICE
+\tSHOW PINS|WAITS|ADVICE|MEMORY
 \tSET key = arg
 \tRELOAD
 \tPAUSE [<db>]
@@ -154,6 +156,7 @@ pub(super) async fn reply(show: Show, realm: &dyn Realm) -> Reply {
         Show::Lists => lists::rows(realm),
         Show::Config => config::rows(realm),
         Show::Mem => process::mem(realm),
+        Show::Memory => memory::rows(realm, &realm.clients().ask().await),
         Show::State => process::state(realm),
         Show::Pins => pins::rows(realm),
         Show::Waits => waits::rows(realm),
