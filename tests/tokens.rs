@@ -18,12 +18,12 @@ struct Provider(TempDir);
 
 impl Provider {
     fn new(answers: &[&str]) -> Self {
-        let this = Self(TempDir::new().unwrap());
+        let this = Self(TempDir::new().expect("a directory of ours"));
         let script = "cd \"$(dirname \"$0\")\" && echo \"$@\" >> runs\n\
                       if [ -e fails ]; then echo leaked-by-output; echo leaked-by-error >&2; exit 3; fi\n\
                       head -n 1 answers && [ $(wc -l < answers) -lt 2 ] || sed -i 1d answers\n";
-        fs::write(this.path("give"), script).unwrap();
-        fs::write(this.path("answers"), answers.join("\n") + "\n").unwrap();
+        fs::write(this.path("give"), script).expect("a directory of ours");
+        fs::write(this.path("answers"), answers.join("\n") + "\n").expect("a directory of ours");
         this
     }
 
@@ -129,7 +129,7 @@ fn a_file_is_read_at_each_login() {
     assert_eq!(second.value("SELECT current_user"), "iam4");
     let told = login_test(&config, dir.path(), "iam4");
     assert!(told.contains("ok      as \"iam4\" by the password of server_password_file;"), "{told}");
-    fs::remove_file(&file).unwrap();
+    fs::remove_file(&file).expect("it works");
     let told = login_test(&config, dir.path(), "iam4");
     assert!(
         told.contains("FAILED  server_password_file") && told.contains("can't be read: No such file"),
@@ -139,10 +139,10 @@ fn a_file_is_read_at_each_login() {
 
 fn login_test(config: &Config, dir: &Path, user: &str) -> String {
     let file = dir.join("pgweir.toml");
-    fs::write(&file, config.render()).unwrap();
+    fs::write(&file, config.render()).expect("it works");
     let mut command = Command::new(env!("CARGO_BIN_EXE_pgweir"));
-    command.args(["login-test", file.to_str().unwrap(), "--user", user, "--database", "app"]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(b"the-client's\n").unwrap();
-    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+    command.args(["login-test", file.to_str().expect("it works"), "--user", user, "--database", "app"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it works");
+    child.stdin.take().expect("it works").write_all(b"the-client's\n").expect("it works");
+    String::from_utf8(child.wait_with_output().expect("it works").stdout).expect("it works")
 }

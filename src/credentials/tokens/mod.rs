@@ -134,9 +134,11 @@ impl Provider {
             let left = state.left(now).as_secs();
             drop(state);
             match failure {
-                Some(error) => tracing::warn!(old_good_for = left, "no new password for servers: {error}"),
+                Some(error) => {
+                    tracing::warn!(old_good_for = left, "no new password for servers: {error}");
+                }
                 None => {
-                    tracing::debug!(good_for = left, "new password for servers from {}", source.setting())
+                    tracing::debug!(good_for = left, "new password for servers from {}", source.setting());
                 }
             }
             told.send_replace(Some(outcome));
