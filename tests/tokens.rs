@@ -1,16 +1,27 @@
-//! Passwords that expire: asked of a command or a file, towards PostgreSQL.
+//! Passwords that expire, asked of a command or a file, towards PostgreSQL; and clients' tokens (OAUTHBEARER).
 
 mod support;
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use support::certificates::{self, Certificates, Kind};
 use support::cluster::Cluster;
 use support::eventually;
+use support::messages::{self, Message};
 use support::pgweir::{Config, Pgweir, Value};
-use support::raw::{Client, Target};
+use support::raw::{Address, Client, Target};
+use support::tunnel::{self, Tunnel};
 use tempfile::TempDir;
 
 /// A program that gives passwords: the first line of `answers` that is left, the last again and again; `fails` makes it fail.
@@ -88,7 +99,9 @@ fn without_a_password_clients_are_told() {
     let error = Client::try_connect(&target(&pgweir, "iam2")).unwrap_err().error();
     let text = "server login failed: server_password_command \"sh\" ended with exit status: 3";
     assert_eq!((error.sqlstate(), error.field(b'M').unwrap()), ("08001".to_owned(), text.to_owned()));
-    assert!(pgweir.log().contains("ended with exit status: 3"), "{}", pgweir.log());
+    eventually("the log says why", || {
+        pgweir.log().contains("no new password for servers: server_password_command")
+    });
     assert!(!pgweir.log().contains("leaked"), "{}", pgweir.log());
     fs::remove_file(provider.path("fails")).unwrap();
     eventually("it is asked again", || Client::try_connect(&target(&pgweir, "iam2")).is_ok());
@@ -145,4 +158,189 @@ fn login_test(config: &Config, dir: &Path, user: &str) -> String {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it works");
     child.stdin.take().expect("it works").write_all(b"the-client's\n").expect("it works");
     String::from_utf8(child.wait_with_output().expect("it works").stdout).expect("it works")
+}
+
+/// Who issues tokens, and serves its keys in clear on this machine.
+struct Issuer {
+    address: SocketAddr,
+    keys: Arc<Mutex<Vec<(String, EcdsaKeyPair)>>>,
+    /// How often they were asked for.
+    asked: Arc<AtomicUsize>,
+}
+
+impl Issuer {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let this = Self { address, keys: Arc::default(), asked: Arc::default() };
+        this.rotate("one");
+        let (keys, asked) = (Arc::clone(&this.keys), Arc::clone(&this.asked));
+        std::thread::spawn(move || {
+            for mut socket in listener.incoming().map_while(Result::ok) {
+                let mut request = [0; 1024];
+                let length = socket.read(&mut request).unwrap_or(0);
+                assert!(request[..length].starts_with(b"GET /keys?v=1 HTTP/1.1\r\n"));
+                asked.fetch_add(1, Ordering::Relaxed);
+                let set = set(&keys.lock().expect("no panic"));
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", set.len());
+                socket.write_all((head + &set).as_bytes()).ok();
+            }
+        });
+        this
+    }
+
+    /// From now on this is the key.
+    fn rotate(&self, name: &str) {
+        let (algorithm, random) = (&ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
+        let pair = EcdsaKeyPair::generate_pkcs8(algorithm, &random).expect("a key");
+        let pair = EcdsaKeyPair::from_pkcs8(algorithm, pair.as_ref(), &random).expect("its own");
+        *self.keys.lock().expect("no panic") = vec![(name.to_owned(), pair)];
+    }
+
+    fn options(&self) -> String {
+        let url = format!("http://{}", self.address);
+        format!("issuer={url} scope=\"openid db\" audience=pgweir jwks={url}/keys?v=1")
+    }
+
+    fn token(&self, user: &str, lasts: i64) -> String {
+        let keys = self.keys.lock().expect("no panic");
+        let (name, pair) = keys.last().expect("a key");
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is later").as_secs();
+        let exp = i64::try_from(now).expect("it fits") + lasts;
+        let claims = serde_json::json!({
+            "iss": format!("http://{}", self.address), "aud": "pgweir", "scope": "db openid", "sub": user, "exp": exp,
+        });
+        let header = serde_json::json!({"alg": "ES256", "kid": name});
+        let body = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
+        let signature = pair.sign(&SystemRandom::new(), body.as_bytes()).expect("signed");
+        format!("{body}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+}
+
+fn set(keys: &[(String, EcdsaKeyPair)]) -> String {
+    let keys = keys.iter().map(|(name, pair)| {
+        let point = pair.public_key().as_ref();
+        let [x, y] = [&point[1..33], &point[33..]].map(|half| URL_SAFE_NO_PAD.encode(half));
+        serde_json::json!({"kty": "EC", "crv": "P-256", "use": "sig", "kid": name, "x": x, "y": y})
+    });
+    serde_json::json!({"keys": keys.collect::<Vec<_>>()}).to_string()
+}
+
+/// Says that to the server, which has offered the mechanism.
+fn offer(address: SocketAddr, user: &str, data: &str) -> Result<Client, Message> {
+    let mut client = Client::open(&Address::Tcp(address)).expect("it listens");
+    client.send(&messages::startup(196_608, &[("user", user), ("database", "app")]));
+    let first = client.read();
+    if first.tag != b'R' {
+        return Err(first);
+    }
+    assert_eq!(first.body, b"\0\0\0\x0aOAUTHBEARER\0\0");
+    let length = u32::try_from(data.len()).expect("short").to_be_bytes();
+    client.send(&messages::message(b'p', &[b"OAUTHBEARER\0", &length[..], data.as_bytes()].concat()));
+    Ok(client)
+}
+
+fn said(token: &str) -> String {
+    format!("n,,\x01auth=Bearer {token}\x01\x01")
+}
+
+/// Logs in by a token; what became of it.
+fn by_token(address: SocketAddr, user: &str, token: &str) -> String {
+    let mut client = match offer(address, user, &said(token)) {
+        Ok(client) => client,
+        Err(error) => return format!("{} {}", error.sqlstate(), error.field(b'M').unwrap_or_default()),
+    };
+    let answer = client.read();
+    match &answer.body[..] {
+        [0, 0, 0, 0] => {
+            client.read_until_ready();
+            client.value("SELECT current_user")
+        }
+        [0, 0, 0, 11, json @ ..] if answer.tag == b'R' => {
+            assert!(json.starts_with(
+                b"{ \"status\": \"invalid_token\", \"openid-configuration\": \"http://127.0.0.1:"
+            ));
+            client.send(&messages::message(b'p', b"\x01"));
+            let end = client.read_to_end();
+            let [error] = &end[..] else { panic!("{end:?}") };
+            assert_eq!(error.field(b'S').as_deref(), Some("FATAL"));
+            format!("{} {}", error.sqlstate(), error.field(b'M').unwrap_or_default())
+        }
+        _ => format!("{} {}", answer.sqlstate(), answer.field(b'M').unwrap_or_default()),
+    }
+}
+
+const REFUSED: &str = "28000 OAuth bearer authentication failed for user \"app\"";
+
+#[test]
+fn clients_by_their_tokens() {
+    let (cluster, issuer) = (Cluster::shared(), Issuer::start());
+    let options = issuer.options() + " cleartext=loopback";
+    let config = Config::new(cluster).set("auth_type", "oauth").set("auth_oauth_options", options.as_str());
+    let pgweir = Pgweir::start(&config);
+    let (address, token) = (pgweir.address(), issuer.token("app", 60));
+    assert_eq!(by_token(address, "app", &token), "app", "{}", pgweir.log());
+    assert_eq!(by_token(address, "app", &token), "app");
+    assert_eq!(issuer.asked.load(Ordering::Relaxed), 1, "keys are kept");
+    assert_eq!(by_token(address, "app", &issuer.token("trusty", 60)), REFUSED);
+    assert_eq!(by_token(address, "app", &issuer.token("app", -60)), REFUSED);
+    assert_eq!(by_token(address, "app", &token.replace('.', "")), REFUSED);
+    assert_eq!(by_token(address, "app", ""), REFUSED, "it only asks where to get one");
+    assert!(by_token(address, "nobody", &issuer.token("nobody", 60)).starts_with("28000 OAuth bearer"));
+    for why in
+        ["the token is \"trusty\"'s", "expired", "no JSON Web Token", "where to get a token", "unknown user"]
+    {
+        eventually(why, || pgweir.log().contains(why));
+    }
+    issuer.rotate("two");
+    assert_eq!(by_token(address, "app", &issuer.token("app", 60)), "app", "a key not heard of is asked for");
+    assert_eq!(by_token(address, "app", &token), REFUSED, "the old one is gone");
+    issuer.rotate("three");
+    assert_eq!(by_token(address, "app", &issuer.token("app", 60)), REFUSED, "but not that often");
+    assert_eq!(issuer.asked.load(Ordering::Relaxed), 2);
+    assert!(!pgweir.log().contains(token.split('.').nth(1).unwrap()), "no token in the log");
+}
+
+#[test]
+fn what_is_no_message_of_the_mechanism() {
+    let issuer = Issuer::start();
+    let options = issuer.options() + " cleartext=loopback";
+    let config =
+        Config::new(Cluster::shared()).set("auth_type", "oauth").set("auth_oauth_options", options.as_str());
+    let pgweir = Pgweir::start(&config);
+    let mut client = offer(pgweir.address(), "app", "n,,\x01host=x\x01\x01").unwrap();
+    let error = client.read();
+    let fields = [b'C', b'M', b'D'].map(|field| error.field(field).unwrap());
+    assert_eq!(fields, ["08P01", "malformed OAUTHBEARER message", "Message does not contain an auth value."]);
+    let mut client = offer(pgweir.address(), "app", &said("x")).unwrap();
+    assert_eq!(client.read().tag, b'R', "the failure");
+    client.send(&messages::message(b'p', said(&issuer.token("app", 60)).as_bytes()));
+    assert_eq!(client.read().field(b'D').unwrap(), "Client did not send a kvsep response.");
+}
+
+#[test]
+fn tokens_need_tls_and_rules_map_them() {
+    let (issuer, certificates, dir) = (Issuer::start(), Certificates::new(), TempDir::new().unwrap());
+    let file = certificates.issue("server", &Kind::of(&["localhost"]));
+    let (hba, ident) = (dir.path().join("hba"), dir.path().join("ident"));
+    let options = issuer.options();
+    fs::write(&hba, format!("hostssl all app all oauth {options} map=people\nhost all all all oauth {options} delegate_ident_mapping=1 claim=aud"))
+        .unwrap();
+    fs::write(&ident, "people /^(.*)@example[.]com$ \\1\n").unwrap();
+    let text = certificates::text;
+    let config = Config::new(Cluster::shared())
+        .set("auth_type", "hba")
+        .set("auth_hba_file", text(&hba))
+        .set("auth_ident_file", text(&ident))
+        .set("client_tls_sslmode", "allow")
+        .set("client_tls_cert_file", text(&file.certificate))
+        .set("client_tls_key_file", text(&file.key));
+    let pgweir = Pgweir::start(&config);
+    assert_eq!(by_token(pgweir.address(), "app", &issuer.token("app@example.com", 60)), REFUSED);
+    eventually("the log says why", || pgweir.log().contains("over TLS only"));
+    let tunnel = Tunnel::start(pgweir.address(), &certificates.ca(), tunnel::V13);
+    assert_eq!(by_token(tunnel.address, "app", &issuer.token("app@example.com", 60)), "app");
+    assert_eq!(by_token(tunnel.address, "app", &issuer.token("app", 60)), REFUSED);
+    let by_list = by_token(tunnel.address, "trusty", &issuer.token("trusty", 60));
+    assert!(by_list.starts_with("28000"), "its claim lists pgweir only: {by_list}");
 }

@@ -106,7 +106,10 @@ impl Setup {
             let told = "not tested: what is asked depends on the rules of auth_hba_file".to_owned();
             return Ok((self.configured(&self.user, self.store.secret(&self.user).as_ref()), told));
         }
-        if matches!(method, AuthType::Ldap | AuthType::Cert | AuthType::Peer | AuthType::Any) {
+        if matches!(
+            method,
+            AuthType::Ldap | AuthType::OAuth | AuthType::Cert | AuthType::Peer | AuthType::Any
+        ) {
             let told = format!("not tested: {} needs no secret of pgweir's", method.as_str());
             return Ok((self.configured(&self.user, self.store.secret(&self.user).as_ref()), told));
         }

@@ -74,6 +74,7 @@ impl Change<'_> {
         shared.login.store(Arc::new(shared.login.load().asking(store.most_look_like())));
         shared.store.store(Arc::new(store));
         shared.lookups.clear();
+        shared.issuers.remind();
         apply_to_pools(shared);
         Ok(changes.len())
     }

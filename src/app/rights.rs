@@ -16,6 +16,9 @@ pub(super) fn warnings(config: &Config, source: Option<&Path>) -> Vec<String> {
     add(source.filter(|_| has_passwords), "the configuration has passwords and");
     add(config.general.auth_file.as_deref(), "auth_file");
     add(config.client_tls().files().map(|(_, key)| key), "client_tls_key_file");
+    for path in config.server_password_files() {
+        add(Some(path), "server_password_file");
+    }
     for tls in config.all_server_tls() {
         add(tls.key_file.as_deref(), "server_tls_key_file");
     }

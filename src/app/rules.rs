@@ -32,9 +32,9 @@ pub(super) fn sources(config: &Config) -> BTreeSet<PathBuf> {
     }
 }
 
-/// TLS with the directories of the rules, if one is asked by it.
+/// TLS with the directories and issuers of the rules, if one is asked by it.
 pub(super) fn directory_tls(rules: &Rules) -> Result<Option<Arc<ClientConfig>>, AppError> {
-    if !rules.asks_directories_by_tls() {
+    if !rules.asks_by_tls() {
         return Ok(None);
     }
     Ok(Some(crate::tls::for_directories()?))
@@ -45,6 +45,9 @@ pub(super) fn rules(config: &Config) -> Result<Rules, AppError> {
     let general = &config.general;
     if let (AuthType::Ldap, Some(options)) = (general.auth_type, &general.auth_ldap_options) {
         return Ok(Rules::of_method("auth_ldap_options", "ldap", options.expose())?);
+    }
+    if let (AuthType::OAuth, Some(options)) = (general.auth_type, &general.auth_oauth_options) {
+        return Ok(Rules::of_method("auth_oauth_options", "oauth", options)?);
     }
     let (AuthType::Hba, Some(hba)) = (general.auth_type, &general.auth_hba_file) else {
         return Ok(Rules::default());

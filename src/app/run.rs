@@ -114,6 +114,7 @@ fn share(
         store: ArcSwap::from_pointee(store),
         lookups: Default::default(),
         tokens: Default::default(),
+        issuers: Default::default(),
         handshakes: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
         lifecycle: Lifecycle::default(),
         logins: Default::default(),

@@ -5,6 +5,7 @@ pub mod attempts;
 pub mod hba;
 pub mod login;
 pub mod md5;
+pub mod oauth;
 pub mod scram;
 pub mod secret;
 pub mod token;

@@ -15,6 +15,7 @@ use crate::auth::hba::Rules;
 use crate::auth::secret::Secret;
 use crate::clock::Instant;
 use crate::config::{self, Config, Database, PoolMode, SessionState};
+use crate::credentials::issuers::Issuers;
 use crate::credentials::lookups::Lookups;
 use crate::credentials::store::Store;
 use crate::credentials::tokens::{Asking, Tokens};
@@ -73,7 +74,7 @@ pub struct Shared {
     pub tls: ArcSwap<Tls>,
     /// Who may come from where, and ident maps; empty unless auth_type is hba.
     pub rules: ArcSwap<Rules>,
-    /// TLS with directories, if a rule has one asked by it.
+    /// TLS with directories and issuers of tokens, if a rule has one asked by it.
     pub directory_tls: ArcSwapOption<rustls::ClientConfig>,
     /// Wrong passwords of late.
     pub attempts: Mutex<Attempts<Arc<Notify>>>,
@@ -83,6 +84,8 @@ pub struct Shared {
     pub lookups: Arc<Lookups>,
     /// Passwords towards PostgreSQL that are asked for.
     pub tokens: Tokens,
+    /// Keys of those who issue tokens.
+    pub issuers: Issuers,
     /// Whether pgweir is running or about to stop.
     pub lifecycle: Lifecycle,
     /// Each for one handshake's work, as many as there are cores.

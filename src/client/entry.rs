@@ -11,6 +11,7 @@ use crate::auth::hba::{
     Visitor,
 };
 use crate::auth::login::Method;
+use crate::auth::oauth::{Names, OAuth};
 use crate::config::AuthType;
 use crate::net::machine;
 use crate::net::stream::Stream;
@@ -61,6 +62,8 @@ pub(super) enum Way {
     Certificate,
     /// By the user that it runs as.
     Peer,
+    /// By a token.
+    Bearer(Arc<OAuth>),
     /// Not at all: it is taken for the database's user.
     Anybody,
 }
@@ -87,7 +90,7 @@ impl Entry {
             AuthType::Any => Ok(simple(Way::Anybody, Certificate::Unasked)),
             AuthType::Hba => Self::by_rules(&rules, stream, address, wish),
             // A file and line that are none would say nothing.
-            AuthType::Ldap => {
+            AuthType::Ldap | AuthType::OAuth => {
                 Self::by_rules(&rules, stream, address, wish).map(|entry| Self { rule: None, ..entry })
             }
         }
@@ -127,6 +130,9 @@ impl Entry {
             RuleMethod::ScramSha256 => Way::Secret(Method::ScramSha256),
             RuleMethod::Cert => Way::Certificate,
             RuleMethod::Peer => Way::Peer,
+            RuleMethod::OAuth => {
+                Way::Bearer(Arc::clone(rule.oauth.as_ref().expect("a rule by oauth has its options")))
+            }
             RuleMethod::Ldap => {
                 Way::Directory(Arc::clone(rule.ldap.as_ref().expect("a rule by ldap has its options")))
             }
@@ -187,10 +193,24 @@ impl Entry {
         Err(refuse(why).into())
     }
 
+    /// Why whom a good token is about isn't the user, if so.
+    pub(super) fn token_objection(&self, names: &Names, wish: &Wish) -> Option<String> {
+        match names {
+            Names::MayBe(users) if users.contains(&wish.user) => None,
+            Names::MayBe(_) => Some("the token's claim doesn't list this user".to_owned()),
+            Names::KnownAs(name) if self.rules.is_known_as(self.map.as_deref(), name, &wish.user) => None,
+            Names::KnownAs(name) => Some(format!("the token is {name:?}'s{}", self.by_map())),
+        }
+    }
+
     /// The refusal of who isn't a user, in the words for who has proved to be somebody else.
     pub(super) fn unknown(&self, wish: &Wish) -> EntryError {
         let why = "unknown user".to_owned();
-        let reason = if self.way == Way::Peer { Reason::Peer(why) } else { Reason::Certificate(why) };
+        let reason = match self.way {
+            Way::Peer => Reason::Peer(why),
+            Way::Bearer(_) => Reason::OAuth(why),
+            _ => Reason::Certificate(why),
+        };
         EntryError::new(&wish.user, reason)
     }
 

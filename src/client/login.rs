@@ -1,5 +1,6 @@
 //! From the StartupMessage to ReadyForQuery: who is it, which pool, what parameters.
 
+use super::bearer;
 use super::context::Shared;
 use super::entry::{Entry, Way};
 use super::guesses::Guess;
@@ -93,13 +94,18 @@ pub async fn authenticate(
             let asking = Box::pin(ask_directory(stream, shared, (wish, address, ldap), out));
             (proved.proof, proved.early) = asking.await?;
         }
+        Way::Bearer(oauth) => {
+            let asking = Box::pin(bearer::prove(stream, shared, (&entry, oauth, wish, address), out));
+            proved.early = asking.await?;
+        }
         Way::Peer => entry.check_peer(stream, wish).await?,
         Way::Certificate | Way::Anybody => {}
     }
     entry.check_name(stream, wish).map_err(Trouble::Entry)?;
-    if matches!(entry.way, Way::Peer | Way::Certificate) {
+    if matches!(entry.way, Way::Peer | Way::Certificate | Way::Bearer(_)) {
         let known = look_up(stream, shared, wish).await?;
-        let known = is_known(shared, &known, wish).then(|| known.prove(Proof::Nothing));
+        let is_vouched_for = matches!(entry.way, Way::Bearer(_)) && has_server_login(shared, wish);
+        let known = (is_vouched_for || is_known(shared, &known, wish)).then(|| known.prove(Proof::Nothing));
         proved.proof = known.ok_or_else(|| Trouble::Entry(entry.unknown(wish)))?;
     }
     Ok(proved)
@@ -108,6 +114,13 @@ pub async fn authenticate(
 /// Whether there is such a user: somebody with a secret, or with a section of the configuration.
 fn is_known(shared: &Shared, known: &Known, wish: &Wish) -> bool {
     known.secret.is_some() || shared.config.load().users.contains_key(&wish.user)
+}
+
+/// Whether the database's section alone has what servers are opened with, whoever the client is.
+fn has_server_login(shared: &Shared, wish: &Wish) -> bool {
+    let config = shared.config.load();
+    let database = config.database(&wish.database);
+    database.is_some_and(|it| it.user.is_some() || config.server_password(&it, &wish.user).is_some())
 }
 
 /// The part with passwords. Returns also what the client has sent behind its proof.
@@ -256,7 +269,7 @@ fn circumstances(stream: &Stream) -> Circumstances {
     own
 }
 
-fn encode(request: &Request, out: &mut Vec<u8>) {
+pub(super) fn encode(request: &Request, out: &mut Vec<u8>) {
     let list: Vec<u8>;
     let message = match request {
         Request::CleartextPassword => Authentication::CleartextPassword,
@@ -273,7 +286,7 @@ fn encode(request: &Request, out: &mut Vec<u8>) {
 
 /// Reads until `buffer` begins with a whole `p` message, and returns its size. Anything else ends the login: a second
 /// StartupMessage, too, looks like one.
-async fn response(stream: &mut Stream, buffer: &mut Vec<u8>) -> Result<usize, LoginEnd> {
+pub(super) async fn response(stream: &mut Stream, buffer: &mut Vec<u8>) -> Result<usize, LoginEnd> {
     loop {
         if buffer.first().is_some_and(|&tag| tag != PASSWORD) {
             return Err(Trouble::ExpectedPassword.into());

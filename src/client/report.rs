@@ -4,6 +4,7 @@
 
 use crate::auth::hba::EntryError;
 use crate::auth::login::LoginError;
+use crate::auth::oauth::Malformed;
 use crate::credentials::lookups::LookupError;
 use crate::pool::WaitError;
 use crate::roster::{ClientCap, Kick};
@@ -35,6 +36,8 @@ pub enum Trouble {
     Lookup(LookupError),
     /// The rules, or what they ask for beside a password, are against it.
     Entry(EntryError),
+    /// What should bring a token doesn't.
+    Token(Malformed),
     /// No such database.
     NoDatabase(String),
     /// max_client_conn
@@ -116,6 +119,7 @@ impl Trouble {
             Self::Lookup(error) => no_lookup(error),
             Self::Replication | Self::NoKindOfReplication(_) | Self::NoPlace => self.of_replication(),
             Self::Entry(e) => not_let_in(e),
+            Self::Token(e) => no_token(e),
             Self::NoDatabase(name) => {
                 plain(sqlstate::INVALID_CATALOG_NAME, &format!("database \"{name}\" does not exist"))
             }
@@ -245,6 +249,15 @@ fn too_many_failures() -> (String, String, Option<String>, Option<String>) {
 fn not_let_in(error: &EntryError) -> (String, String, Option<String>, Option<String>) {
     let hint = error.client_hint().map(str::to_owned);
     (sqlstate::INVALID_AUTHORIZATION.to_owned(), error.client_message(), None, hint)
+}
+
+fn no_token(error: &Malformed) -> (String, String, Option<String>, Option<String>) {
+    let (code, detail) = match error {
+        Malformed::Identity => (sqlstate::FEATURE_NOT_SUPPORTED, None),
+        Malformed::Message(why) => (sqlstate::PROTOCOL_VIOLATION, Some((*why).to_owned())),
+        Malformed::Initial | Malformed::Mechanism => (sqlstate::PROTOCOL_VIOLATION, None),
+    };
+    (code.to_owned(), error.to_string(), detail, None)
 }
 
 fn last_attempt(error: &str) -> String {

@@ -242,6 +242,7 @@ fn has_passwords(auth_type: AuthType) -> bool {
         AuthType::Trust
         | AuthType::Hba
         | AuthType::Ldap
+        | AuthType::OAuth
         | AuthType::Cert
         | AuthType::Peer
         | AuthType::Any => false,
@@ -256,6 +257,7 @@ fn proofs(sections: &Sections, report: &mut Report<'_>) {
         "auth_hba_file",
         "auth_ident_file",
         "auth_ldap_options",
+        "auth_oauth_options",
         "client_tls_sslmode",
     ]) {
         return;
@@ -268,6 +270,9 @@ fn proofs(sections: &Sections, report: &mut Report<'_>) {
         }
         AuthType::Ldap if section.auth_ldap_options.is_none() => {
             report.problem(at, format!("auth_type \"ldap\" in {} needs auth_ldap_options", general.title));
+        }
+        AuthType::OAuth if section.auth_oauth_options.is_none() => {
+            report.problem(at, format!("auth_type \"oauth\" in {} needs auth_oauth_options", general.title));
         }
         AuthType::Cert if !section.client_tls_sslmode.verifies() => {
             let needs =

@@ -12,7 +12,8 @@ use super::units::{
     AuthType, FileMode, FilePath, KeepaliveSeconds, Limit, ListenAddr, ListenAddrs, LogFormat, LogLevel,
     MetricsCompat, MillisecondsOrOff, Name, NameOrNone, Network, Networks, Number, OneOf, PinsReached,
     PoolMode, PositiveOrNone, Refusal, RootCerts, Roots, Seconds, SecondsOrOff, SecretOrNone, SessionState,
-    Size, SocketDir, Sql, SqlOrNone, SslMode, Switch, SyslogFacility, TcpPort, TextList, TlsProtocols, Unit,
+    Size, SocketDir, Sql, SqlOrNone, SslMode, Switch, SyslogFacility, TcpPort, TextList, TextOrNone,
+    TlsProtocols, Unit,
 };
 use Preset::Is;
 
@@ -139,6 +140,8 @@ section! {
     pub auth_query_cache: Option<Duration> as SecondsOrOff = Is("30");
     /// Which directory knows passwords, and how it is asked: options as in pg_hba.conf; for auth_type "ldap".
     pub auth_ldap_options: Option<Password> as SecretOrNone = Is(r#""""#);
+    /// Whose tokens let in, and where the keys are that sign them: options as in pg_hba.conf; for auth_type "oauth".
+    pub auth_oauth_options: Option<String> as TextOrNone = Is(r#""""#);
     /// Longest that the answer to a wrong password is held back, for addresses that fail often; 0 never does it.
     pub failed_login_delay: Option<Duration> as SecondsOrOff = Is("5");
     /// Iterations of SCRAM verifiers made from passwords in clear.

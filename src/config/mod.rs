@@ -31,6 +31,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -151,6 +152,13 @@ impl Config {
     /// Who is asked for the password of a pool's user towards PostgreSQL, if it isn't written down.
     pub fn server_password(&self, database: &Database, user: &str) -> Option<ServerPassword> {
         ServerPassword::of(&self.general, database, self.users.get(user).map(|user| &**user), user)
+    }
+
+    /// Files that passwords towards PostgreSQL are read from.
+    pub fn server_password_files(&self) -> impl Iterator<Item = &Path> {
+        let of_databases = self.databases.values().chain(&self.fallback).map(|it| &it.server_password_file);
+        let of_users = self.users.values().map(|it| &it.server_password_file);
+        of_databases.chain(of_users).filter_map(|file| file.as_ref()?.as_deref())
     }
 
     /// How to speak TLS with clients.

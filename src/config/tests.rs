@@ -373,7 +373,7 @@ fn debug_output_has_no_password() {
 fn files_that_cant_be_read() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("x.toml");
-    let error = |path: &std::path::Path| load::load(path).expect_err("it can't be read").to_string();
+    let error = |path: &Path| load::load(path).expect_err("it can't be read").to_string();
     let shown = path.display();
     let missing =
         format!("{shown}: can't be read: No such file or directory (os error 2)\n1 problem in {shown}");

@@ -7,6 +7,7 @@ mod files;
 mod ident;
 pub mod ldap;
 mod name;
+mod oauth;
 mod refusal;
 mod rule;
 mod token;
@@ -149,7 +150,11 @@ impl Rules {
         for head in ["local all,replication all", "host all,replication all all"] {
             let fields = token::fields(&format!("{head} {method} {options}"))
                 .map_err(|token::OpenQuote| refuse("a closing quote is missing".to_owned()))?;
-            rules.push(Rule::parse(files::Line { place: place.clone(), fields }).map_err(refuse)?);
+            let rule = Rule::parse(files::Line { place: place.clone(), fields }).map_err(refuse)?;
+            if rule.map.is_some() {
+                return Err(refuse("map= goes with auth_type \"hba\" only".to_owned()));
+            }
+            rules.push(rule);
         }
         Ok(Self { rules, maps: Vec::new() })
     }
@@ -159,9 +164,13 @@ impl Rules {
         self.rules.iter().filter_map(|rule| rule.ldap.as_deref())
     }
 
-    /// Whether any rule has a directory asked over TLS.
-    pub fn asks_directories_by_tls(&self) -> bool {
-        self.directories().any(|ldap| ldap.is_encrypted())
+    /// Whether any rule has somebody asked over TLS, a directory or an issuer of tokens.
+    pub fn asks_by_tls(&self) -> bool {
+        let is_encrypted = |rule: &Rule| {
+            rule.ldap.as_ref().is_some_and(|ldap| ldap.is_encrypted())
+                || rule.oauth.as_ref().is_some_and(|oauth| oauth.is_fetched_by_tls())
+        };
+        self.rules.iter().any(is_encrypted)
     }
 
     /// How many rules there are.

@@ -37,6 +37,8 @@ pub enum Reason {
     Peer(String),
     /// By a directory: why not, and whether the client may have guessed.
     Directory(String, Guess),
+    /// By a token: why not.
+    OAuth(String),
     /// auth_type any, and no user to go on as.
     NoForcedUser(Box<str>),
 }
@@ -104,6 +106,7 @@ impl EntryError {
             Reason::Certificate(_) => format!("certificate authentication failed for user \"{user}\""),
             Reason::Peer(_) => format!("Peer authentication failed for user \"{user}\""),
             Reason::Directory(..) => format!("LDAP authentication failed for user \"{user}\""),
+            Reason::OAuth(_) => format!("OAuth bearer authentication failed for user \"{user}\""),
             Reason::NoForcedUser(database) => {
                 format!("\"any\" authentication needs a user in the settings of database \"{database}\"")
             }
@@ -122,7 +125,9 @@ impl fmt::Display for EntryError {
         f.write_str(&self.client_message())?;
         match &self.reason {
             Reason::Rejected(_, place) => write!(f, " ({place})"),
-            Reason::Certificate(why) | Reason::Peer(why) | Reason::Directory(why, _) => write!(f, ": {why}"),
+            Reason::Certificate(why) | Reason::Peer(why) | Reason::OAuth(why) | Reason::Directory(why, _) => {
+                write!(f, ": {why}")
+            }
             Reason::NoRule(_) | Reason::NoCertificate | Reason::NoForcedUser(_) => Ok(()),
         }
     }

@@ -6,7 +6,8 @@ use super::files::Line;
 use super::ldap::{Ldap, Options};
 use super::name::{Database, User};
 use super::token::{Field, Token};
-use super::{Interface, Replication, Visitor};
+use super::{Interface, Replication, Visitor, oauth};
+use crate::auth::oauth::OAuth;
 use std::sync::Arc;
 
 /// How a line has clients prove who they are.
@@ -28,9 +29,11 @@ pub enum Method {
     Ldap,
     /// By the user that the other end of the Unix-domain socket runs as.
     Peer,
+    /// By a token of somebody who is trusted.
+    OAuth,
 }
 
-const METHODS: [(&str, Method); 8] = [
+const METHODS: [(&str, Method); 9] = [
     ("trust", Method::Trust),
     ("reject", Method::Reject),
     ("password", Method::Password),
@@ -39,6 +42,7 @@ const METHODS: [(&str, Method); 8] = [
     ("cert", Method::Cert),
     ("peer", Method::Peer),
     ("ldap", Method::Ldap),
+    ("oauth", Method::OAuth),
 ];
 
 impl Method {
@@ -71,6 +75,13 @@ pub(super) enum Connection {
     HostGss,
 }
 
+/// Options that one method has, as they come.
+#[derive(Default)]
+struct Own {
+    ldap: Options,
+    oauth: oauth::Options,
+}
+
 const CONNECTIONS: [(&str, Connection); 6] = [
     ("local", Connection::Local),
     ("host", Connection::Host),
@@ -93,6 +104,8 @@ pub struct Rule {
     pub map: Option<Box<str>>,
     /// The directory to ask.
     pub ldap: Option<Arc<Ldap>>,
+    /// Which tokens are good.
+    pub oauth: Option<Arc<OAuth>>,
     pub(super) connection: Connection,
     databases: Vec<Database>,
     users: Vec<User>,
@@ -123,38 +136,57 @@ impl Rule {
             certificate: if method == Method::Cert { Certificate::OfUser } else { Certificate::Unasked },
             map: None,
             ldap: None,
+            oauth: None,
             connection,
             databases,
             users,
             address,
         };
-        let mut ldap = Options::default();
+        let mut own = Own::default();
         for option in fields.flatten() {
-            rule.option(option, &mut ldap)?;
+            rule.option(option, &mut own)?;
         }
-        if method == Method::Ldap {
-            rule.ldap = Some(Arc::new(ldap.finish()?));
-        }
+        rule.take(own)?;
         Ok(rule)
     }
 
+    /// What the options of its method come to.
+    fn take(&mut self, own: Own) -> Result<(), String> {
+        match self.method {
+            Method::Ldap => self.ldap = Some(Arc::new(own.ldap.finish()?)),
+            Method::OAuth => {
+                let oauth = own.oauth.finish()?;
+                if oauth.is_delegated && self.map.is_some() {
+                    return Err("map= and delegate_ident_mapping=1 don't go together".to_owned());
+                }
+                self.oauth = Some(Arc::new(oauth));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// Never quotes a value that could be a password.
-    fn option(&mut self, option: &Token, ldap: &mut Options) -> Result<(), String> {
-        const ALLOWED: &str = "allowed are map=NAME, clientcert=verify-ca, clientcert=verify-full, clientname=CN, and those of ldap";
+    fn option(&mut self, option: &Token, own: &mut Own) -> Result<(), String> {
+        const ALLOWED: &str = "allowed are map=NAME, clientcert=verify-ca, clientcert=verify-full, clientname=CN, and those of ldap and oauth";
         let Some((name, value)) = option.text.split_once('=') else {
             return Err(format!("{:?} is no option: they are NAME=VALUE; {ALLOWED}", option.text));
         };
-        if ldap.take(name, value)? {
+        if own.ldap.take(name, value)? {
             let is_for_it = self.method == Method::Ldap;
             return is_for_it.then_some(()).ok_or_else(|| format!("{name}= goes with the method ldap only"));
         }
+        if own.oauth.take(name, value)? {
+            let is_for_it = self.method == Method::OAuth;
+            return is_for_it.then_some(()).ok_or_else(|| format!("{name}= goes with the method oauth only"));
+        }
         match (name, value) {
             ("map", "") => Err("map= names no map".to_owned()),
-            ("map", map) if matches!(self.method, Method::Cert | Method::Peer) => {
+            ("map", map) if matches!(self.method, Method::Cert | Method::Peer | Method::OAuth) => {
                 self.map = Some(map.into());
                 Ok(())
             }
-            ("map", _) => Err("map= goes with the methods cert and peer only".to_owned()),
+            ("map", _) => Err("map= goes with the methods cert, peer and oauth only".to_owned()),
             ("clientcert" | "clientname", _) if self.connection != Connection::HostSsl => {
                 Err(format!("{name}= goes with hostssl only"))
             }

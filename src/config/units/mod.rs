@@ -24,6 +24,7 @@ pub use number::Limit;
 pub(super) use number::{FileMode, Number, PositiveOrNone, Size, TcpPort};
 pub(super) use text::{
     CommandLine, FilePath, Name, NameOrNone, Secret, SecretOrNone, SocketDir, Sql, SqlOrNone, TextList,
+    TextOrNone,
 };
 pub(super) use tls::RootCerts;
 pub use tls::{Roots, SslMode, TlsProtocols};

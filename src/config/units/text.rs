@@ -109,6 +109,26 @@ impl Unit for SqlOrNone {
     }
 }
 
+/// Text; empty becomes `None`.
+pub(in crate::config) struct TextOrNone;
+
+impl Unit for TextOrNone {
+    type Written = String;
+    type Value = Option<String>;
+
+    fn allowed() -> String {
+        SecretOrNone::allowed()
+    }
+
+    fn accept(written: String) -> Result<Option<String>, Refusal> {
+        SqlOrNone::accept(written)
+    }
+
+    fn show(value: &Option<String>) -> String {
+        SqlOrNone::show(value)
+    }
+}
+
 /// A file; empty becomes `None`.
 pub(in crate::config) struct FilePath;
 

@@ -112,6 +112,8 @@ pub enum AuthType {
     Peer,
     /// They needn't, and who they say they are doesn't count.
     Any,
+    /// With a token of somebody who is trusted.
+    OAuth,
 }
 
 impl AuthType {
@@ -133,6 +135,7 @@ impl Words for AuthType {
         ("cert", Self::Cert),
         ("peer", Self::Peer),
         ("any", Self::Any),
+        ("oauth", Self::OAuth),
     ];
 }
 

@@ -2,7 +2,6 @@
 //! they end. One is asked for at a time for each provider, by a task of its own, so that whoever leaves ends nobody else's.
 
 mod source;
-mod state;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -13,7 +12,7 @@ use tokio::runtime::Handle;
 
 pub use self::source::TokenError;
 use self::source::Why;
-use self::state::{Fresh, Look, Outcome, State, Told, Waiting};
+use super::renewal::{Fresh, Look, State, Told, answer};
 use crate::auth::secret::Secret;
 use crate::clock::Instant;
 use crate::config::{PasswordSource, ServerPassword};
@@ -72,7 +71,7 @@ impl Tokens {
 #[derive(Debug)]
 pub struct Provider {
     password: ServerPassword,
-    state: Mutex<State>,
+    state: Mutex<State<Secret, TokenError>>,
 }
 
 impl Provider {
@@ -97,32 +96,26 @@ impl Provider {
         }
     }
 
-    async fn obey(self: &Arc<Self>, look: Look, asking: &Asking) -> Outcome {
+    async fn obey(
+        self: &Arc<Self>,
+        look: Look<Secret, TokenError>,
+        asking: &Asking,
+    ) -> Result<Arc<Secret>, TokenError> {
         match look {
             Look::Use(secret, told) => {
-                if let Some(told) = told {
-                    self.begin(told, asking);
-                }
+                told.into_iter().for_each(|told| self.begin(told, asking));
                 Ok(secret)
             }
             Look::Wait(waiting, told) => {
-                if let Some(told) = told {
-                    self.begin(told, asking);
-                }
-                self.answer(waiting).await
+                told.into_iter().for_each(|told| self.begin(told, asking));
+                let given_up = || Err(TokenError::new(&self.password.source, Why::GivenUp));
+                answer(waiting).await.unwrap_or_else(given_up)
             }
             Look::Fail(error) => Err(error),
         }
     }
 
-    async fn answer(&self, mut waiting: Waiting) -> Outcome {
-        match waiting.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(outcome)) => outcome.clone(),
-            _ => Err(TokenError::new(&self.password.source, Why::GivenUp)),
-        }
-    }
-
-    fn begin(self: &Arc<Self>, told: Told, asking: &Asking) {
+    fn begin(self: &Arc<Self>, told: Told<Secret, TokenError>, asking: &Asking) {
         let (this, limit) = (Arc::clone(self), asking.limit);
         asking.runtime.spawn(async move {
             let ServerPassword { source, lifetime } = &this.password;

@@ -62,7 +62,7 @@ pub(super) async fn ask(
     source: &PasswordSource,
     limit: Duration,
     lifetime: Duration,
-) -> Result<Fresh, TokenError> {
+) -> Result<Fresh<Secret>, TokenError> {
     let asking = async {
         match source {
             PasswordSource::Command(arguments) => run(arguments).await,
@@ -80,7 +80,8 @@ pub(super) async fn ask(
     let password = password.map_err(|why| TokenError::new(source, why))?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let left = token::expires(&password).map(|at| Duration::from_secs(at).saturating_sub(now));
-    Ok(Fresh { secret: Arc::new(Secret::Plain(password)), lasts: left.unwrap_or(lifetime) })
+    let lasts = left.unwrap_or(lifetime);
+    Ok(Fresh { value: Arc::new(Secret::Plain(password)), renew: lasts / 5 * 4, lasts })
 }
 
 /// Kills what a command has begun, too: it is the first of a process group of its own.

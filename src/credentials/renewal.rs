@@ -1,46 +1,52 @@
-//! What is known of one password that expires, and what is to be done about it. Time is passed in; asks nobody itself.
+//! Something that is asked for and doesn't count for ever, a password or an issuer's keys: the one there is, and what is to be
+//! done about it. Time is passed in; asks nobody itself.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::source::TokenError;
-use crate::auth::secret::Secret;
 use crate::clock::Instant;
 
 /// The longest pause after a failure.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// How long a password that was asked for because its predecessor was refused counts, whoever refuses it.
+/// How long what was asked for because its predecessor wouldn't do counts, whomever it doesn't do for.
 const DOUBT_PAUSE: Duration = Duration::from_secs(10);
 
-/// A password just given.
+/// Just given.
 #[derive(Debug, Clone)]
-pub(super) struct Fresh {
-    pub(super) secret: Arc<Secret>,
+pub(super) struct Fresh<T> {
+    pub(super) value: Arc<T>,
+    /// When another is to be asked for.
+    pub(super) renew: Duration,
     /// For how long it is good.
     pub(super) lasts: Duration,
 }
 
 /// What asking came to.
-pub(super) type Outcome = Result<Arc<Secret>, TokenError>;
-pub(super) type Waiting = watch::Receiver<Option<Outcome>>;
-pub(super) type Told = watch::Sender<Option<Outcome>>;
+pub(super) type Outcome<T, E> = Result<Arc<T>, E>;
+pub(super) type Waiting<T, E> = watch::Receiver<Option<Outcome<T, E>>>;
+pub(super) type Told<T, E> = watch::Sender<Option<Outcome<T, E>>>;
 
-/// What to do for somebody who needs the password.
+/// What was waited for; `None` if who asks has gone without a word. Cancel safe.
+pub(super) async fn answer<T, E: Clone>(mut waiting: Waiting<T, E>) -> Option<Outcome<T, E>> {
+    waiting.wait_for(Option::is_some).await.ok()?.clone()
+}
+
+/// What to do for somebody who needs it.
 #[derive(Debug)]
-pub(super) enum Look {
+pub(super) enum Look<T, E> {
     /// That is it, and if there is a duty to ask, for those to come.
-    Use(Arc<Secret>, Option<Told>),
+    Use(Arc<T>, Option<Told<T, E>>),
     /// It is asked for; by the caller, if there is a duty.
-    Wait(Waiting, Option<Told>),
+    Wait(Waiting<T, E>, Option<Told<T, E>>),
     /// It could not be had just now.
-    Fail(TokenError),
+    Fail(E),
 }
 
 #[derive(Debug)]
-struct Held {
-    secret: Arc<Secret>,
+struct Held<T> {
+    value: Arc<T>,
     /// When it is no longer good.
     until: Instant,
     /// When another is to be asked for.
@@ -48,28 +54,34 @@ struct Held {
 }
 
 #[derive(Debug)]
-struct Failure {
-    error: TokenError,
+struct Failure<E> {
+    error: E,
     /// Before that nobody is asked again.
     again: Instant,
     in_a_row: u32,
 }
 
-/// One password: the one there is, whether another is being asked for, and how that went last.
-#[derive(Debug, Default)]
-pub(super) struct State {
-    held: Option<Held>,
-    flight: Option<Waiting>,
-    failure: Option<Failure>,
-    /// When a refused one was last replaced.
+/// The one there is, whether another is being asked for, and how that went last.
+#[derive(Debug)]
+pub(super) struct State<T, E> {
+    held: Option<Held<T>>,
+    flight: Option<Waiting<T, E>>,
+    failure: Option<Failure<E>>,
+    /// When one that wouldn't do was last replaced.
     doubted: Option<Instant>,
 }
 
-impl State {
+impl<T, E> Default for State<T, E> {
+    fn default() -> Self {
+        Self { held: None, flight: None, failure: None, doubted: None }
+    }
+}
+
+impl<T, E: Clone> State<T, E> {
     /// For somebody who needs it now. `anew`: what is asked costs next to nothing, so that it is asked each time.
-    pub(super) fn look(&mut self, now: Instant, anew: bool) -> Look {
+    pub(super) fn look(&mut self, now: Instant, anew: bool) -> Look<T, E> {
         let (good, due) = match &self.held {
-            Some(held) if now < held.until => (Some(Arc::clone(&held.secret)), now >= held.refresh),
+            Some(held) if now < held.until => (Some(Arc::clone(&held.value)), now >= held.refresh),
             _ => (None, true),
         };
         match good {
@@ -85,11 +97,11 @@ impl State {
         }
     }
 
-    /// A login by this one was refused: another, if there is one by now, or if it is time to ask. `None`: that's that.
-    pub(super) fn doubt(&mut self, refused: &Arc<Secret>, now: Instant) -> Option<Look> {
+    /// This one wouldn't do: another, if there is one by now, or if it is time to ask. `None`: that's that.
+    pub(super) fn doubt(&mut self, refused: &Arc<T>, now: Instant) -> Option<Look<T, E>> {
         match &self.held {
-            Some(held) if !Arc::ptr_eq(&held.secret, refused) => {
-                return Some(Look::Use(Arc::clone(&held.secret), None));
+            Some(held) if !Arc::ptr_eq(&held.value, refused) => {
+                return Some(Look::Use(Arc::clone(&held.value), None));
             }
             _ => {}
         }
@@ -104,27 +116,34 @@ impl State {
     }
 
     /// The duty to ask, if it is time for that though nobody needs it.
-    pub(super) fn upkeep(&mut self, now: Instant) -> Option<Told> {
+    pub(super) fn upkeep(&mut self, now: Instant) -> Option<Told<T, E>> {
         let due = self.held.as_ref().is_some_and(|held| now >= held.refresh);
         if due && self.may_ask(now) { self.board().1 } else { None }
     }
 
-    /// The provider has answered. What those who wait are told: on a failure, the old one as long as it is good.
-    pub(super) fn land(&mut self, answer: Result<Fresh, TokenError>, now: Instant) -> Outcome {
+    /// It may have changed: who needs it next has another asked for, if nobody does by then.
+    pub(super) fn remind(&mut self, now: Instant) {
+        if let Some(held) = &mut self.held {
+            held.refresh = held.refresh.min(now);
+        }
+    }
+
+    /// There is an answer. What those who wait are told: on a failure, the old one as long as it is good.
+    pub(super) fn land(&mut self, answer: Result<Fresh<T>, E>, now: Instant) -> Outcome<T, E> {
         self.flight = None;
         match answer {
-            Ok(Fresh { secret, lasts }) => {
-                let (until, refresh) = (now + lasts, now + lasts / 5 * 4);
-                self.held = Some(Held { secret: Arc::clone(&secret), until, refresh });
+            Ok(Fresh { value, renew, lasts }) => {
+                self.held =
+                    Some(Held { value: Arc::clone(&value), until: now + lasts, refresh: now + renew });
                 self.failure = None;
-                Ok(secret)
+                Ok(value)
             }
             Err(error) => {
                 let in_a_row = self.failure.as_ref().map_or(0, |failure| failure.in_a_row).saturating_add(1);
                 let pause = Duration::from_secs(1 << (in_a_row - 1).min(3)).min(LONGEST_PAUSE);
                 self.failure = Some(Failure { error: error.clone(), again: now + pause, in_a_row });
                 match &self.held {
-                    Some(held) if now < held.until => Ok(Arc::clone(&held.secret)),
+                    Some(held) if now < held.until => Ok(Arc::clone(&held.value)),
                     _ => Err(error),
                 }
             }
@@ -141,16 +160,16 @@ impl State {
     }
 
     /// The flight under way; one that ended without an answer is none.
-    fn flight(&self) -> Option<&Waiting> {
+    fn flight(&self) -> Option<&Waiting<T, E>> {
         self.flight.as_ref().filter(|flight| flight.has_changed().is_ok())
     }
 
-    fn wait(&mut self) -> Look {
+    fn wait(&mut self) -> Look<T, E> {
         let (waiting, told) = self.board();
         Look::Wait(waiting, told)
     }
 
-    fn board(&mut self) -> (Waiting, Option<Told>) {
+    fn board(&mut self) -> (Waiting<T, E>, Option<Told<T, E>>) {
         if let Some(flight) = self.flight() {
             return (flight.clone(), None);
         }
@@ -162,20 +181,17 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use super::super::source::Why;
     use super::*;
-    use crate::config::PasswordSource;
-    use zeroize::Zeroizing;
 
-    const LASTS: Duration = Duration::from_secs(100);
+    type Text = State<String, &'static str>;
 
-    fn fresh(text: &str) -> Result<Fresh, TokenError> {
-        let secret = Arc::new(Secret::Plain(Zeroizing::new(text.to_owned())));
-        Ok(Fresh { secret, lasts: LASTS })
+    fn fresh(text: &str) -> Result<Fresh<String>, &'static str> {
+        let (renew, lasts) = (Duration::from_secs(80), Duration::from_secs(100));
+        Ok(Fresh { value: Arc::new(text.to_owned()), renew, lasts })
     }
 
-    fn failed() -> Result<Fresh, TokenError> {
-        Err(TokenError::new(&PasswordSource::Command(vec!["x".to_owned()]), Why::GivenUp))
+    fn failed() -> Result<Fresh<String>, &'static str> {
+        Err("failed")
     }
 
     fn at(start: Instant, seconds: u64) -> Instant {
@@ -183,7 +199,7 @@ mod tests {
     }
 
     /// What a look comes to, in a word.
-    fn word(look: &Look) -> &'static str {
+    fn word(look: &Look<String, &str>) -> &'static str {
         match look {
             Look::Use(_, None) => "use",
             Look::Use(_, Some(_)) => "use, ask",
@@ -195,7 +211,7 @@ mod tests {
 
     #[test]
     fn one_asks_for_all_and_again_in_time() {
-        let (mut state, start) = (State::default(), Instant::now());
+        let (mut state, start) = (Text::default(), Instant::now());
         assert!(state.upkeep(start).is_none(), "nobody has needed it yet");
         let first = state.look(start, false);
         assert_eq!(word(&first), "ask");
@@ -213,7 +229,7 @@ mod tests {
 
     #[test]
     fn the_old_one_outlives_failures_until_its_end() {
-        let (mut state, start) = (State::default(), Instant::now());
+        let (mut state, start) = (Text::default(), Instant::now());
         state.look(start, false);
         assert!(state.land(failed(), start).is_err());
         assert_eq!(word(&state.look(start, false)), "fail", "nobody is asked again at once");
@@ -231,8 +247,19 @@ mod tests {
     }
 
     #[test]
+    fn who_is_reminded_asks_behind_the_next() {
+        let (mut state, start) = (Text::default(), Instant::now());
+        state.remind(start);
+        state.look(start, false);
+        assert!(state.land(fresh("a"), start).is_ok());
+        assert_eq!(word(&state.look(at(start, 1), false)), "use");
+        state.remind(at(start, 1));
+        assert_eq!(word(&state.look(at(start, 1), false)), "use, ask");
+    }
+
+    #[test]
     fn a_refused_one_is_replaced_once() {
-        let (mut state, start) = (State::default(), Instant::now());
+        let (mut state, start) = (Text::default(), Instant::now());
         state.look(start, false);
         let first = state.land(fresh("a"), start).unwrap();
         let doubt = state.doubt(&first, start).unwrap();
@@ -246,7 +273,7 @@ mod tests {
 
     #[test]
     fn what_costs_nothing_is_asked_each_time() {
-        let (mut state, start) = (State::default(), Instant::now());
+        let (mut state, start) = (Text::default(), Instant::now());
         assert_eq!(word(&state.look(start, true)), "ask");
         assert!(state.land(fresh("a"), start).is_ok());
         assert_eq!(word(&state.look(start, true)), "ask");
