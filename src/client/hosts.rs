@@ -1,7 +1,10 @@
 //! Which of a database's hosts a new connection is tried at, and in which order. Pure: it is told what became of tries, and when.
 
 use crate::config::LoadBalanceHosts;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long others keep away from a host where one connection tries whether it is up again.
+const PROBE: Duration = Duration::from_secs(15);
 
 /// What one pool knows of the hosts of its database.
 #[derive(Debug, Default)]
@@ -26,6 +29,10 @@ impl Hosts {
             && let Some(first) = order.first()
         {
             self.next = (first + 1) % count;
+        }
+        // One connection finds out whether a host is up again, which may take it long.
+        if let Some(down) = order.first().and_then(|first| self.down[*first].as_mut()) {
+            *down = now + PROBE;
         }
         order
     }
@@ -56,7 +63,6 @@ impl Hosts {
 mod tests {
     use super::*;
     use LoadBalanceHosts::{Disable, RoundRobin};
-    use std::time::Duration;
 
     const PAUSE: Duration = Duration::from_secs(15);
 
@@ -88,6 +94,10 @@ mod tests {
         assert_eq!(hosts.order(3, RoundRobin, now + PAUSE * 2).len(), 3);
         hosts.succeeded(1, RoundRobin);
         assert_eq!(hosts.down[1], None);
+        let later = now + PAUSE * 2;
+        let mut hosts = Hosts { next: 0, down: vec![Some(now + PAUSE), None] };
+        let firsts: Vec<_> = (0..3).map(|_| hosts.order(2, RoundRobin, later)[0]).collect();
+        assert_eq!(firsts, [0, 1, 1], "one at a time tries whether it is up again");
     }
 
     #[test]
