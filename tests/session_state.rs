@@ -846,6 +846,8 @@ fn who_has_just_inserted_may_ask_for_the_value() {
     for (takes, asks) in [
         ("INSERT INTO numbered (v) VALUES ('a')", "SELECT lastval()"),
         ("SELECT nextval('numbered_id_seq')", "SELECT currval('numbered_id_seq')"),
+        // What else it may have left has to be asked for first.
+        ("SELECT set_config('app.x', '1', false), nextval('numbered_id_seq')", "SELECT lastval()"),
     ] {
         client.query(takes);
         other.send(&query("INSERT INTO numbered (v) VALUES ('b')"));

@@ -28,12 +28,18 @@ impl Session {
     #[cold]
     pub(super) fn hold(&mut self) -> Turn {
         let now = self.count_transaction();
+        self.hold_from(now)
+    }
+
+    /// The same, of a transaction that has been counted.
+    #[cold]
+    pub(super) fn hold_from(&mut self, now: Instant) -> Turn {
         let Some(time) = self.context.sequence_hold else { return self.give_back(now) };
         let Link::Active(active) = &mut self.link else { return Turn::Again };
         active.step = Step::Between;
         active.lease.began = now;
         active.lease.talk.held = Traces::SEQUENCES;
-        active.lease.talk.sequences = Sequences::Untouched;
+        active.lease.talk.had_its_sequences();
         let entry = Arc::clone(self.member.entry());
         tokio::spawn(async move {
             sleep(time).await;

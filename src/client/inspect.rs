@@ -98,17 +98,26 @@ impl Session {
             return Turn::Again;
         }
         if active.lease.talk.held.is_empty() {
-            let turn = self.give_back(now);
-            if !self.inbound.is_empty() {
-                self.link = Link::Wanting;
+            // Whoever has sent its next already finds the last values of its sequences here.
+            let keeps = active.lease.talk.may_be_asked() && self.may_hold();
+            if !keeps {
+                let turn = self.give_back(now);
+                if !self.inbound.is_empty() {
+                    self.link = Link::Wanting;
+                }
+                return turn;
             }
-            return turn;
+            if self.inbound.is_empty() {
+                return self.hold_from(now);
+            }
         }
+        let Link::Active(active) = &mut self.link else { return Turn::Again };
         active.step = Step::Between;
         if self.inbound.is_empty() {
             return self.answer_knock(cx);
         }
         (active.lease.began, active.lease.query_began) = (now, now);
+        active.lease.talk.had_its_sequences();
         active.step = Step::Relay;
         self.set_phase(Phase::Active, now);
         self.feed_waiting(cx, scratch)

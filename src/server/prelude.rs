@@ -45,8 +45,7 @@ impl Conversation {
     /// itself and the rest is one transaction. After an error anywhere in it, whatever raised it, PostgreSQL skips everything up to a Sync.
     /// Behind the COMMIT nothing can undo it, and an empty Query brings the replies at once, with what parameters have become.
     pub fn prelude(&mut self, out: &mut Vec<u8>, needs: &Needs<'_>) -> Prelude {
-        let chains =
-            needs.may_chain && needs.reset.is_none_or(|query| query.eq_ignore_ascii_case(DISCARD_ALL));
+        let chains = needs.may_chain && needs.reset.is_none_or(is_discard_all);
         if let Some(query) = needs.reset {
             if chains {
                 self.chain(out, query);
@@ -113,5 +112,7 @@ impl Conversation {
 /// Makes the session forget which values of sequences it had.
 pub const DISCARD_SEQUENCES: &str = "DISCARD SEQUENCES";
 
-/// The reset that is known to be one statement.
-const DISCARD_ALL: &str = "DISCARD ALL";
+/// Whether the reset is known to be one statement.
+fn is_discard_all(query: &str) -> bool {
+    query.trim_end_matches(';').trim().eq_ignore_ascii_case("DISCARD ALL")
+}

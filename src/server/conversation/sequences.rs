@@ -24,6 +24,14 @@ impl Conversation {
         matches!(self.sequences, Sequences::Advanced | Sequences::Asked)
     }
 
+    /// The client goes on where its values are.
+    #[cold]
+    pub fn had_its_sequences(&mut self) {
+        if self.watches_sequences() {
+            self.sequences = Sequences::Untouched;
+        }
+    }
+
     /// Whether command tags are looked at for what takes values.
     #[inline]
     pub(super) fn watches_sequences(&self) -> bool {
