@@ -300,12 +300,8 @@ impl Conversation {
             }
             at += here;
             self.receiving = header.size - here;
-            if self.receiving > 0 {
+            if self.receiving > 0 || self.has_broken() {
                 break Ok(at);
-            }
-            if self.receiving_fate == Fate::PreludeFailed && self.exchange.is_skipping() {
-                // All that may follow is the answer to the client's Sync.
-                break Ok(input.len());
             }
             if self.exchange.is_local_next() {
                 out.forward(from..at);
@@ -316,6 +312,12 @@ impl Conversation {
         out.forward(from..at);
         self.tap(&input[..at]);
         received
+    }
+
+    /// Whether a chained prelude has just failed: all that may follow is the answer to the client's Sync, which nobody wants.
+    #[inline]
+    fn has_broken(&self) -> bool {
+        self.receiving_fate == Fate::PreludeFailed && self.exchange.is_skipping()
     }
 
     #[inline]
@@ -471,7 +473,8 @@ mod tests {
             say(b'Z', b"I");
             let (mut client, mut scratch) = (ClientStatements::default(), Vec::new());
             let mut out = Outgoing::new(&said, &mut scratch);
-            assert_eq!(talk.receive(&said, &mut client, &mut out), Ok(said.len()));
+            let used = talk.receive(&said, &mut client, &mut out);
+            assert_eq!(used == Ok(said.len()), error == b'Z');
             let tags: Vec<_> = out.bytes().iter().copied().filter(|b| *b == b'Z' || *b == b'E').collect();
             assert_eq!(tags, heard);
             assert_eq!(talk.heard.prelude_error.is_some(), error != b'Z');
