@@ -695,7 +695,6 @@ const TENANTS: &str = "CREATE FUNCTION set_tenant(t text) RETURNS void LANGUAGE 
          CREATE VIEW entered AS SELECT set_tenant('viewer')::text;
          GRANT ALL ON entered TO PUBLIC";
 
-/// A tenant set by a function, as many applications do: it follows its client, and nobody else meets it.
 /// PostgreSQL knows one name space of statements, whoever prepared them.
 #[test]
 fn sql_and_the_protocol_share_their_names() {
@@ -738,6 +737,7 @@ fn sql_and_the_protocol_share_their_names() {
     assert_eq!(client.value("EXECUTE a(1)"), "2");
 }
 
+/// A tenant set by a function, as many applications do: it follows its client, and nobody else meets it.
 #[test]
 fn what_functions_set_follows_too() {
     let cluster = Cluster::start(Version::V15);
@@ -830,7 +830,22 @@ fn last_values_of_sequences_are_the_client_s_own() {
     assert!(first.read_until_ready().iter().any(|m| m.to_string().contains("C55000")));
 }
 
-/// A library stays loaded and a connection of dblink open: the client keeps its server, and nobody gets it afterwards.
+/// A client that took its last value elsewhere isn't told the one before, though the server was nobody else's meanwhile.
+#[test]
+fn an_older_value_of_a_sequence_is_no_answer() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql("app", "CREATE SEQUENCE s; GRANT ALL ON s TO PUBLIC");
+    let config = Config::new(&cluster).set("default_pool_size", 2).set("sequence_hold", 0);
+    let pgweir = Pgweir::start(&config.environment("PGWEIR_SWITCH_SERVERS", "1"));
+    open_servers(&pgweir, 2);
+    let mut client = pgweir.client();
+    for _ in 0..2 {
+        client.query("SELECT nextval('s')");
+        client.query("SELECT nextval('s')");
+        assert_eq!(client.error("SELECT currval('s')").sqlstate(), "55000");
+    }
+}
+
 /// Once a client of the pool has asked for the last value of a sequence, who has just taken one can ask for it, whoever waits.
 #[test]
 fn who_has_just_inserted_may_ask_for_the_value() {
@@ -868,6 +883,7 @@ fn who_has_just_inserted_may_ask_for_the_value() {
     assert_eq!(other.value("SELECT 1"), "1");
 }
 
+/// A library stays loaded and a connection of dblink open: the client keeps its server, and nobody gets it afterwards.
 #[test]
 fn what_nothing_takes_back_goes_with_its_client() {
     let cluster = Cluster::start(Version::V15);

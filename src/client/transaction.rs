@@ -102,7 +102,7 @@ impl Session {
         input: &[u8],
         scratch: &mut Vec<u8>,
     ) -> Turn {
-        let context = &self.context;
+        let (context, slot) = (&self.context, lease.slot());
         let server = &mut *lease;
         let is_stale = now.nanos_since(server.began) >= context.check_after.load(Ordering::Relaxed);
         (server.began, server.query_began) = (now, now);
@@ -115,7 +115,9 @@ impl Session {
         if stranger {
             server.talk.prepared = Prepared::default();
         }
-        server.talk.foreign_sequences = stranger && context.mode != PoolMode::Session;
+        // A server the client had before others has older values than the last.
+        let own = self.hint == Some(slot) && !stranger;
+        server.talk.foreign_sequences = !own && context.mode != PoolMode::Session;
         server.talk.sequences = context.sequences_at_begin();
         let mut prelude = Prelude::None;
         let mut front = Vec::new();
@@ -139,14 +141,12 @@ impl Session {
                 self.cells().replay();
             }
         }
-        if is_stale {
-            prelude = Prelude::Awaited;
-        }
+        prelude = if is_stale { Prelude::Awaited } else { prelude };
         server.key.aim.at_client();
         if context.mode != PoolMode::Session {
             server.talk.pids.1 = self.member.entry().pid();
         }
-        self.hint = Some(lease.slot());
+        self.hint = Some(slot);
         self.set_phase(Phase::Active, now);
         let step = if prelude == Prelude::Awaited { Step::Prelude } else { Step::Relay };
         self.link = Link::Active(Active { lease, step });
