@@ -105,7 +105,7 @@ fn what_an_auditor_reads() {
     std::fs::write(rules.path(), "# one\nhost all all all password\n").expect("our file");
     let path = rules.path().to_str().expect("a path");
     pgweir.reload(&audited.set("auth_type", "hba").set("auth_hba_file", path));
-    drop(pgweir.client());
+    eventually("the rules", || Client::try_connect(&pgweir.target("app", "app")).is_ok());
     drop(Client::connect(&pgweir.target("app", "pgweir")));
     for kind in ["session", "console"] {
         let words = [
