@@ -115,7 +115,7 @@ fn share(
         lookups: Default::default(),
         tokens: Default::default(),
         issuers: Default::default(),
-        handshakes: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
+        handshakes: Arc::new(Semaphore::new(handshakes_at_once())),
         lifecycle: Lifecycle::default(),
         logins: Default::default(),
         opening: AtomicUsize::new(0),
@@ -249,4 +249,9 @@ fn raise_file_limit(config: &Config) {
             limit.maximum.unwrap_or(0),
         );
     }
+}
+
+/// Whose work is done at the same time: transactions have the other cores.
+fn handshakes_at_once() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
 }

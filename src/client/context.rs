@@ -88,7 +88,7 @@ pub struct Shared {
     pub issuers: Issuers,
     /// Whether pgweir is running or about to stop.
     pub lifecycle: Lifecycle,
-    /// Each for one handshake's work, as many as there are cores.
+    /// Each for a step of one handshake's work, half as many as there are cores.
     pub handshakes: Arc<Semaphore>,
     /// Connections that have not logged in yet, to end them.
     pub logins: Logins,

@@ -59,19 +59,19 @@ impl Secured {
     }
 
     /// The handshake of a server; the client has sent `more` of it already. What makes the CPU hot is done by the runtime's
-    /// blocking threads, under a permit.
+    /// blocking threads, under a permit, which nobody has while it waits for its client.
     pub(super) async fn accept(
         mut socket: Socket,
         channel: Box<Channel>,
         mut more: Vec<u8>,
-        permits: &Arc<Semaphore>,
+        (permits, verifies): (&Arc<Semaphore>, bool),
     ) -> io::Result<Self> {
         let mut hello = Vec::new();
         while is_begun_only(&more, &channel) {
             receive(&mut socket, &mut hello).await?;
             more.extend_from_slice(&hello);
         }
-        let (mut channel, mut progress) = answer_hello(channel, more, permits).await?;
+        let (mut channel, mut progress) = take_step(channel, more, permits).await?;
         loop {
             match progress {
                 // TLS 1.3 has only a ticket left to be sent. It could wait for the first plaintext, but a client that leaves
@@ -84,7 +84,11 @@ impl Secured {
                 Err(error) => return Err(give_up(&mut socket, &mut channel, error).await),
             }
             receive(&mut socket, &mut hello).await?;
-            progress = channel.shake_hands(&hello);
+            if verifies || !channel.is_hard_at_first_only() {
+                (channel, progress) = take_step(channel, std::mem::take(&mut hello), permits).await?;
+            } else {
+                progress = channel.shake_hands(&hello);
+            }
         }
     }
 
@@ -250,15 +254,16 @@ fn is_begun_only(bytes: &[u8], channel: &Channel) -> bool {
     matches!(bytes.first(), None | Some(&HANDSHAKE)) && !channel.has_record_with(bytes)
 }
 
-/// The first step of a server's handshake: a signature and a key exchange, up to a millisecond with RSA.
-async fn answer_hello(
+/// A step of a server's handshake that is much work: a signature and a key exchange, up to a millisecond with RSA, or the
+/// verification of a client's certificates.
+async fn take_step(
     mut channel: Box<Channel>,
-    hello: Vec<u8>,
+    more: Vec<u8>,
     permits: &Arc<Semaphore>,
 ) -> io::Result<(Box<Channel>, Result<Progress, TlsError>)> {
     let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
     let work = tokio::task::spawn_blocking(move || {
-        let progress = channel.shake_hands(&hello);
+        let progress = channel.shake_hands(&more);
         drop(permit);
         (channel, progress)
     });

@@ -56,7 +56,9 @@ impl Stream {
     ) -> io::Result<()> {
         let channel = Box::new(acceptor.channel()?);
         let socket = self.take_socket()?;
-        self.0 = Kind::Secured(Box::new(Secured::accept(socket, channel, more, permits).await?));
+        self.0 = Kind::Secured(Box::new(
+            Secured::accept(socket, channel, more, (permits, acceptor.verifies())).await?,
+        ));
         Ok(())
     }
 

@@ -21,6 +21,7 @@ pub struct Acceptor {
     mode: SslMode,
     config: Arc<ServerConfig>,
     end_point: Option<EndPoint>,
+    verifies: bool,
 }
 
 impl Acceptor {
@@ -32,6 +33,7 @@ impl Acceptor {
         let Some((certificate, key)) = settings.files() else { return Ok(None) };
         let identity = files::identity(("client_tls_cert_file", certificate), ("client_tls_key_file", key))?;
         let end_point = identity.cert.first().and_then(|certificate| end_point::of(certificate));
+        let verifies = settings.trusted().is_some();
         let verifier: Arc<dyn ClientCertVerifier> = match settings.trusted() {
             None => Arc::new(NoClientAuth),
             Some(trusted) => {
@@ -55,12 +57,17 @@ impl Acceptor {
         config.ticketer = Ticketer::new().map_err(|e| {
             files::refuse(("client_tls_key_file", key), format!("no randomness for tickets: {e}"))
         })?;
-        Ok(Some(Self { mode: settings.sslmode, config: Arc::new(config), end_point }))
+        Ok(Some(Self { mode: settings.sslmode, config: Arc::new(config), end_point, verifies }))
     }
 
     /// Whether there is no session without TLS.
     pub fn is_required(&self) -> bool {
         self.mode.is_required()
+    }
+
+    /// Whether clients are asked for certificates.
+    pub fn verifies(&self) -> bool {
+        self.verifies
     }
 
     /// A connection that has not begun.

@@ -111,6 +111,12 @@ impl Channel {
         }
     }
 
+    /// Whether what is left of a server's handshake after its first step is little work, unless certificates are to be verified:
+    /// with TLS 1.2 the half of the key exchange is still to come.
+    pub fn is_hard_at_first_only(&self) -> bool {
+        self.common().protocol_version() == Some(ProtocolVersion::TLSv1_3)
+    }
+
     /// The application protocol that was agreed on.
     pub fn alpn(&self) -> Option<&[u8]> {
         self.common().alpn_protocol()
