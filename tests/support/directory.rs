@@ -68,7 +68,7 @@ impl Directory {
             "include {0}/core.schema\ninclude {0}/cosine.schema\npidfile {1}/pid\nmodulepath {2}/usr/lib/ldap\n\
              moduleload back_mdb\nTLSCertificateFile {3}\nTLSCertificateKeyFile {4}\ndatabase mdb\nmaxsize 10485760\n\
              suffix dc=example\ndirectory {1}/data\naccess to attrs=userPassword by anonymous auth\n\
-             access to * by dn.exact=cn=search,dc=example read by anonymous auth\n",
+             access to * by dn.exact=cn=search,dc=example read by self read by anonymous auth\n",
             schemas.display(),
             path.display(),
             programs.display(),
