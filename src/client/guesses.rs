@@ -22,12 +22,7 @@ pub(super) struct Guess<'a> {
     address: Option<IpAddr>,
 }
 
-impl<'a> Guess<'a> {
-    /// What is no guess yet.
-    pub(super) fn none(shared: &'a Shared) -> Self {
-        Self { shared, address: None }
-    }
-
+impl Guess<'_> {
     /// The password was wrong, or its message: what becomes of the login. Counts before another has this place.
     pub(super) fn refused(self, trouble: Trouble) -> LoginEnd {
         let longest = self.shared.config.load().general.failed_login_delay;
@@ -78,10 +73,11 @@ impl Drop for Queued {
 }
 
 impl Shared {
-    /// A place for looking at a password from there, if there is one now: else [`Self::guess`] has to be asked.
-    pub(super) fn guess_at_once(&self, address: ClientAddress) -> Option<Guess<'_>> {
-        let is_off = self.config.load().general.failed_login_delay.is_none();
-        let address = counted(address).filter(|_| !is_off);
+    /// A place for looking at a password from there, if there is one now: else [`Self::guess`] has to be asked. What doesn't
+    /// count as a guess needs none.
+    pub(super) fn guess_at_once(&self, address: ClientAddress, counts: bool) -> Option<Guess<'_>> {
+        let is_on = counts && self.config.load().general.failed_login_delay.is_some();
+        let address = counted(address).filter(|_| is_on);
         let has_place = |address| matches!(self.attempts.lock().begin(address, Instant::now()), Turn::Look);
         address.is_none_or(has_place).then(|| Guess { shared: self, address })
     }
@@ -92,7 +88,10 @@ impl Shared {
         stream: &mut Stream,
         address: ClientAddress,
     ) -> Result<Guess<'_>, LoginEnd> {
-        let Some(address) = counted(address) else { return Ok(Guess::none(self)) };
+        let is_on = self.config.load().general.failed_login_delay.is_some();
+        let Some(address) = counted(address).filter(|_| is_on) else {
+            return Ok(Guess { shared: self, address: None });
+        };
         let mut queued = Queued::default();
         loop {
             let turn = self.attempts.lock().begin(address, Instant::now());

@@ -3,7 +3,6 @@
 use super::bearer;
 use super::context::Shared;
 use super::entry::{Entry, Way};
-use super::guesses::Guess;
 use super::lookup::{self, Known};
 use super::report::Trouble;
 use super::startup::Wish;
@@ -13,6 +12,7 @@ use crate::auth::hba::{EntryError, Guess as Likely, Reason};
 use crate::auth::login::{
     Circumstances, Login, LoginError, MAX_RESPONSE, Method, Proof, Request, Step, clear_password,
 };
+use crate::credentials::cache::Found;
 use crate::credentials::ldap;
 use crate::net::stream::Stream;
 use crate::params::set::Set;
@@ -156,45 +156,33 @@ async fn prove(
                 stream.write_all(out).await?;
                 out.clear();
                 let size = response(stream, &mut buffer).await?;
-                let guess = place(stream, shared, address, &login).await?;
+                let guess = match shared.guess_at_once(address, login.is_decisive()) {
+                    Some(guess) => guess,
+                    None => Box::pin(shared.guess(stream, address)).await?,
+                };
                 let body = &buffer[HEADER..size];
-                step = match respond(login, body).await? {
+                let outcome = match login.is_heavy() {
+                    false => login.on_response(body),
+                    // Boxed, as all that is rare, so that others are no larger for it.
+                    true => Box::pin(respond(login, body)).await?,
+                };
+                step = match outcome {
                     Ok(step) => step,
                     Err(error) => {
-                        let newer = Box::pin(second_look(shared, &known, wish, &request)).await;
-                        let newer = newer.and_then(|newer| match begin(newer.secret.clone()) {
-                            Ok(Step::Continue(login, same)) if same == request => Some((newer, login)),
-                            _ => None,
-                        });
-                        let again = match newer {
-                            Some((newer, login)) => {
+                        let look = Box::pin(second_look(shared, (&known, wish), &request, (&begin, body)));
+                        match look.await? {
+                            Some((newer, Ok(step))) => {
                                 known = newer;
-                                respond(login, body).await?
+                                step
                             }
-                            None => Err(error),
-                        };
-                        again.map_err(|error| guess.refused(Trouble::Login(error)))?
+                            Some((_, Err(error))) => return Err(guess.refused(Trouble::Login(error))),
+                            None => return Err(guess.refused(Trouble::Login(error))),
+                        }
                     }
                 };
                 buffer.drain(..size);
             }
         }
-    }
-}
-
-/// The right to have the next response looked at.
-async fn place<'a>(
-    stream: &mut Stream,
-    shared: &'a Shared,
-    address: ClientAddress,
-    login: &Login,
-) -> Result<Guess<'a>, LoginEnd> {
-    if !login.is_decisive() {
-        return Ok(Guess::none(shared));
-    }
-    match shared.guess_at_once(address) {
-        Some(guess) => Ok(guess),
-        None => Box::pin(shared.guess(stream, address)).await,
     }
 }
 
@@ -216,14 +204,27 @@ async fn look_up(stream: &mut Stream, shared: &Arc<Shared>, wish: &Wish) -> Resu
     }
 }
 
-/// Whether the secret has changed since it was looked up, so that the same answer to the same request may be right. With SCRAM
-/// it can't be: the request had the old secret's salt, and only the next login has the new one's.
-async fn second_look(shared: &Arc<Shared>, known: &Known, wish: &Wish, request: &Request) -> Option<Known> {
-    if matches!(request, Request::CleartextPassword | Request::Md5Password(_)) {
-        return lookup::changed(shared, known, &wish.user, &wish.database).await;
+/// Whether the secret has changed since it was looked up, so that the same answer to the same request may be right; then, what
+/// it comes to. With SCRAM it can't be: the request had the old secret's salt, and only the next login has the new one's.
+async fn second_look(
+    shared: &Arc<Shared>,
+    (known, wish): (&Known, &Wish),
+    request: &Request,
+    (begin, body): (&impl Fn(Found) -> Result<Step, LoginError>, &[u8]),
+) -> io::Result<Option<(Known, Result<Step, LoginError>)>> {
+    if !matches!(request, Request::CleartextPassword | Request::Md5Password(_)) {
+        known.source.iter().for_each(|source| shared.lookups.doubt(source));
+        return Ok(None);
     }
-    known.source.iter().for_each(|source| shared.lookups.doubt(source));
-    None
+    let newer = lookup::changed(shared, known, &wish.user, &wish.database).await;
+    let Some(newer) = newer else { return Ok(None) };
+    match begin(newer.secret.clone()) {
+        Ok(Step::Continue(login, same)) if same == *request => {
+            let outcome = respond(login, body).await?;
+            Ok(Some((newer, outcome)))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// The password, which is asked for in clear, is for a directory to check.
