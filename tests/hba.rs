@@ -537,3 +537,48 @@ fn a_directory_is_asked() {
     assert_eq!(refusal(&pgweir.target("app", "app")), None);
     assert_eq!(refusal(&pgweir.target("app", "app").password("wrong")), denied("app"));
 }
+
+/// A service of PAM for as long as the test runs; its modules take what the script says.
+#[cfg(feature = "pam")]
+struct Service(PathBuf);
+
+#[cfg(feature = "pam")]
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Needs to be root, since PAM looks for services in /etc/pam.d only.
+#[cfg(feature = "pam")]
+#[test]
+fn modules_of_pam_are_asked() {
+    let place = Place::new();
+    let script = "#!/bin/sh\npassword=$(tr -d '\\0')\n\
+                  [ \"$PAM_USER $PAM_RHOST $password\" = \"app 127.0.0.1 secret-app\" ]\n";
+    let script = place.write("check", script);
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("our file");
+    let name = format!("pgweir-test-{}", std::process::id());
+    let service = Service(PathBuf::from("/etc/pam.d").join(&name));
+    let modules = format!(
+        "auth required pam_exec.so quiet expose_authtok {}\naccount required pam_permit.so\n",
+        text(&script)
+    );
+    fs::write(&service.0, modules).expect("we are root");
+    let rules = format!("host app all all pam pamservice={name}\nhost all all all pam pamservice=missing\n");
+    let config = place.config(&rules, "").set("failed_login_delay", 60);
+    let pgweir = Pgweir::start(&config.without("users.app"));
+    let denied =
+        |user: &str| Some(("28000".to_owned(), format!("PAM authentication failed for user \"{user}\"")));
+    // What was typed is what servers are opened with.
+    assert_eq!(refusal(&pgweir.target("app", "app")), None, "{}", pgweir.log());
+    assert_eq!(refusal(&pgweir.target("app", "other")), denied("app"));
+    for (user, password) in [("app", "wrong"), ("nobody", "secret-app")] {
+        assert_eq!(refusal(&pgweir.target(user, "app").password(password)), denied(user));
+    }
+    for _ in 0..9 {
+        assert_eq!(refusal(&pgweir.target("app", "app").password("wrong")), denied("app"));
+    }
+    eventually("guesses are counted", || pgweir.log().contains("held_ms=100"));
+    assert!(!pgweir.log().contains("secret-"), "{}", pgweir.log());
+}

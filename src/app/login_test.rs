@@ -108,7 +108,12 @@ impl Setup {
         }
         if matches!(
             method,
-            AuthType::Ldap | AuthType::OAuth | AuthType::Cert | AuthType::Peer | AuthType::Any
+            AuthType::Ldap
+                | AuthType::Pam
+                | AuthType::OAuth
+                | AuthType::Cert
+                | AuthType::Peer
+                | AuthType::Any
         ) {
             let told = format!("not tested: {} needs no secret of pgweir's", method.as_str());
             return Ok((self.configured(&self.user, self.store.secret(&self.user).as_ref()), told));

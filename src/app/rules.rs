@@ -49,6 +49,9 @@ pub(super) fn rules(config: &Config) -> Result<Rules, AppError> {
     if let (AuthType::OAuth, Some(options)) = (general.auth_type, &general.auth_oauth_options) {
         return Ok(Rules::of_method("auth_oauth_options", "oauth", options)?);
     }
+    if general.auth_type == AuthType::Pam {
+        return Ok(Rules::of_method("auth_type", "pam", "")?);
+    }
     let (AuthType::Hba, Some(hba)) = (general.auth_type, &general.auth_hba_file) else {
         return Ok(Rules::default());
     };

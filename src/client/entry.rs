@@ -58,6 +58,8 @@ pub(super) enum Way {
     Secret(Method),
     /// By a password that a directory knows.
     Directory(Arc<Ldap>),
+    /// By a password that PAM knows, asked for this service.
+    Pam(Arc<str>),
     /// By its certificate alone.
     Certificate,
     /// By the user that it runs as.
@@ -90,7 +92,7 @@ impl Entry {
             AuthType::Any => Ok(simple(Way::Anybody, Certificate::Unasked)),
             AuthType::Hba => Self::by_rules(&rules, stream, address, wish),
             // A file and line that are none would say nothing.
-            AuthType::Ldap | AuthType::OAuth => {
+            AuthType::Ldap | AuthType::Pam | AuthType::OAuth => {
                 Self::by_rules(&rules, stream, address, wish).map(|entry| Self { rule: None, ..entry })
             }
         }
@@ -132,6 +134,9 @@ impl Entry {
             RuleMethod::Peer => Way::Peer,
             RuleMethod::OAuth => {
                 Way::Bearer(Arc::clone(rule.oauth.as_ref().expect("a rule by oauth has its options")))
+            }
+            RuleMethod::Pam => {
+                Way::Pam(Arc::clone(rule.pam_service.as_ref().expect("a rule by pam has its service")))
             }
             RuleMethod::Ldap => {
                 Way::Directory(Arc::clone(rule.ldap.as_ref().expect("a rule by ldap has its options")))

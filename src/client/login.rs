@@ -7,13 +7,12 @@ use super::lookup::{self, Known};
 use super::report::Trouble;
 use super::startup::Wish;
 use crate::audit;
-use crate::auth::hba::ldap::Ldap;
 use crate::auth::hba::{EntryError, Guess as Likely, Reason};
 use crate::auth::login::{
     Circumstances, Login, LoginError, MAX_RESPONSE, Method, Proof, Request, Step, clear_password,
 };
 use crate::credentials::cache::Found;
-use crate::credentials::ldap;
+use crate::credentials::{ldap, pam};
 use crate::net::stream::Stream;
 use crate::params::set::Set;
 use crate::roster::ClientAddress;
@@ -24,6 +23,7 @@ use crate::wire::frame::{self, HEADER};
 use crate::wire::sqlstate;
 use crate::wire::tag::frontend::PASSWORD;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,8 +50,8 @@ impl From<Trouble> for LoginEnd {
     }
 }
 
-/// How long all servers of a directory together may take.
-const DIRECTORY_LIMIT: Duration = Duration::from_secs(20);
+/// How long all servers of a directory together may take, or PAM.
+const ELSEWHERE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Room for all pgweir says during a usual login, so that it is taken once.
 pub const USUAL_ANSWER: usize = 1024;
@@ -89,9 +89,9 @@ pub async fn authenticate(
         &Way::Secret(method) => {
             (proved.proof, proved.early) = prove(stream, shared, (wish, address, method), out).await?;
         }
-        Way::Directory(ldap) => {
+        way @ (Way::Directory(_) | Way::Pam(_)) => {
             // Rare, and much larger than all else a login is.
-            let asking = Box::pin(ask_directory(stream, shared, (wish, address, ldap), out));
+            let asking = Box::pin(ask_elsewhere(stream, shared, (wish, address, way), out));
             (proved.proof, proved.early) = asking.await?;
         }
         Way::Bearer(oauth) => {
@@ -227,11 +227,11 @@ async fn second_look(
     }
 }
 
-/// The password, which is asked for in clear, is for a directory to check.
-async fn ask_directory(
+/// The password, which is asked for in clear, is for a directory or for PAM to check.
+async fn ask_elsewhere(
     stream: &mut Stream,
     shared: &Shared,
-    (wish, address, ldap): (&Wish, ClientAddress, &Ldap),
+    (wish, address, way): (&Wish, ClientAddress, &Way),
     out: &mut Vec<u8>,
 ) -> Result<(Proof, Vec<u8>), LoginEnd> {
     if shared.guesses_too_much(address) {
@@ -244,20 +244,37 @@ async fn ask_directory(
     let size = response(stream, &mut buffer).await?;
     let password = clear_password(&wish.user, &buffer[HEADER..size]).map_err(Trouble::Login)?;
     buffer.drain(..size);
-    let refuse =
-        |why: String, guess| Trouble::Entry(EntryError::new(&wish.user, Reason::Directory(why, guess)));
-    let Ok(text) = std::str::from_utf8(&password) else {
-        return Err(refuse("the password is not UTF-8".to_owned(), Likely::Likely).into());
-    };
     let guess = shared.guess(stream, address).await?;
-    let check = with_keeper(ldap::check(ldap, shared.directory_tls.load_full(), &wish.user, text));
-    match timeout(DIRECTORY_LIMIT, check).await {
-        Ok(Ok(())) => Ok((Proof::Password(password), buffer)),
-        Ok(Err(error)) => {
-            let likely = if error.is_wrong_guess() { Likely::Likely } else { Likely::No };
-            Err(guess.refused(refuse(error.to_string(), likely)))
+    let checking = async {
+        match way {
+            Way::Pam(service) => {
+                let newcomer = pam::Newcomer { user: &wish.user, address: remote(address) };
+                let checked = pam::check(Arc::clone(service), newcomer, password.clone()).await;
+                checked.map_err(|error| (error.to_string(), error.is_wrong_guess()))
+            }
+            Way::Directory(ldap) => {
+                let tls = shared.directory_tls.load_full();
+                let checked = with_keeper(ldap::check(ldap, tls, &wish.user, &password)).await;
+                checked.map_err(|error| (error.to_string(), error.is_wrong_guess()))
+            }
+            _ => Err(("nobody is to be asked".to_owned(), false)),
         }
-        Err(_) => Err(refuse("the directory takes too long".to_owned(), Likely::No).into()),
+    };
+    let late = || (format!("no answer within {} s", ELSEWHERE_LIMIT.as_secs()), false);
+    let (why, is_guess) = match timeout(ELSEWHERE_LIMIT, checking).await.unwrap_or_else(|_| Err(late())) {
+        Ok(()) => return Ok((Proof::Password(password), buffer)),
+        Err(refusal) => refusal,
+    };
+    let likely = if is_guess { Likely::Likely } else { Likely::No };
+    let reason =
+        if matches!(way, Way::Pam(_)) { Reason::Pam(why, likely) } else { Reason::Directory(why, likely) };
+    Err(guess.refused(Trouble::Entry(EntryError::new(&wish.user, reason))))
+}
+
+fn remote(address: ClientAddress) -> Option<IpAddr> {
+    match address {
+        ClientAddress::Tcp(address) => Some(address.ip()),
+        ClientAddress::Unix => None,
     }
 }
 

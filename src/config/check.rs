@@ -242,6 +242,7 @@ fn has_passwords(auth_type: AuthType) -> bool {
         AuthType::Trust
         | AuthType::Hba
         | AuthType::Ldap
+        | AuthType::Pam
         | AuthType::OAuth
         | AuthType::Cert
         | AuthType::Peer

@@ -21,6 +21,9 @@ pub enum DirectoryError {
     /// It isn't.
     #[error("the directory doesn't take the password")]
     WrongPassword,
+    /// What is no text can't be one.
+    #[error("the password is not UTF-8")]
+    NotText,
     /// The name can't be one in a directory, or could be read as another's.
     #[error("the user's name has signs in it that a directory would misread")]
     Name,
@@ -46,7 +49,7 @@ pub enum DirectoryError {
 impl DirectoryError {
     /// Whether it could be one of many tries to find out a password.
     pub fn is_wrong_guess(&self) -> bool {
-        matches!(self, Self::WrongPassword | Self::Name | Self::Entries(_))
+        matches!(self, Self::WrongPassword | Self::NotText | Self::Name | Self::Entries(_))
     }
 }
 
@@ -56,8 +59,9 @@ pub async fn check(
     ldap: &Ldap,
     tls: Option<Arc<ClientConfig>>,
     user: &str,
-    password: &str,
+    password: &[u8],
 ) -> Result<(), DirectoryError> {
+    let password = std::str::from_utf8(password).map_err(|_| DirectoryError::NotText)?;
     if password.is_empty() {
         return Err(DirectoryError::WrongPassword);
     }
@@ -221,7 +225,7 @@ mod tests {
         let options = format!("ldapserver=127.0.0.1 ldapport={port} ldapbasedn=dc=x");
         let rules = Rules::of_method("x", "ldap", &options).unwrap();
         let ldap = rules.directories().next().unwrap();
-        let (asked, checked) = tokio::join!(serve(listener), check(ldap, None, "joe", "secret"));
+        let (asked, checked) = tokio::join!(serve(listener), check(ldap, None, "joe", b"secret"));
         assert!(matches!(checked, Err(DirectoryError::Entries("no"))), "{checked:?}");
         assert_eq!(asked, [SEARCH, BIND]);
     }

@@ -7,6 +7,7 @@ pub mod cache;
 pub mod issuers;
 pub mod ldap;
 pub mod lookups;
+pub mod pam;
 mod renewal;
 pub mod store;
 pub mod tokens;

@@ -39,6 +39,8 @@ pub enum Reason {
     Directory(String, Guess),
     /// By a token: why not.
     OAuth(String),
+    /// By PAM: why not, and whether the client may have guessed.
+    Pam(String, Guess),
     /// auth_type any, and no user to go on as.
     NoForcedUser(Box<str>),
 }
@@ -93,7 +95,7 @@ impl EntryError {
 
     /// Whether it could be one of many tries to find out a password.
     pub fn is_wrong_guess(&self) -> bool {
-        matches!(self.reason, Reason::Directory(_, Guess::Likely))
+        matches!(self.reason, Reason::Directory(_, Guess::Likely) | Reason::Pam(_, Guess::Likely))
     }
 
     /// What the client is told.
@@ -107,6 +109,7 @@ impl EntryError {
             Reason::Peer(_) => format!("Peer authentication failed for user \"{user}\""),
             Reason::Directory(..) => format!("LDAP authentication failed for user \"{user}\""),
             Reason::OAuth(_) => format!("OAuth bearer authentication failed for user \"{user}\""),
+            Reason::Pam(..) => format!("PAM authentication failed for user \"{user}\""),
             Reason::NoForcedUser(database) => {
                 format!("\"any\" authentication needs a user in the settings of database \"{database}\"")
             }
@@ -125,9 +128,11 @@ impl fmt::Display for EntryError {
         f.write_str(&self.client_message())?;
         match &self.reason {
             Reason::Rejected(_, place) => write!(f, " ({place})"),
-            Reason::Certificate(why) | Reason::Peer(why) | Reason::OAuth(why) | Reason::Directory(why, _) => {
-                write!(f, ": {why}")
-            }
+            Reason::Certificate(why)
+            | Reason::Peer(why)
+            | Reason::OAuth(why)
+            | Reason::Directory(why, _)
+            | Reason::Pam(why, _) => write!(f, ": {why}"),
             Reason::NoRule(_) | Reason::NoCertificate | Reason::NoForcedUser(_) => Ok(()),
         }
     }

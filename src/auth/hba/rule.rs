@@ -27,13 +27,18 @@ pub enum Method {
     Cert,
     /// By the password, in clear, which a directory knows.
     Ldap,
+    /// By the password, in clear, which this machine's PAM modules know.
+    Pam,
     /// By the user that the other end of the Unix-domain socket runs as.
     Peer,
     /// By a token of somebody who is trusted.
     OAuth,
 }
 
-const METHODS: [(&str, Method); 9] = [
+/// The service asked for if pamservice doesn't say.
+const PAM_SERVICE: &str = "pgweir";
+
+const METHODS: [(&str, Method); 10] = [
     ("trust", Method::Trust),
     ("reject", Method::Reject),
     ("password", Method::Password),
@@ -42,6 +47,7 @@ const METHODS: [(&str, Method); 9] = [
     ("cert", Method::Cert),
     ("peer", Method::Peer),
     ("ldap", Method::Ldap),
+    ("pam", Method::Pam),
     ("oauth", Method::OAuth),
 ];
 
@@ -104,6 +110,8 @@ pub struct Rule {
     pub map: Option<Box<str>>,
     /// The directory to ask.
     pub ldap: Option<Arc<Ldap>>,
+    /// The service that PAM is asked for.
+    pub pam_service: Option<Arc<str>>,
     /// Which tokens are good.
     pub oauth: Option<Arc<OAuth>>,
     pub(super) connection: Connection,
@@ -136,6 +144,7 @@ impl Rule {
             certificate: if method == Method::Cert { Certificate::OfUser } else { Certificate::Unasked },
             map: None,
             ldap: None,
+            pam_service: (method == Method::Pam).then(|| PAM_SERVICE.into()),
             oauth: None,
             connection,
             databases,
@@ -168,7 +177,7 @@ impl Rule {
 
     /// Never quotes a value that could be a password.
     fn option(&mut self, option: &Token, own: &mut Own) -> Result<(), String> {
-        const ALLOWED: &str = "allowed are map=NAME, clientcert=verify-ca, clientcert=verify-full, clientname=CN, and those of ldap and oauth";
+        const ALLOWED: &str = "allowed are map=NAME, clientcert=verify-ca, clientcert=verify-full, clientname=CN, pamservice=NAME, and those of ldap and oauth";
         let Some((name, value)) = option.text.split_once('=') else {
             return Err(format!("{:?} is no option: they are NAME=VALUE; {ALLOWED}", option.text));
         };
@@ -187,6 +196,21 @@ impl Rule {
                 Ok(())
             }
             ("map", _) => Err("map= goes with the methods cert, peer and oauth only".to_owned()),
+            ("pamservice" | "pam_use_hostname", _) if self.method != Method::Pam => {
+                Err(format!("{name}= goes with the method pam only"))
+            }
+            // It is a file's name in /etc/pam.d.
+            ("pamservice", service) if service.is_empty() || service.contains(['/', '\0']) => {
+                Err(format!("pamservice={service}: no name of a service"))
+            }
+            ("pamservice", service) => {
+                self.pam_service = Some(service.into());
+                Ok(())
+            }
+            ("pam_use_hostname", "0") => Ok(()),
+            ("pam_use_hostname", _) => {
+                Err(format!("pam_use_hostname={value}: allowed is 0; pgweir looks up no names of clients"))
+            }
             ("clientcert" | "clientname", _) if self.connection != Connection::HostSsl => {
                 Err(format!("{name}= goes with hostssl only"))
             }
@@ -287,6 +311,10 @@ fn method(token: &Token, connection: Connection) -> Result<Method, String> {
         }
         Method::Cert if connection != Connection::HostSsl => {
             Err("the method cert goes with hostssl only".to_owned())
+        }
+        Method::Pam if !cfg!(feature = "pam") => {
+            Err("the method pam is not in this pgweir: it was built without the cargo feature \"pam\""
+                .to_owned())
         }
         method => Ok(method),
     }

@@ -213,6 +213,8 @@ fn bad_lines_are_named_with_what_is_allowed() {
         ("host all all ::1 255.0.0.0 trust", "write ::1/128"),
         ("host all all 1.2.3.4 255.0.0.0,1.1.1.1 trust", "the mask must be one word"),
         ("host all all all,samenet trust", "the address must be one word"),
+        #[cfg(not(feature = "pam"))]
+        ("host all all all pam", "built without the cargo feature"),
         ("host all all all gss", "\"gss\" is no method that pgweir has; allowed are trust, reject"),
         ("host all all all ident", "\"ident\" is no method"),
         ("host all all all peer", "peer goes with local only"),
@@ -232,7 +234,7 @@ fn bad_lines_are_named_with_what_is_allowed() {
         ("hostssl all all all cert clientcert=verify-ca", "verify-ca would be less"),
         ("hostssl all all all cert clientname=DN", "common name (CN) only"),
         ("host all all all md5 md5", "\"md5\" is no option: they are NAME=VALUE"),
-        ("host all all all md5 pamservice=x", "pamservice= is no option"),
+        ("host all all all md5 pamservice=x", "pamservice= goes with the method pam only"),
         ("host all all all ldap ldapserver=a", "hba:1: the method ldap needs ldapbasedn="),
         ("host all all all md5 ldapserver=a", "ldapserver= goes with the method ldap only"),
         ("host all all all md5 issuer=https://i", "issuer= goes with the method oauth only"),

@@ -106,6 +106,8 @@ pub enum AuthType {
     Hba,
     /// With the password in clear, which a directory knows.
     Ldap,
+    /// With the password in clear, which this machine's PAM modules know.
+    Pam,
     /// With a certificate of the user's.
     Cert,
     /// By running as that user on this machine.
@@ -132,6 +134,7 @@ impl Words for AuthType {
         ("trust", Self::Trust),
         ("hba", Self::Hba),
         ("ldap", Self::Ldap),
+        ("pam", Self::Pam),
         ("cert", Self::Cert),
         ("peer", Self::Peer),
         ("any", Self::Any),
