@@ -89,7 +89,9 @@ fn logical(pgweir: &Pgweir) -> Target {
 fn a_client_as_others() {
     let cluster = cluster();
     let pgweir = Pgweir::start(&config(cluster).set("admin_users", "app").set("default_pool_size", 1));
-    let mut client = Client::connect(&logical(&pgweir).parameter("search_path", "mine"));
+    let mut client = Client::connect(
+        &logical(&pgweir).parameter("search_path", "mine").parameter("application_name", "copier"),
+    );
     assert_eq!(client.value("SHOW search_path"), "mine");
     let system = client.rows("IDENTIFY_SYSTEM").expect("a row");
     assert_eq!(system[0][3].as_deref(), Some("app"));
@@ -109,6 +111,13 @@ fn a_client_as_others() {
     let clients = console.rows("SHOW CLIENTS").expect("rows");
     let shown = |kind: &str| clients.iter().filter(|row| row[3].as_deref() == Some(kind)).count();
     assert_eq!((shown("logical"), shown("none")), (1, 2), "{clients:?}");
+
+    let servers = console.rows("SELECT link, remote_pid FROM servers WHERE application_name = 'copier'");
+    let servers = servers.expect("rows");
+    let pid = cluster.value("postgres", "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walsender'");
+    assert_eq!(servers.len(), 1, "{servers:?}");
+    assert_eq!(servers[0][1].as_deref(), Some(&*pid), "{servers:?}");
+    assert!(servers[0][0].as_deref().is_some_and(|link| link.starts_with('C')), "{servers:?}");
 
     pgweir.stop();
     let last = client.read_to_end();

@@ -6,11 +6,11 @@ use crate::clock::Instant;
 use crate::config::{Config, PoolMode};
 use crate::lifecycle::{Command, Phase};
 use crate::metrics::{Metrics, PoolMetrics};
-use crate::pool::{Pool, PoolSet};
+use crate::pool::{Pool, PoolKey, PoolSet};
 use crate::roster::{Roster, Told};
-use crate::server::Server;
+use crate::server::{About, Server};
 use parking_lot::Mutex;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -98,8 +98,23 @@ pub struct Desk {
     pub advice: Arc<Book>,
     /// Databases nobody may log in to.
     pub disabled: Mutex<BTreeSet<String>>,
+    /// Connections to PostgreSQL that replicate, by the number of the client that has each.
+    pub replicas: Mutex<BTreeMap<u64, Replica>>,
     /// What is to be told of the console's own clients, by number.
     pub(super) guests: Mutex<HashMap<u64, Told>>,
+}
+
+/// A connection to PostgreSQL beside those of the pool, for one client that replicates.
+#[derive(Debug)]
+pub struct Replica {
+    /// The pool it stands beside.
+    pub key: PoolKey,
+    /// What it is.
+    pub about: About,
+    /// Since when.
+    pub opened: Instant,
+    /// What the client calls itself.
+    pub application_name: String,
 }
 
 /// A command for the process as a whole, and where to say what became of it.

@@ -4,6 +4,7 @@
 use super::context::{PoolContext, Shared};
 use super::report::{Trouble, printable};
 use super::startup::{Wish, is_setting};
+use crate::admin;
 use crate::audit;
 use crate::clock::Instant;
 use crate::net::kept::Kept;
@@ -108,6 +109,24 @@ enum End {
     Kicked(Kick),
 }
 
+/// What the console shows of a connection while there is one.
+struct Shown<'a> {
+    shared: &'a Shared,
+    client: u64,
+}
+
+impl Shown<'_> {
+    fn show(&self, replica: admin::Replica) {
+        self.shared.desk.replicas.lock().insert(self.client, replica);
+    }
+}
+
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        self.shared.desk.replicas.lock().remove(&self.client);
+    }
+}
+
 /// Serves it until either side goes, or it is sent away. A task of its own.
 pub(super) async fn serve(replica: Replica) {
     let Replica { stream, address, wish, context, admission, own, rule, mut before, early } = replica;
@@ -127,6 +146,13 @@ pub(super) async fn serve(replica: Replica) {
     let (method, rule) = audit::Login::method(rule.as_deref(), auth_type);
     let what = audit::Login { client, user, database, tls, method, rule, kind: "replication" };
     audit::login(address, &what);
+    let shown = Shown { shared: &context.shared, client };
+    shown.show(admin::Replica {
+        key: context.pool.key().clone(),
+        about: own.server.about(),
+        opened: Instant::now(),
+        application_name: wish.parameter("application_name").unwrap_or_default().to_owned(),
+    });
     entry.set_phase(Phase::Active, context.shared.roster.at(Instant::now()));
     welcome(&mut before, &own.server, &entry);
     let Own { server, place } = own;
@@ -141,7 +167,7 @@ pub(super) async fn serve(replica: Replica) {
     tracing::info!(client, database, user, "disconnect from {kind} replication: {why}");
     session.part(end).await;
     // Only now: until PostgreSQL has let go of it, the connection counts.
-    drop(place);
+    drop((place, shown));
 }
 
 fn welcome(out: &mut Vec<u8>, server: &Server, entry: &Entry) {

@@ -2,7 +2,7 @@
 
 use super::sockets::Socket;
 use super::time::Now;
-use crate::admin::realm::Realm;
+use crate::admin::realm::{Realm, Replica};
 use crate::pool::{ClientId, PoolKey, ServerState, ServerView};
 use crate::roster::{ServerTold, Told};
 use crate::server::connect::Address;
@@ -39,7 +39,39 @@ pub(super) fn sockets(realm: &dyn Realm, told: &HashMap<u64, Told>) -> Vec<Socke
             all.push(socket);
         }
     }
+    let replicas = realm.desk().replicas.lock();
+    all.extend(replicas.iter().map(|(client, replica)| of_replica(*client, replica, now)));
     all
+}
+
+/// It is its client's for good, and no pool's.
+fn of_replica(client: u64, replica: &Replica, now: Now) -> Socket {
+    let Replica { key, about, opened, application_name } = replica;
+    Socket {
+        kind: "S",
+        user: key.user.to_string(),
+        database: key.database.to_string(),
+        state: "active",
+        peer: about.peer,
+        place: place(&about.address),
+        local: about.local,
+        connected: now.date(*opened),
+        requested: now.date(*opened),
+        name: format!("S{}", about.id),
+        link: format!("C{client}"),
+        tls: about.tls,
+        remote_pid: about.pid,
+        application_name: application_name.clone(),
+        id: about.id,
+        ..Socket::default()
+    }
+}
+
+fn place(address: &Address) -> String {
+    match address {
+        Address::Unix(path) => path.display().to_string(),
+        _ => String::new(),
+    }
 }
 
 fn server(
@@ -55,10 +87,7 @@ fn server(
         ServerState::Leased(client) if client != ClientId::POOLER => format!("C{}", client.0),
         _ => String::new(),
     };
-    let place = match about.map(|about| &about.address) {
-        Some(Address::Unix(path)) => path.display().to_string(),
-        _ => String::new(),
-    };
+    let place = about.map(|about| place(&about.address)).unwrap_or_default();
     Socket {
         kind: "S",
         user: key.user.to_string(),
