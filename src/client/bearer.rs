@@ -33,7 +33,7 @@ pub(super) async fn prove(
         encode(&request, out);
         stream.write_all(out).await?;
         out.clear();
-        let size = response(stream, &mut buffer).await?;
+        let size = response(stream, &mut buffer, wish).await?;
         let heard = exchange.on_response(&buffer[HEADER..size]);
         buffer[..size].zeroize();
         buffer.drain(..size);

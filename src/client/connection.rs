@@ -207,7 +207,8 @@ impl Newcomer<'_> {
     async fn log_in(mut self) -> Result<Outcome, Refused> {
         if let Some(options) = &self.wish.negotiate {
             let mut out = Vec::new();
-            backend::negotiate_protocol_version(&mut out, MINOR, options.iter().map(String::as_str));
+            let names = options.iter().map(|(name, _)| name).collect::<Vec<_>>();
+            backend::negotiate_protocol_version(&mut out, MINOR, names.into_iter());
             self.stream.write_all(&out).await.map_err(|_| Refused::lost())?;
         }
         let mut answer = Vec::with_capacity(login::USUAL_ANSWER);

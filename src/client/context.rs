@@ -108,13 +108,18 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-/// Connections that may be logging in at once beyond max_client_conn.
+/// Connections that may be logging in at once beyond max_client_conn, unless max_login_conn says something else.
 const LOGINS_BEYOND: usize = 100;
 
 impl Shared {
     /// Whether so many connections are too many to log in, so that the last is only dropped: they cost descriptors and memory.
     pub fn is_crowd(&self, opening: usize) -> bool {
-        opening > self.config.load().general.max_client_conn as usize + LOGINS_BEYOND
+        let general = &self.config.load().general;
+        opening
+            > match general.max_login_conn {
+                0 => general.max_client_conn as usize + LOGINS_BEYOND,
+                most => most as usize,
+            }
     }
 
     /// Drops the pool of a fallback database that turned out not to exist, so that invented names leave nothing behind.

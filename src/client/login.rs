@@ -53,6 +53,12 @@ impl From<Trouble> for LoginEnd {
 /// How long all servers of a directory together may take, or PAM.
 const ELSEWHERE_LIMIT: Duration = Duration::from_secs(20);
 
+/// What a connection may keep here before it has proved who it is: its startup parameters and its answer, in bytes.
+const MOST_HELD: usize = MAX_RESPONSE;
+
+/// How much of an answer is read at once, in bytes.
+const READ_AT_ONCE: usize = 1024;
+
 /// Room for all pgweir says during a usual login, so that it is taken once.
 pub const USUAL_ANSWER: usize = 1024;
 
@@ -160,6 +166,8 @@ async fn prove(
                     Some(guess) => guess,
                     None => Box::pin(shared.guess(stream, address)).await?,
                 };
+                let size = response(stream, &mut buffer, wish).await?;
+                let guess = place(stream, shared, address, &login).await?;
                 let body = &buffer[HEADER..size];
                 let outcome = match login.is_heavy() {
                     false => login.on_response(body),
@@ -241,7 +249,7 @@ async fn ask_elsewhere(
     stream.write_all(out).await?;
     out.clear();
     let mut buffer = Vec::new();
-    let size = response(stream, &mut buffer).await?;
+    let size = response(stream, &mut buffer, wish).await?;
     let password = clear_password(&wish.user, &buffer[HEADER..size]).map_err(Trouble::Login)?;
     buffer.drain(..size);
     let guess = shared.guess(stream, address).await?;
@@ -304,19 +312,27 @@ pub(super) fn encode(request: &Request, out: &mut Vec<u8>) {
 
 /// Reads until `buffer` begins with a whole `p` message, and returns its size. Anything else ends the login: a second
 /// StartupMessage, too, looks like one.
-pub(super) async fn response(stream: &mut Stream, buffer: &mut Vec<u8>) -> Result<usize, LoginEnd> {
+pub(super) async fn response(
+    stream: &mut Stream,
+    buffer: &mut Vec<u8>,
+    wish: &Wish,
+) -> Result<usize, LoginEnd> {
+    let most = MOST_HELD.saturating_sub(wish.size());
     loop {
         if buffer.first().is_some_and(|&tag| tag != PASSWORD) {
             return Err(Trouble::ExpectedPassword.into());
         }
-        match frame::header(buffer).map_err(Trouble::Protocol)? {
-            Some(header) if header.size > MAX_RESPONSE + HEADER => {
+        let missing = match frame::header(buffer).map_err(Trouble::Protocol)? {
+            Some(header) if header.size > most => {
                 return Err(Trouble::Protocol(crate::wire::error::WireError::Length).into());
             }
             Some(header) if buffer.len() >= header.size => return Ok(header.size),
-            _ => {}
-        }
-        if stream.read_some(buffer, 1024).await? == 0 {
+            Some(header) => header.size - buffer.len(),
+            None => READ_AT_ONCE,
+        };
+        // All at once, so that it never has more room than it needs.
+        buffer.reserve_exact(missing);
+        if stream.read_some(buffer, missing.min(READ_AT_ONCE)).await? == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
     }
@@ -329,7 +345,7 @@ pub fn wanted(shared: &Shared, wish: &Wish, address: ClientAddress) -> Arc<Set> 
         return wanted_with_host(shared, wish, address);
     }
     let kept = wish.parameters.iter().filter(|(name, _)| !config.general.ignores_startup_parameter(name));
-    shared.sets.intern(kept.map(|(name, value)| (&**name, &**value)))
+    shared.sets.intern(kept)
 }
 
 /// The same with where the client is behind its application_name.
@@ -340,7 +356,7 @@ fn wanted_with_host(shared: &Shared, wish: &Wish, address: ClientAddress) -> Arc
     let kept = |name: &str| name != NAME && !config.general.ignores_startup_parameter(name);
     let others = wish.parameters.iter().filter(|(name, _)| kept(name));
     let name = format!("{} - {address}", wish.parameter(NAME).unwrap_or("app"));
-    let all = others.map(|(name, value)| (&**name, &**value)).chain([(NAME, &*name)]);
+    let all = others.chain([(NAME, &*name)]);
     shared.sets.intern(all)
 }
 

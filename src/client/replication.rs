@@ -67,9 +67,10 @@ pub(super) async fn open(context: &Arc<PoolContext>, wish: &Wish) -> Result<Own,
     let general = &shared.config.load_full().general;
     // The last of a name counts: the client's must not stand behind what the pool logs in by.
     let may_pass = |name: &str| is_setting(name) && !general.ignores_startup_parameter(name);
-    let kept = wish.parameters.iter().filter(|(name, _)| may_pass(name)).cloned();
+    let kept = wish.parameters.iter().filter(|(name, _)| may_pass(name));
     let kind = if wish.is_logical { "database" } else { "true" };
-    let parameters = kept.chain([("replication".to_owned(), kind.to_owned())]).collect();
+    let parameters = kept.chain([("replication", kind)]);
+    let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let opened = context.opener.open_apart(shared, parameters).await;
     let server = opened.map_err(|error| Trouble::NoServer(WaitError::Open(told(error)), None))?;
     Ok(Own { server, place })

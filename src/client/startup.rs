@@ -5,7 +5,7 @@ use crate::net::stream::Stream;
 use crate::roster::SecretSize;
 use crate::tls::{ALPN, Acceptor, Channel};
 use crate::wire::proxy::{self, Parsed};
-use crate::wire::startup::{self, MINOR, Startup, StartupError};
+use crate::wire::startup::{self, MINOR, Pairs, Startup, StartupError};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,6 +16,9 @@ const CLIENT_HELLO: u8 = 0x16;
 
 /// Requests for encryption a client may make before it has to get to the point.
 const NEGOTIATIONS: usize = 2;
+
+/// How much of a packet is read at once, in bytes.
+const READ_AT_ONCE: usize = 1024;
 
 /// What a connection wants.
 #[derive(Debug)]
@@ -38,9 +41,9 @@ pub struct Wish {
     /// Protocol minor version the session will have.
     pub minor: u16,
     /// NegotiateProtocolVersion is due, with these unknown options.
-    pub negotiate: Option<Vec<String>>,
+    pub negotiate: Option<Pairs>,
     /// Session parameters, those of `options` first.
-    pub parameters: Vec<(String, String)>,
+    pub parameters: Pairs,
     /// Wants to replicate.
     pub replication: bool,
     /// By logical decoding in a database; else what it replicates is the whole cluster.
@@ -50,8 +53,14 @@ pub struct Wish {
 impl Wish {
     /// The value a parameter is given; the last one counts.
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        let given = self.parameters.iter().rev().find(|(given, _)| given.eq_ignore_ascii_case(name));
-        given.map(|(_, value)| &**value)
+        let given = self.parameters.iter().filter(|(given, _)| given.eq_ignore_ascii_case(name));
+        given.last().map(|(_, value)| value)
+    }
+
+    /// Bytes of memory beside its own.
+    pub fn size(&self) -> usize {
+        let own = self.user.capacity() + self.database.capacity() + self.parameters.size();
+        own + self.negotiate.as_ref().map_or(0, Pairs::size)
     }
 
     /// How long the secret of the session's cancel key is to be.
@@ -177,7 +186,7 @@ async fn begin_direct_tls(
     encryption: &Encryption<'_>,
 ) -> Result<(), StartupEnd> {
     let Some(acceptor) = encryption.acceptor.as_deref() else { return Ok(()) };
-    if stream.read_some(buffer, 1024).await? == 0 || buffer.first() != Some(&CLIENT_HELLO) {
+    if stream.read_some(buffer, READ_AT_ONCE).await? == 0 || buffer.first() != Some(&CLIENT_HELLO) {
         return Ok(());
     }
     secure(stream, acceptor, std::mem::take(buffer), encryption).await?;
@@ -196,12 +205,14 @@ async fn packet(stream: &mut Stream, buffer: &mut Vec<u8>) -> Result<Option<usiz
         if buffer.first() == Some(&CLIENT_HELLO) {
             return Err(StartupEnd::DirectTls);
         }
-        if let Some(size) = startup::size(buffer)?
-            && buffer.len() >= size
-        {
-            return Ok(Some(size));
-        }
-        if stream.read_some(buffer, 1024).await? == 0 {
+        let missing = match startup::size(buffer)? {
+            Some(size) if buffer.len() >= size => return Ok(Some(size)),
+            Some(size) => size - buffer.len(),
+            None => READ_AT_ONCE,
+        };
+        // All at once, so that it never has more room than it needs.
+        buffer.reserve_exact(missing);
+        if stream.read_some(buffer, missing.min(READ_AT_ONCE)).await? == 0 {
             return if buffer.is_empty() { Ok(None) } else { Err(StartupError::Layout.into()) };
         }
     }
@@ -214,11 +225,11 @@ pub fn wish(minor: u16, pairs: &[(&str, &str)]) -> Result<Wish, Trouble> {
         database: String::new(),
         minor: minor.min(MINOR),
         negotiate: None,
-        parameters: Vec::new(),
+        parameters: Pairs::default(),
         replication: false,
         is_logical: false,
     };
-    let (mut own, mut unknown) = (Vec::new(), Vec::new());
+    let (mut own, mut unknown) = (Pairs::default(), None::<Pairs>);
     for &(name, value) in pairs {
         match name {
             "user" => value.clone_into(&mut wish.user),
@@ -228,30 +239,32 @@ pub fn wish(minor: u16, pairs: &[(&str, &str)]) -> Result<Wish, Trouble> {
                 (wish.replication, wish.is_logical) =
                     replicates(value).ok_or_else(|| Trouble::NoKindOfReplication(value.to_owned()))?;
             }
-            name if name.starts_with("_pq_.") => unknown.push(name.to_owned()),
-            name => own.push((name.to_owned(), value.to_owned())),
+            name if name.starts_with("_pq_.") => unknown.get_or_insert_default().push(name, ""),
+            name => own.push(name, value),
         }
     }
-    wish.parameters.append(&mut own);
+    wish.parameters.append(&own);
+    wish.parameters = wish.parameters.fit();
     if wish.user.is_empty() {
         return Err(Trouble::Startup(StartupError::NoUser));
     }
     if wish.database.is_empty() {
         wish.database.clone_from(&wish.user);
     }
-    if minor > MINOR || !unknown.is_empty() {
-        wish.negotiate = Some(unknown);
-    }
+    wish.negotiate = unknown.map(Pairs::fit).or_else(|| (minor > MINOR).then(Pairs::default));
     Ok(wish)
 }
 
 /// The settings of `options`.
-fn settings(options: &str) -> Result<Vec<(String, String)>, Trouble> {
-    let settings = startup::options(options).map_err(Trouble::Options)?;
-    match settings.iter().find(|(name, _)| !is_setting(name)) {
-        Some((name, _)) => Err(Trouble::NoSetting(name.clone())),
-        None => Ok(settings),
+fn settings(options: &str) -> Result<Pairs, Trouble> {
+    let mut settings = Pairs::default();
+    for (name, value) in startup::options(options).map_err(Trouble::Options)? {
+        if !is_setting(&name) {
+            return Err(Trouble::NoSetting(name));
+        }
+        settings.push(&name, &value);
     }
+    Ok(settings)
 }
 
 /// Whether PostgreSQL takes a parameter of a startup packet for a setting, and not for who wants what.
@@ -285,10 +298,12 @@ mod tests {
         let w = wish(0, &[("user", "me"), ("options", "-c a=1 -c b=2"), ("TimeZone", "UTC"), ("b", "3")])
             .unwrap();
         assert_eq!((&*w.user, &*w.database, w.minor, w.negotiate), ("me", "me", 0, None));
-        let pairs: Vec<_> = w.parameters.iter().map(|(a, b)| (&**a, &**b)).collect();
+        let pairs: Vec<_> = w.parameters.iter().collect();
         assert_eq!(pairs, [("a", "1"), ("b", "2"), ("TimeZone", "UTC"), ("b", "3")]);
         let w = wish(3, &[("user", "me"), ("database", "db"), ("_pq_.x", "1")]).unwrap();
-        assert_eq!((&*w.database, w.minor, w.negotiate), ("db", 2, Some(vec!["_pq_.x".to_owned()])));
+        let negotiate = w.negotiate.as_ref().map(|unknown| unknown.iter().collect::<Vec<_>>());
+        assert_eq!((&*w.database, w.minor, negotiate), ("db", 2, Some(vec![("_pq_.x", "")])));
+        assert_eq!(wish(9, &[("user", "me")]).unwrap().negotiate, Some(Pairs::default()));
         let kind =
             |value| wish(0, &[("user", "me"), ("replication", value)]).map(|w| (w.replication, w.is_logical));
         for (value, expected) in [

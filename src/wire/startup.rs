@@ -35,6 +35,40 @@ pub enum Startup<'a> {
     },
 }
 
+/// Names and values, each with a zero byte behind it, as in the packet: not more bytes than it had.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Pairs(String);
+
+impl Pairs {
+    /// Adds a name and a value, neither of which has a zero byte.
+    pub fn push(&mut self, name: &str, value: &str) {
+        [name, "\0", value, "\0"].into_iter().for_each(|part| self.0.push_str(part));
+    }
+
+    /// Adds all of `others`.
+    pub fn append(&mut self, others: &Self) {
+        self.0.push_str(&others.0);
+    }
+
+    /// Gives back the memory that isn't needed.
+    #[must_use]
+    pub fn fit(mut self) -> Self {
+        self.0.shrink_to_fit();
+        self
+    }
+
+    /// In order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut parts = self.0.split_terminator('\0');
+        std::iter::from_fn(move || Some((parts.next()?, parts.next()?)))
+    }
+
+    /// Bytes held.
+    pub fn size(&self) -> usize {
+        self.0.capacity()
+    }
+}
+
 /// Why a startup packet is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StartupError {
@@ -213,6 +247,7 @@ mod tests {
             let _ = Startup::parse(&bytes);
         }
 
+        /// CVE-2026-107349: settings without a name.
         #[test]
         fn options_always_end(text in "[-c=a \\\\]{0,40}") {
             if let Ok(settings) = options(&text) {

@@ -26,7 +26,7 @@ use table::{Challenge, Plan};
 pub use table::{Method, Mock};
 
 /// The most bytes in the body of a response. The shell should refuse longer messages by their header already.
-pub const MAX_RESPONSE: usize = 65_536;
+pub const MAX_RESPONSE: usize = 16 * 1024;
 
 /// What all logins of the process share.
 #[derive(Debug)]
