@@ -244,3 +244,41 @@ fn sent(write: impl FnOnce(&mut BytesMut) -> std::io::Result<()>) -> Vec<u8> {
     let _ = write(&mut buf);
     buf.to_vec()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn login(secret: ServerSecret) -> Login {
+        Login::start("app", [("user", "app")], secret, Encryption::None).0
+    }
+
+    #[test]
+    fn parameters_are_bounded_in_number_and_size() {
+        let flood = |body: &[u8]| {
+            let mut login = login(ServerSecret::None);
+            let taken = (0..1_000_000).take_while(|_| login.hear(b::PARAMETER_STATUS, body).is_ok()).count();
+            assert_eq!(taken, login.parameters.len());
+            taken
+        };
+        assert_eq!(flood(b"a\0b\0"), MOST_PARAMETERS);
+        let long = [b"name\0", &[b'x'; 10_000][..], b"\0"].concat();
+        assert_eq!(flood(&long), LONGEST_PARAMETERS / long.len());
+    }
+
+    /// CVE-2026-6669: only what may have to be hashed with the server's iteration count is told to be much work.
+    #[test]
+    fn hashing_is_told_beforehand() {
+        let secret = || ServerSecret::Stored(std::sync::Arc::new(Secret::parse("pencil").expect("a secret")));
+        let offer = b"\0\0\0\x0aSCRAM-SHA-256\0\0";
+        let mut plain = login(secret());
+        assert!(!plain.is_heavy(b::AUTHENTICATION));
+        assert!(matches!(plain.hear(b::AUTHENTICATION, offer), Ok(Next::Send(_))));
+        assert!(plain.is_heavy(b::AUTHENTICATION) && !plain.is_heavy(b::PARAMETER_STATUS));
+        let stored = std::sync::Arc::new(scram::secret::ScramSecret::from_password(b"pencil", 1, b"salt"));
+        let proof = PassThrough::of_password(b"pencil", stored).expect("its password");
+        let mut passed = login(ServerSecret::PassThrough(proof));
+        assert!(matches!(passed.hear(b::AUTHENTICATION, offer), Ok(Next::Send(_))));
+        assert!(!passed.is_heavy(b::AUTHENTICATION));
+    }
+}

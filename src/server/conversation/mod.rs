@@ -37,6 +37,9 @@ use std::sync::Arc;
 /// Messages that are looked at are waited for whole up to this size; longer ones are streamed.
 const LOOKED_AT: usize = 64 * 1024;
 
+/// Most bytes of an answer to a question of pgweir's own; that about all functions of a database is the longest.
+const LONGEST_ANSWER: usize = 64 * 1024 * 1024;
+
 /// What a chunk of the server's told beyond its bytes; to be taken after every chunk.
 #[derive(Debug, Default)]
 pub struct Heard {
@@ -323,7 +326,11 @@ impl Conversation {
     #[inline]
     fn tap(&mut self, bytes: &[u8]) {
         if let Some(reply) = &mut self.inspection {
-            reply.extend_from_slice(bytes);
+            if reply.len() + bytes.len() <= LONGEST_ANSWER {
+                reply.extend_from_slice(bytes);
+            } else {
+                self.exchange.set_doubt("the server's answer to a question of pgweir's has no end");
+            }
         }
     }
 
@@ -480,6 +487,22 @@ mod tests {
             assert_eq!(talk.heard.prelude_error.is_some(), error != b'Z');
             assert_eq!(talk.is_free(), error == b'Z');
         }
+    }
+
+    #[test]
+    fn an_answer_to_our_own_question_has_an_end() {
+        let mut talk = Conversation::new(NonZeroUsize::MIN, Arc::default());
+        talk.exchange.expect(Reply::Query, Action::Swallow);
+        talk.inspection = Some(Vec::new());
+        let mut row = Vec::new();
+        encode::message(&mut row, b::DATA_ROW, |v| v.resize(v.len() + LONGEST_ANSWER / 3, b'x'));
+        for nth in 1..=4 {
+            let (mut client, mut scratch) = (ClientStatements::default(), Vec::new());
+            let mut out = Outgoing::new(&row, &mut scratch);
+            assert_eq!(talk.receive(&row, &mut client, &mut out), Ok(row.len()));
+            assert_eq!(talk.is_sound(), nth < 3, "{nth}");
+        }
+        assert_eq!(talk.inspection.map(|answer| answer.len()), Some(2 * row.len()));
     }
 
     /// A RowDescription too long to be waited for, behind it the answer to a Close the server never saw.
