@@ -336,7 +336,7 @@ fn extended_protocol() {
     assert!(short(&client.read_to_end()[0]).starts_with("08P01"));
 }
 
-/// Every command, by somebody who may and by somebody who may only look; nobody else gets in.
+/// CVE-2026-6667: every command, by somebody who may and by somebody who may only look; nobody else gets in.
 #[test]
 fn commands_and_rights() {
     let pgweir = Pgweir::start(&config());

@@ -93,7 +93,7 @@ fn the_server_says_why_it_dies() {
     server.finish();
 }
 
-/// Bytes that are no reply to what was asked. The connection they came on must never serve anyone else.
+/// Bytes that are no reply to what was asked, or begin one that never ends. The connection they came on must never serve anyone else.
 #[test]
 fn nonsense_is_never_reused() {
     let cases: &[(&str, Vec<u8>)] = &[
@@ -105,6 +105,10 @@ fn nonsense_is_never_reused() {
         ("a ReadyForQuery without status", messages::message(b'Z', &[])),
         ("a ReadyForQuery with a strange status", messages::message(b'Z', b"X")),
         ("an authentication request", messages::message(b'R', &[0, 0, 0, 3])),
+        ("a CopyInResponse", messages::message(b'G', &[0, 0, 0])),
+        ("a CopyOutResponse", messages::message(b'H', &[0, 0, 0])),
+        ("a CopyBothResponse", messages::message(b'W', &[0, 0, 0])),
+        ("a row of 2 GiB", vec![b'D', 0x7f, 0xff, 0xff, 0xff, 0, 1]),
     ];
     for (name, bytes) in cases {
         let bytes = bytes.clone();

@@ -144,6 +144,7 @@ fn shows(files: &Files) -> Arc<rustls::ServerConfig> {
     Arc::new(config)
 }
 
+/// And, CVE-2021-43767, a server (or who is between) that says more than its answer before TLS begins.
 #[test]
 fn certificates_that_do_not_fit_are_told_apart() {
     let (ours, localhost) = certificates();
@@ -411,6 +412,7 @@ fn a_cancel_request_comes_through_both_legs() {
     });
 }
 
+/// CVE-2021-3935, CVE-2021-43766: nothing that came in clear is taken for what came over TLS.
 #[test]
 fn hostile_handshakes_harm_nobody() {
     let config = both_legs(encrypted().port).set("client_login_timeout", 1);
