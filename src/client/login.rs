@@ -161,13 +161,11 @@ async fn prove(
                 encode(&request, out);
                 stream.write_all(out).await?;
                 out.clear();
-                let size = response(stream, &mut buffer).await?;
+                let size = response(stream, &mut buffer, wish).await?;
                 let guess = match shared.guess_at_once(address, login.is_decisive()) {
                     Some(guess) => guess,
                     None => Box::pin(shared.guess(stream, address)).await?,
                 };
-                let size = response(stream, &mut buffer, wish).await?;
-                let guess = place(stream, shared, address, &login).await?;
                 let body = &buffer[HEADER..size];
                 let outcome = match login.is_heavy() {
                     false => login.on_response(body),
