@@ -63,13 +63,12 @@ fn is_all_read(pgweir: &Pgweir) -> bool {
     table.lines().skip(1).all(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let (local, remote, state, queues) = (words[1], words[2], words[3], words[4]);
-        let is_empty = match state {
+        match state {
             // A listening socket's is its backlog.
             "01" | "0A" if local.ends_with(&port) => queues.ends_with(":00000000"),
             "01" if remote.ends_with(&port) => queues.starts_with("00000000:"),
             _ => true,
-        };
-        is_empty
+        }
     })
 }
 

@@ -190,6 +190,13 @@ fn options() {
     assert_eq!(warnings[0].to_string(), "hba:1: hostssl is for nobody: client_tls_sslmode is \"disable\"");
 }
 
+#[track_caller]
+fn complains(text: &str, expected: &str) {
+    let told = problems_of(&shelf([("hba", text)]));
+    assert!(told.contains(expected), "{text}: {told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+}
+
 #[test]
 fn bad_lines_are_named_with_what_is_allowed() {
     for (text, expected) in [
@@ -237,6 +244,23 @@ fn bad_lines_are_named_with_what_is_allowed() {
         ("host all all all md5 pamservice=x", "pamservice= goes with the method pam only"),
         ("host all all all ldap ldapserver=a", "hba:1: the method ldap needs ldapbasedn="),
         ("host all all all md5 ldapserver=a", "ldapserver= goes with the method ldap only"),
+        ("host all \"all all md5", "hba:1: a closing quote is missing"),
+        ("host all a\0b all md5", "hba:1: has a zero byte"),
+        ("include nowhere", "hba:1: nowhere can't be read"),
+        ("include_dir nowhere", "hba:1: nowhere can't be read"),
+        ("include hba", "hba:1: hba includes itself"),
+        ("host all @nowhere all md5", "hba:1: @nowhere: nowhere can't be read"),
+        ("\n# x\nhost \\\nall \\\nall all trust\nlocal all all nothing", "hba:6: \"nothing\""),
+    ] {
+        complains(text, expected);
+    }
+    assert_eq!(problems_of(&shelf([])).split(':').next(), Some("hba"));
+    assert_eq!(problems_of(&shelf([("hba", "a\nlocal all all trust\nb")])).lines().count(), 2);
+}
+
+#[test]
+fn bad_options_of_oauth_are_named() {
+    for (text, expected) in [
         ("host all all all md5 issuer=https://i", "issuer= goes with the method oauth only"),
         ("host all all all oauth issuer=http://i", "issuer=http://i: it must be an https:// address"),
         ("host all all all oauth scope=a issuer=https://i jwks=k", "the method oauth needs audience="),
@@ -256,20 +280,9 @@ fn bad_lines_are_named_with_what_is_allowed() {
             "host all all all oauth issuer=https://i scope=a audience=p jwks=k map=m delegate_ident_mapping=1",
             "don't go together",
         ),
-        ("host all \"all all md5", "hba:1: a closing quote is missing"),
-        ("host all a\0b all md5", "hba:1: has a zero byte"),
-        ("include nowhere", "hba:1: nowhere can't be read"),
-        ("include_dir nowhere", "hba:1: nowhere can't be read"),
-        ("include hba", "hba:1: hba includes itself"),
-        ("host all @nowhere all md5", "hba:1: @nowhere: nowhere can't be read"),
-        ("\n# x\nhost \\\nall \\\nall all trust\nlocal all all nothing", "hba:6: \"nothing\""),
     ] {
-        let told = problems_of(&shelf([("hba", text)]));
-        assert!(told.contains(expected), "{text}: {told}");
-        assert_eq!(told.lines().count(), 1, "{told}");
+        complains(text, expected);
     }
-    assert_eq!(problems_of(&shelf([])).split(':').next(), Some("hba"));
-    assert_eq!(problems_of(&shelf([("hba", "a\nlocal all all trust\nb")])).lines().count(), 2);
 }
 
 #[test]
