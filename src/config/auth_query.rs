@@ -43,7 +43,14 @@ impl Config {
         if entry.user.as_deref().is_none_or(|forced| forced == user) {
             return Some(entry);
         }
-        Some(Arc::new(Database { user: None, password: None, ..(*entry).clone() }))
+        // What proves who that user is would be told to others.
+        Some(Arc::new(Database {
+            user: None,
+            password: None,
+            server_password_command: None,
+            server_password_file: None,
+            ..(*entry).clone()
+        }))
     }
 }
 
@@ -81,6 +88,25 @@ mod tests {
         assert_eq!(ask(&all, "pgweir"), found("a", None, "g", "q"));
         assert_eq!(ask("[databases.a]", "a"), None);
         assert_eq!(ask("[pgweir]\nauth_user = 'g'\n[databases.a]\nauth_user = ''", "a"), None);
+    }
+
+    #[test]
+    fn a_forced_user_s_password_is_nobody_else_s() {
+        for own in ["server_password_command = ['x', '%u']", "server_password_file = '/x'"] {
+            let text = format!(
+                "[pgweir]\nauth_user = 'g'\n[databases.a]\nuser = 'f'\n{own}\n[databases.b]\nuser = 'g'\n{own}\n[users.g]\npassword = 'x'"
+            );
+            let (config, _) = parse(&text, "t").unwrap_or_else(|e| panic!("{e}"));
+            let places = |database| {
+                [config.auth_query(database).map(|asked| asked.database), config.lookups_of(database, "g")]
+            };
+            for (database, has) in [("a", false), ("b", true)] {
+                for place in places(database) {
+                    let place = place.expect("a place to ask in");
+                    assert_eq!(config.server_password(&place, "g").is_some(), has, "{database} {own}");
+                }
+            }
+        }
     }
 
     #[test]
