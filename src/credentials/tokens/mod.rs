@@ -4,7 +4,7 @@
 mod source;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -17,6 +17,12 @@ use crate::auth::secret::Secret;
 use crate::clock::Instant;
 use crate::config::{PasswordSource, ServerPassword};
 
+/// How long a provider is kept that nobody uses: who comes back by then, again and again perhaps, finds its password, or its pause
+/// after a failure.
+const KEPT: Duration = Duration::from_secs(60);
+/// With so many, those that nobody uses go at once: their names may be invented.
+const MANY: usize = 4096;
+
 /// Who asks, and how long that may take.
 #[derive(Debug, Clone)]
 pub struct Asking {
@@ -26,37 +32,60 @@ pub struct Asking {
     pub limit: Duration,
 }
 
-/// All providers that are in use.
+/// All providers that are in use, or were a short time ago.
 #[derive(Debug, Default)]
 pub struct Tokens {
-    providers: Mutex<HashMap<ServerPassword, Weak<Provider>>>,
+    providers: Mutex<HashMap<ServerPassword, Kept>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    provider: Arc<Provider>,
+    /// When somebody was last seen to use it.
+    used: Instant,
+}
+
+impl Kept {
+    /// Only whoever holds the lock of all can make it used again.
+    fn is_used(&self) -> bool {
+        Arc::strong_count(&self.provider) > 1
+    }
 }
 
 impl Tokens {
     /// The provider that is asked like that: the same one for all who ask the same.
     pub fn provider(&self, password: ServerPassword) -> Arc<Provider> {
         let mut providers = self.providers.lock();
-        if let Some(provider) = providers.get(&password).and_then(Weak::upgrade) {
-            return provider;
+        if let Some(kept) = providers.get(&password) {
+            return Arc::clone(&kept.provider);
+        }
+        if providers.len() >= MANY {
+            providers.retain(|_, kept| kept.is_used());
         }
         let provider = Arc::new(Provider { password: password.clone(), state: Mutex::default() });
-        providers.insert(password, Arc::downgrade(&provider));
+        let kept = Kept { provider: Arc::clone(&provider), used: Instant::now() };
+        providers.insert(password, kept);
         provider
     }
 
-    /// Has those asked for again that are about to end.
+    /// Has those asked for again that are about to end, and forgets those that nobody has used for long.
     pub fn upkeep(&self, now: Instant, asking: impl FnOnce() -> Asking) {
         let mut providers = self.providers.lock();
         if providers.is_empty() {
             return;
         }
-        providers.retain(|_, provider| provider.strong_count() > 0);
+        providers.retain(|_, kept| {
+            if kept.is_used() {
+                kept.used = now;
+            }
+            now.saturating_duration_since(kept.used) < KEPT
+        });
         let due: Vec<_> = providers
             .values()
-            .filter_map(Weak::upgrade)
-            .filter_map(|provider| {
-                let told = provider.state.lock().upkeep(now)?;
-                Some((provider, told))
+            .filter(|kept| kept.is_used())
+            .filter_map(|kept| {
+                let told = kept.provider.state.lock().upkeep(now)?;
+                Some((Arc::clone(&kept.provider), told))
             })
             .collect();
         drop(providers);
@@ -136,5 +165,41 @@ impl Provider {
             }
             told.send_replace(Some(outcome));
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: usize) -> ServerPassword {
+        let source = PasswordSource::Command(vec!["get".to_owned(), name.to_string()]);
+        ServerPassword { source, lifetime: Duration::from_secs(1) }
+    }
+
+    #[test]
+    fn providers_outlive_their_last_use_for_a_while() {
+        let (tokens, start) = (Tokens::default(), Instant::now());
+        let never = || panic!("there is nothing to renew");
+        let used = tokens.provider(named(0));
+        let left = Arc::downgrade(&tokens.provider(named(1)));
+        assert!(Arc::ptr_eq(&used, &tokens.provider(named(0))));
+        tokens.upkeep(start + KEPT / 2, never);
+        assert!(left.upgrade().is_some());
+        tokens.upkeep(start + KEPT * 2, never);
+        assert!(left.upgrade().is_none());
+        let was_used = Arc::downgrade(&used);
+        drop(used);
+        tokens.upkeep(start + KEPT * 2 + KEPT / 2, never);
+        assert!(was_used.upgrade().is_some(), "it was in use until then");
+    }
+
+    #[test]
+    fn invented_names_are_forgotten_when_there_are_many() {
+        let tokens = Tokens::default();
+        let used = tokens.provider(named(0));
+        (1..2 * MANY).for_each(|name| drop(tokens.provider(named(name))));
+        assert!(tokens.providers.lock().len() <= MANY);
+        assert!(Arc::ptr_eq(&used, &tokens.provider(named(0))));
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::Fresh;
@@ -15,6 +16,12 @@ use crate::auth::secret::Secret;
 use crate::auth::token::{self, NoPassword};
 use crate::config::PasswordSource;
 use crate::timer::timeout;
+
+/// Commands that run at the same time; others wait for their turn. Who wants to log in to a database that is looked up in itself
+/// has one run for it before proving anything.
+const AT_ONCE: usize = 8;
+
+static TURNS: Semaphore = Semaphore::const_new(AT_ONCE);
 
 /// Why there is no password. Neither this nor its text has anything of what the provider gave.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -56,7 +63,7 @@ impl TokenError {
     }
 }
 
-/// Asks once, for `limit` at most. `lifetime` is how long the answer is good for if it doesn't say. Cancel safe: the command
+/// Asks once, for `limit` at most, the wait for its turn included. `lifetime` is how long the answer is good for if it doesn't say. Cancel safe: the command
 /// is killed.
 pub(super) async fn ask(
     source: &PasswordSource,
@@ -65,7 +72,7 @@ pub(super) async fn ask(
 ) -> Result<Fresh<Secret>, TokenError> {
     let asking = async {
         match source {
-            PasswordSource::Command(arguments) => run(arguments).await,
+            PasswordSource::Command(arguments) => run(arguments, &TURNS).await,
             PasswordSource::File(path) => {
                 let path = path.clone();
                 let read = tokio::task::spawn_blocking(move || {
@@ -96,8 +103,10 @@ impl Drop for Group {
 }
 
 /// What a command prints, if it ends well.
-async fn run(arguments: &[String]) -> Result<Zeroizing<Vec<u8>>, Why> {
+async fn run(arguments: &[String], turns: &Semaphore) -> Result<Zeroizing<Vec<u8>>, Why> {
     let (program, arguments) = arguments.split_first().ok_or(Why::Option)?;
+    // Given back behind the group's end: what was begun is gone by then.
+    let _turn = turns.acquire().await.map_err(|_| Why::GivenUp)?;
     let mut command = Command::new(program);
     command.args(arguments).process_group(0).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -114,4 +123,21 @@ async fn run(arguments: &[String]) -> Result<Zeroizing<Vec<u8>>, Why> {
     // From here on its number may be another's.
     group.0 = None;
     if status.success() { Ok(given) } else { Err(Why::Failed(status)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn commands_wait_for_their_turn() {
+        let (turns, echo) = (Semaphore::new(0), ["echo", "x"].map(str::to_owned));
+        let early = tokio::time::timeout(Duration::from_millis(50), run(&echo, &turns)).await;
+        assert!(early.is_err(), "there is no turn");
+        turns.add_permits(1);
+        for _ in 0..2 {
+            assert_eq!(**run(&echo, &turns).await.expect("a turn"), *b"x\n");
+        }
+        assert_eq!(turns.available_permits(), 1);
+    }
 }
