@@ -95,6 +95,17 @@ fn filled(command: &[String], database: &Database, user: &str) -> Vec<String> {
     if command.iter().zip(&all).any(is_option) { Vec::new() } else { all }
 }
 
+/// Whether one of these letters stands behind a percent sign.
+pub(super) fn has_any(argument: &str, letters: &str) -> bool {
+    let mut characters = argument.chars();
+    while let Some(character) = characters.next() {
+        if character == '%' && characters.next().is_some_and(|next| letters.contains(next)) {
+            return true;
+        }
+    }
+    false
+}
+
 /// Whether each percent sign is followed by what it may be followed by.
 pub(super) fn is_template(argument: &str) -> bool {
     let mut characters = argument.chars();

@@ -249,6 +249,41 @@ fn warnings() {
 }
 
 #[test]
+fn commands_that_strangers_could_use() {
+    let script = "has %d or %u in what a shell runs, and clients choose names";
+    let stranger = "is run with any name that a client asks for, before anybody has logged in";
+    let (looked_up, all) = ("[pgweir]\nauth_user = 'g'\n", "[databases.'*']\n");
+    let elsewhere = "[pgweir]\nauth_user = 'g'\nauth_dbname = 'a'\n[databases.a]\n";
+    for (text, expected) in [
+        (format!("[databases.a]\n{}\n", get("'sh', '-c', 'get %u'")), Some(script)),
+        (format!("[databases.a]\n{}\n", get("'env', '/bin/bash', '-eu', '-ec', 'get %d'")), Some(script)),
+        (format!("[databases.a]\n[users.a]\n{}\n", get("'dash', '-c', '%d'")), Some(script)),
+        (format!("[databases.a]\n{}\n", get("'sh', '-c', 'get \"$1\" %%u %h', 'x', '%u'")), None),
+        (format!("[databases.a]\n{}\n", get("'sh', 'get', '-c', '%u'")), None),
+        (format!("{looked_up}{all}{}\n", get("'get', '%d'")), Some(stranger)),
+        (format!("{looked_up}{all}[users.g]\n{}\n", get("'get', '%d'")), Some(stranger)),
+        (format!("{looked_up}{all}{}\n", get("'get', '%%d', '%u'")), None),
+        (format!("{looked_up}{all}dbname = 'x'\n{}\n", get("'get', '%d'")), None),
+        (format!("{looked_up}{all}user = 'f'\n{}\n", get("'get', '%d'")), None),
+        (format!("{looked_up}[databases.a]\n{}\n", get("'get', '%d'")), None),
+        (format!("{elsewhere}{all}{}\n", get("'get', '%d'")), None),
+    ] {
+        let mut said = said(&text);
+        said.retain(|line| line.contains("server_password_command"));
+        let is_right = match expected {
+            Some(expected) => said.len() == 1 && said[0].contains(expected),
+            None => said.is_empty(),
+        };
+        assert!(is_right, "{text}: {said:?}");
+    }
+}
+
+/// A setting with these words.
+fn get(words: &str) -> String {
+    format!("server_password_command = [{words}]")
+}
+
+#[test]
 fn the_values_of_a_pgbouncer_file() {
     let config = good(
         "[pgweir]\npool_mode = \"transaction\"\nmax_client_conn = 100\ndefault_pool_size = 20\nmin_pool_size = 5\n\
