@@ -53,8 +53,10 @@ fn check(path: &Path) -> Result<(), AppError> {
     let (config, warnings) = config::load::load(path)?;
     secrets::store(&config)?;
     Tls::new(&config)?;
-    rules::directory_tls(&rules::rules(&config)?)?;
+    let (rules, doubts) = rules::rules(&config)?;
+    rules::directory_tls(&rules)?;
     warnings.iter().for_each(|w| println!("{w}"));
+    doubts.iter().for_each(|w| println!("{w}"));
     rights::warnings(&config, Some(path)).iter().for_each(|w| println!("{w}"));
     println!(
         "{}: right ({} databases, {} users)",

@@ -56,7 +56,8 @@ impl Change<'_> {
         let store = secrets::store(&config)?;
         let tls = Tls::new(&config)?;
         let log = logging::prepare(&config)?;
-        let rules = rules::rules(&config)?;
+        let (rules, doubts) = rules::rules(&config)?;
+        doubts.iter().for_each(|w| tracing::warn!("{w}"));
         let directory_tls = rules::directory_tls(&rules)?;
         let changes = diff(&shared.config.load(), &config);
         for change in &changes {

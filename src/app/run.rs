@@ -55,7 +55,8 @@ pub(super) fn run(source: Source, overrides: &Overrides) -> Result<(), AppError>
     rights::warnings_of(&config, &source).iter().for_each(|w| tracing::warn!("{w}"));
     let store = secrets::store(&config)?;
     let tls = Tls::new(&config)?;
-    let rules = rules::rules(&config)?;
+    let (rules, doubts) = rules::rules(&config)?;
+    doubts.iter().for_each(|w| tracing::warn!("{w}"));
     let directory_tls = rules::directory_tls(&rules)?;
     raise_file_limit(&config);
     let inherited = systemd::sockets(&config)?;

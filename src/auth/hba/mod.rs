@@ -19,6 +19,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use super::oauth::KeySource;
 pub use address::Interface;
 pub use error::{Place, Problem, Problems};
 pub use files::Files;
@@ -171,6 +172,14 @@ impl Rules {
                 || rule.oauth.as_ref().is_some_and(|oauth| oauth.is_fetched_by_tls())
         };
         self.rules.iter().any(is_encrypted)
+    }
+
+    /// The files that issuers' keys are read from, and the rules that name them.
+    pub fn key_files(&self) -> impl Iterator<Item = (&Place, &Path)> {
+        self.rules.iter().filter_map(|rule| match &rule.oauth.as_ref()?.keys {
+            KeySource::File(path) => Some((&rule.place, &**path)),
+            KeySource::At(_) => None,
+        })
     }
 
     /// How many rules there are.

@@ -1,5 +1,7 @@
 //! The options of the method oauth: PostgreSQL's, and what its validator would have of its own.
 
+use std::path::Path;
+
 use url::Url;
 
 use crate::auth::oauth::{Algorithm, KeySource, OAuth};
@@ -57,8 +59,8 @@ impl Options {
         Ok(true)
     }
 
-    /// What they come to together.
-    pub(super) fn finish(self) -> Result<OAuth, String> {
+    /// What they come to together, in a file of this folder.
+    pub(super) fn finish(self, folder: Option<&Path>) -> Result<OAuth, String> {
         let missing = |name: &str, what: &str| format!("the method oauth needs {name}=, {what}");
         let audience =
             self.audience.ok_or_else(|| missing("audience", "whom tokens are for (\"*\": anybody)"))?;
@@ -66,15 +68,18 @@ impl Options {
             "*" => Vec::new(),
             audience => audience.split_whitespace().map(Into::into).collect(),
         };
+        let keys =
+            self.keys.ok_or_else(|| missing("jwks", "the issuer's keys: a file, or an https:// address"))?;
         Ok(OAuth {
             issuer: self.issuer.ok_or_else(|| missing("issuer", "who issues tokens"))?.into(),
             scope: self.scope.ok_or_else(|| missing("scope", "what tokens have to be good for"))?.into(),
             audience,
             claim: self.claim.as_deref().unwrap_or("sub").into(),
             algorithms: self.algorithms.unwrap_or_else(|| Algorithm::ALL.map(|(_, it)| it).to_vec()),
-            keys: self
-                .keys
-                .ok_or_else(|| missing("jwks", "the issuer's keys: a file, or an https:// address"))?,
+            keys: match (keys, folder) {
+                (KeySource::File(path), Some(folder)) => KeySource::File(folder.join(path)),
+                (keys, _) => keys,
+            },
             is_delegated: self.is_delegated,
             is_loopback_allowed: self.is_loopback_allowed,
         })

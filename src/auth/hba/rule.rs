@@ -8,6 +8,7 @@ use super::name::{Database, User};
 use super::token::{Field, Token};
 use super::{Interface, Replication, Visitor, oauth};
 use crate::auth::oauth::OAuth;
+use std::path::Path;
 use std::sync::Arc;
 
 /// How a line has clients prove who they are.
@@ -164,7 +165,9 @@ impl Rule {
         match self.method {
             Method::Ldap => self.ldap = Some(Arc::new(own.ldap.finish()?)),
             Method::OAuth => {
-                let oauth = own.oauth.finish()?;
+                // That of a setting stands in no file of rules.
+                let folder = Path::new(&*self.place.file).parent().filter(|_| self.place.line > 0);
+                let oauth = own.oauth.finish(folder)?;
                 if oauth.is_delegated && self.map.is_some() {
                     return Err("map= and delegate_ident_mapping=1 don't go together".to_owned());
                 }

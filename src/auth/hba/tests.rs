@@ -286,6 +286,24 @@ fn bad_options_of_oauth_are_named() {
 }
 
 #[test]
+fn keys_lie_beside_the_rule_that_names_them() {
+    let with = |keys: &str| {
+        format!("local all all oauth issuer=https://i scope=a audience=p claim=sub jwks={keys}\n")
+    };
+    let text = format!("include d/more\n{}{}{}", with("k"), with("/k"), with("https://i/k"));
+    let more = with("k");
+    let files = shelf([("hba", text.as_str()), ("d/more", more.as_str())]);
+    let (rules, _) = read(&files, Encryption::None).unwrap();
+    let paths: Vec<_> =
+        rules.key_files().map(|(at, path)| (at.to_string(), path.display().to_string())).collect();
+    let expected = [("d/more:1", "d/k"), ("hba:2", "k"), ("hba:3", "/k")];
+    assert_eq!(paths, expected.map(|(at, path)| (at.to_owned(), path.to_owned())));
+    let of_setting =
+        Rules::of_method("auth/x", "oauth", "issuer=https://i scope=a audience=p jwks=k").unwrap();
+    assert!(of_setting.key_files().all(|(_, path)| path == Path::new("k")));
+}
+
+#[test]
 fn other_files_are_included() {
     let files = shelf([
         (
