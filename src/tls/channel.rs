@@ -7,7 +7,7 @@ use crate::auth::scram::messages::EndPoint;
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{CommonState, ProtocolVersion};
+use rustls::{CommonState, HandshakeKind, ProtocolVersion};
 
 /// Most plaintext in a record, in bytes.
 const RECORD: usize = 16 * 1024;
@@ -112,9 +112,11 @@ impl Channel {
     }
 
     /// Whether what is left of a server's handshake after its first step is little work, unless certificates are to be verified:
-    /// with TLS 1.2 the half of the key exchange is still to come.
+    /// with TLS 1.2 the half of the key exchange is still to come, and all of it once a first ClientHello had no key of use.
     pub fn is_hard_at_first_only(&self) -> bool {
-        self.common().protocol_version() == Some(ProtocolVersion::TLSv1_3)
+        let common = self.common();
+        common.protocol_version() == Some(ProtocolVersion::TLSv1_3)
+            && common.handshake_kind() != Some(HandshakeKind::FullWithHelloRetryRequest)
     }
 
     /// The application protocol that was agreed on.

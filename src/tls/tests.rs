@@ -171,6 +171,35 @@ fn versions_are_those_asked_for() {
     }
 }
 
+/// A server that takes keys of the last group only, which no client sends before it is asked to.
+fn choosy() -> Channel {
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+    let certificate = params.self_signed(&key).expect("a certificate").der().clone();
+    let mut provider = CryptoProvider::clone(&provider());
+    provider.kx_groups.drain(..provider.kx_groups.len() - 1);
+    let builder = rustls::ServerConfig::builder_with_provider(Arc::new(provider));
+    let builder = builder.with_protocol_versions(&[&TLS13]).expect("ciphers").with_no_client_auth();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+    let mut config = builder.with_single_cert(vec![certificate], key).expect("a pair");
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    let config = Arc::new(config);
+    Channel::server(rustls::server::UnbufferedServerConnection::new(config).expect("a server"), None)
+}
+
+#[test]
+fn a_hello_that_has_to_be_said_again_is_no_first_step() {
+    let tls = tls("").unwrap_or_else(|e| panic!("{e}"));
+    for (mut server, is_hard_at_first_only) in [(pair(&tls).1, true), (choosy(), false)] {
+        let (mut client, _) = pair(&tls);
+        client.shake_hands(&[]).expect("a ClientHello");
+        assert!(!server.is_hard_at_first_only(), "nothing has come");
+        assert_eq!(server.shake_hands(&client.take_control()).expect("a good hello"), Progress::Waits);
+        assert_eq!(server.version(), "TLSv1.3");
+        assert_eq!(server.is_hard_at_first_only(), is_hard_at_first_only);
+    }
+}
+
 #[test]
 fn an_idle_channel_holds_nothing() {
     let (mut client, mut server) = connected(&tls("").unwrap_or_else(|e| panic!("{e}")), usize::MAX);
