@@ -461,6 +461,35 @@ fn a_failed_prelude_runs_nothing() {
     server.finish();
 }
 
+/// A server that can't forget another client's sequences answers nothing of the client's.
+#[test]
+fn sequences_have_to_be_forgotten() {
+    let server = FakeServer::start(|conn| {
+        conn.welcome()?;
+        let pending = read_marked(conn)?;
+        let tags = String::from_iter(pending.iter().map(|m| char::from(m.tag)));
+        match (conn.number, &*tags) {
+            (0, "PBEQQ") => {
+                let refused = backend::error("ERROR", "53200", "out of memory");
+                conn.send(&[message(b'1', &[]), message(b'2', &[]), refused].concat())?;
+                while !matches!(conn.read()?.tag, b'S' | b'X') {}
+                return Ok(());
+            }
+            // Nobody had this one before; it isn't known for that.
+            (1, "PBEQQ") => {}
+            _ => return Err(io::Error::other(tags)),
+        }
+        pending.iter().try_for_each(|message| answer(conn, message))?;
+        conn.serve()
+    });
+    let config = Config::to(server.address()).set("default_pool_size", 1).set("sequence_hold", 0);
+    let pgweir = Pgweir::start(&config);
+    pgweir.client().value("SELECT lastval()");
+    assert_eq!(pgweir.client().value("SELECT 'marked'"), "1");
+    assert_eq!(server.connections(), 2);
+    server.finish();
+}
+
 /// Whatever may come first behind a prelude, on a server that was another client's.
 #[test]
 fn a_prelude_goes_ahead_of_anything() {

@@ -62,14 +62,17 @@ impl Conversation {
         self.parameters = Arc::clone(wanted);
         let replay =
             listens.into_iter().chain((!settings.is_empty()).then_some(settings)).collect::<Vec<_>>();
-        let matters = needs.reset.is_some() || !harmless;
+        let matters = needs.reset.is_some() || !harmless || forgets;
         if matters && chains {
-            self.chain(out, "BEGIN");
-            replay.iter().for_each(|statement| self.chain(out, statement));
-            if forgets {
-                self.chain(out, DISCARD_SEQUENCES);
-            }
-            self.chain(out, "COMMIT");
+            // One statement alone is a transaction by itself.
+            let block = needs.reset.is_some() || !replay.is_empty();
+            let statements = block
+                .then_some("BEGIN")
+                .into_iter()
+                .chain(replay.iter().map(String::as_str))
+                .chain(forgets.then_some(DISCARD_SEQUENCES))
+                .chain(block.then_some("COMMIT"));
+            statements.for_each(|statement| self.chain(out, statement));
             frontend::query(out, b"");
             self.exchange.expect(Reply::Query, Action::PreludeEnd);
         } else {
