@@ -859,6 +859,27 @@ fn last_values_of_sequences_are_the_client_s_own() {
     assert!(first.read_until_ready().iter().any(|m| m.to_string().contains("C55000")));
 }
 
+/// The same where clients ask by named statements only, from the first on.
+#[test]
+fn last_values_asked_for_by_name_are_the_client_s_own() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql("app", "CREATE SEQUENCE s; GRANT ALL ON s TO PUBLIC");
+    let ask = [bind("", "s1", &[]), execute("", 0), sync()].concat();
+    let is_undefined = |client: &mut Client| {
+        let replies = client.read_until_ready();
+        assert!(replies.iter().any(|m| m.to_string().contains("C55000")), "{replies:?}");
+    };
+
+    let pgweir = Pgweir::start(&Config::new(&cluster).set("default_pool_size", 1).set("sequence_hold", 0));
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    other.query("SELECT nextval('s')");
+    client.send(&[parse("s1", "SELECT lastval()"), ask.clone()].concat());
+    is_undefined(&mut client);
+    other.query("SELECT nextval('s')");
+    client.send(&ask);
+    is_undefined(&mut client);
+}
+
 /// A client that took its last value elsewhere isn't told the one before, though the server was nobody else's meanwhile.
 #[test]
 fn an_older_value_of_a_sequence_is_no_answer() {

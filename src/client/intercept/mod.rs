@@ -17,7 +17,7 @@ use crate::params::routines::Routines;
 use crate::params::statement::{LONGEST_SCAN, Scanner};
 use crate::params::traces::Traces;
 use crate::prepared::client_statements::ClientStatements;
-use crate::prepared::registry::Registry;
+use crate::prepared::registry::{Registry, Statement};
 use crate::server::conversation::{Conversation, Promise};
 use crate::server::exchange::{Action, Reply, Status};
 use crate::server::prelude::DISCARD_SEQUENCES;
@@ -66,7 +66,18 @@ impl Looks<'_> {
     /// What running a text leaves behind, functions included.
     #[inline]
     fn traces(self, text: &[u8]) -> Traces {
-        let traces = self.of_words(text).and(self.routines.traces(text));
+        self.asking(self.of_words(text).and(self.routines.traces(text)))
+    }
+
+    /// The same of a statement whose words have been looked at.
+    #[inline]
+    fn of_statement(self, statement: &Statement) -> Traces {
+        self.asking(statement.traces().and(self.routines.traces(statement.definition())))
+    }
+
+    /// Has the pool's servers forget their sequences from now on if a client asks for its own.
+    #[inline]
+    fn asking(self, traces: Traces) -> Traces {
         if traces.has(Traces::SEQUENCES) {
             self.customs.ask_sequences();
         }

@@ -142,6 +142,10 @@ impl<'b> Feed<'_, 'b> {
         let context = self.rules.parse_context;
         let statement =
             self.rules.registry.intern(context, parse.definition, || self.rules.looks.of_words(parse.query));
+        if self.server.foreign_sequences {
+            // At its Bind this Parse is owed.
+            self.own_sequences(self.rules.looks.of_statement(&statement));
+        }
         let known = self.server.names.touch(statement.id());
         if self.is_unsettled_statement(&statement) || known && !self.server.exchange.is_status_known() {
             return Step::Pause(Pause::Stall);
@@ -296,7 +300,12 @@ impl<'b> Feed<'_, 'b> {
                     statement = self.rules.registry.renew(&statement);
                     self.client.names.share(name, Arc::clone(&statement), &self.rules.registry.names);
                 }
-                if self.is_unsettled_name(name) || !self.provide(&statement) {
+                if self.is_unsettled_name(name) {
+                    return Err(Pause::Stall);
+                }
+                let traces = self.rules.looks.of_statement(&statement);
+                self.own_sequences(traces);
+                if !self.provide(&statement) {
                     return Err(Pause::Stall);
                 }
                 if self.server.exchange.is_drained() {
@@ -306,9 +315,6 @@ impl<'b> Feed<'_, 'b> {
                 if self.server.bound.len() < BOUND_KEPT {
                     self.server.bound.push(statement.id());
                 }
-                let by_functions = self.rules.looks.routines.traces(statement.definition());
-                let traces = statement.traces().and(by_functions);
-                self.own_sequences(traces);
                 self.server.note(traces);
                 self.evict();
                 Ok((Some(SentName::Server(statement)), traces))
