@@ -880,6 +880,33 @@ fn last_values_asked_for_by_name_are_the_client_s_own() {
     is_undefined(&mut client);
 }
 
+/// The first of its pool to ask is told nobody else's value, though there is a prelude in front; what it takes itself behind that stays.
+#[test]
+fn who_is_the_first_to_ask_is_told_no_one_else_s_value() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql("app", "CREATE SEQUENCE s; GRANT ALL ON s TO PUBLIC");
+    let lone = |name| [parse(name, "SELECT lastval()"), bind("", name, &[]), execute("", 0), sync()].concat();
+    let own = [query("SELECT nextval('s')"), query("SELECT lastval()")].concat();
+    let asks = [(query("SELECT lastval()"), &b"TEZ"[..]), (lone(""), b"12EZ"), (lone("s1"), b"12EZ")];
+    let config = Config::new(&cluster).set("default_pool_size", 1).set("sequence_hold", 0);
+    for (parameter, owns) in
+        [(("application_name", "b"), Some((own, &b"TDCZTDCZ"[..]))), (("search_path", "public"), None)]
+    {
+        for (request, tags) in asks.iter().chain(&owns) {
+            let pgweir = Pgweir::start(&config);
+            let mut other = pgweir.client();
+            let target = pgweir.target("app", "app").parameter(parameter.0, parameter.1);
+            let mut client = Client::connect(&target);
+            other.query("SELECT nextval('s')");
+            client.send(request);
+            let ends = tags.iter().filter(|tag| **tag == b'Z').count();
+            let replies: Vec<_> = (0..ends).flat_map(|_| client.read_until_ready()).collect();
+            let heard: Vec<_> = replies.iter().map(|m| m.tag).filter(|tag| *tag != b'S').collect();
+            assert_eq!(heard, *tags, "{parameter:?} {:?}: {replies:?}", request.escape_ascii().to_string());
+        }
+    }
+}
+
 /// A client that took its last value elsewhere isn't told the one before, though the server was nobody else's meanwhile.
 #[test]
 fn an_older_value_of_a_sequence_is_no_answer() {

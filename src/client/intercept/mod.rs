@@ -317,19 +317,23 @@ impl<'b> Feed<'_, 'b> {
     }
 
     /// Whoever asks for the last value it had of a sequence must not be told that of the server's last client. Within a
-    /// transaction it is too late, but then it is known from the next one on that there are such clients.
-    fn own_sequences(&mut self, traces: Traces) {
+    /// transaction it is too late, but then it is known from the next one on that there are such clients. Before anything but
+    /// the prelude has been asked it's not, but that has to be answered first.
+    fn own_sequences(&mut self, traces: Traces) -> Result<(), Pause> {
         let server = &mut self.server;
-        if traces.has(Traces::SEQUENCES)
-            && server.foreign_sequences
-            && server.is_between_batches()
-            && server.exchange.status() == Status::Idle
-        {
+        if !traces.has(Traces::SEQUENCES) || !server.foreign_sequences {
+            return Ok(());
+        }
+        if server.exchange.owes_only_prelude() {
+            return Err(Pause::Stall);
+        }
+        if server.is_between_batches() && server.exchange.status() == Status::Idle {
             self.out.inject(|v| frontend::query(v, DISCARD_SEQUENCES.as_bytes()));
             server.exchange.expect(Reply::Query, Action::Swallow);
             server.unnamed = None;
             server.foreign_sequences = false;
         }
+        Ok(())
     }
 
     #[inline]
@@ -379,7 +383,9 @@ impl<'b> Feed<'_, 'b> {
         {
             return Step::Pause(pause);
         }
-        self.own_sequences(traces);
+        if let Err(pause) = self.own_sequences(traces) {
+            return Step::Pause(pause);
+        }
         self.server.note(traces);
         self.query_drops_unnamed();
         if traces.has(Traces::NAMES) {

@@ -43,7 +43,9 @@ impl<'b> Feed<'_, 'b> {
             if traces.has(Traces::NAMES) {
                 return Ok(self.parse_by_name(parse, traces));
             }
-            self.own_sequences(traces);
+            if let Err(pause) = self.own_sequences(traces) {
+                return Ok(Step::Pause(pause));
+            }
             self.parse_unnamed(parse.definition, traces);
             return Ok(Step::Forward);
         }
@@ -142,9 +144,11 @@ impl<'b> Feed<'_, 'b> {
         let context = self.rules.parse_context;
         let statement =
             self.rules.registry.intern(context, parse.definition, || self.rules.looks.of_words(parse.query));
-        if self.server.foreign_sequences {
-            // At its Bind this Parse is owed.
-            self.own_sequences(self.rules.looks.of_statement(&statement));
+        // At its Bind this Parse is owed.
+        if self.server.foreign_sequences
+            && let Err(pause) = self.own_sequences(self.rules.looks.of_statement(&statement))
+        {
+            return Step::Pause(pause);
         }
         let known = self.server.names.touch(statement.id());
         if self.is_unsettled_statement(&statement) || known && !self.server.exchange.is_status_known() {
@@ -304,7 +308,7 @@ impl<'b> Feed<'_, 'b> {
                     return Err(Pause::Stall);
                 }
                 let traces = self.rules.looks.of_statement(&statement);
-                self.own_sequences(traces);
+                self.own_sequences(traces)?;
                 if !self.provide(&statement) {
                     return Err(Pause::Stall);
                 }

@@ -236,6 +236,13 @@ impl<P> Exchange<P> {
         matches!(self.owed.front(), Some(Owed { action: Action::Prelude | Action::PreludeEnd, .. }))
     }
 
+    /// Whether the prelude is still to be answered, and nothing was asked behind it.
+    #[cold]
+    pub fn owes_only_prelude(&self) -> bool {
+        let newest = self.owed.iter().next_back();
+        newest.is_some_and(|o| matches!(o.action, Action::Prelude | Action::PreludeEnd))
+    }
+
     /// Whether what comes next answers what pgweir asked behind the client's request.
     #[inline]
     pub fn is_behind(&self) -> bool {
