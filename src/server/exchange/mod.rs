@@ -154,9 +154,12 @@ impl<P> Exchange<P> {
     }
 
     /// The number of the reply with which the request being answered ends: that of its ReadyForQuery, or of the last owed if
-    /// none is to come by itself.
+    /// none is to come by itself. The prelude is no part of it.
     pub fn end_of_request(&self) -> u64 {
-        let ends = |o: Owed| matches!(o.reply, Reply::Query | Reply::FunctionCall | Reply::Sync);
+        let ends = |o: Owed| {
+            matches!(o.reply, Reply::Query | Reply::FunctionCall | Reply::Sync)
+                && !matches!(o.action, Action::Prelude | Action::PreludeEnd)
+        };
         let at = self.owed.iter().position(ends).unwrap_or(self.owed.len().saturating_sub(1));
         self.front + at as u64
     }

@@ -186,6 +186,23 @@ fn a_failed_prelude_is_told_apart() {
 }
 
 #[test]
+fn a_request_ends_behind_its_prelude() {
+    let mut chained = Exchange::<u32>::default();
+    for reply in [Reply::Parse, Reply::Bind, Reply::Execute] {
+        chained.expect(reply, Action::Prelude);
+    }
+    chained.expect(Reply::Query, Action::PreludeEnd);
+    let mut glued = Exchange::<u32>::default();
+    glued.expect(Reply::Query, Action::Prelude);
+    for (mut x, end) in [(chained, 6), (glued, 3)] {
+        x.expect(Reply::Bind, Action::Forward);
+        x.expect(Reply::Sync, Action::Forward);
+        x.expect(Reply::Query, Action::Forward);
+        assert_eq!(x.end_of_request(), end);
+    }
+}
+
+#[test]
 fn earlier_batches_are_unsettled_until_answered() {
     let mut x = Exchange::default();
     expect_all(&mut x, "PSP");
