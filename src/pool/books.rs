@@ -175,11 +175,11 @@ impl<S: Pooled> Books<S> {
     }
 
     /// A server comes back while a shared cap is short: whether it goes to another pool although clients of this one wait for
-    /// it. Those who do get the place instead when it is this pool's turn.
+    /// it. Those who do get the place instead when it is this pool's turn. One that is being cancelled stays, so nothing is promised.
     #[cold]
     pub(super) fn forfeits(&self, slot: SlotIndex, bounds: &Bounds) -> Option<CloseReason> {
         self.ledger.front()?;
-        let opened = self.ledger.opened_at(slot);
+        let opened = self.ledger.opened_at(slot)?;
         let due = |cap: &&Arc<SharedCap>| {
             cap.is_starving() && cap.owes(&bounds.pool, &bounds.share, opened, self.clock)
         };

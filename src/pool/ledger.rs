@@ -316,9 +316,10 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
         self.entries[slot.at()].expires.is_some_and(|expires| now >= expires)
     }
 
-    /// When a server was connected.
-    pub(super) fn opened_at(&self, slot: SlotIndex) -> Instant {
-        self.entries[slot.at()].opened
+    /// When a server was connected; `None`: a cancel aimed at it is under way, and it would be parked if it came back.
+    pub(super) fn opened_at(&self, slot: SlotIndex) -> Option<Instant> {
+        let entry = &self.entries[slot.at()];
+        (entry.cancels == 0).then_some(entry.opened)
     }
 
     /// Servers in whatever state, opening ones included.

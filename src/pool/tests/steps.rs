@@ -511,6 +511,24 @@ fn what_others_give_back_goes_to_those_who_have_less() {
 }
 
 #[test]
+fn a_server_being_cancelled_is_promised_to_nobody() {
+    let bench = Bench::new();
+    let cap = cap(CapKind::Database, 2);
+    let pools = ["a", "b"].map(|user| bench.pool(user, small(2), &[&cap]));
+    let (first, second) = (bench.lease(&pools[0], 1), bench.lease(&pools[0], 2));
+    let mut own = [queue(&pools[0], 3, bench.now), queue(&pools[0], 4, bench.now)];
+    let mut other = queue(&pools[1], 5, bench.now);
+    let cancel = pools[0].cancel(ClientId(1));
+    first.release(bench.now);
+    assert_eq!((pools[0].numbers().canceling, pools[0].bounds.share.standing().held), (1, 2));
+    drop(cancel);
+    let stays = fetch(&mut own[0]);
+    second.release(bench.now);
+    bench.connector.finish_opens();
+    drop((stays, fetch(&mut other)));
+}
+
+#[test]
 fn a_pool_whose_waiters_left_costs_nobody_a_server() {
     let bench = Bench::new();
     let cap = cap(CapKind::Database, 1);
