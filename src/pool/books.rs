@@ -220,6 +220,7 @@ impl<S: Pooled> Books<S> {
             Push::Offer(cap) => Some(cap),
             Push::Newcomer | Push::Again => None,
         };
+        bounds.share.set_failing(self.backoff.is_failing(self.clock));
         let mut obstacle = Obstacle::None;
         while self.may_open()
             && self.ledger.wanted() > 0

@@ -72,9 +72,14 @@ impl Default for PoolSettings {
 pub(super) struct Backoff {
     failures: u32,
     until: Option<Instant>,
+    /// Until then no other pool closes its last server for this one.
+    failing_until: Option<Instant>,
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// How many pauses a pool counts as failing: for ever would leave it with nothing under a cap that others keep full, though its
+/// host is back.
+const FAILING: u32 = 4;
 
 impl Backoff {
     /// An open failed. Others that were under way when the pause began don't lengthen it. Returns what is left of it.
@@ -87,6 +92,7 @@ impl Backoff {
         // Between half and all of it, so that pools of one host don't come back together.
         let pause = doubled / 2 + doubled / 2 / 65_536 * u32::from(random);
         self.until = now.checked_add(pause);
+        self.failing_until = now.checked_add(pause.saturating_mul(FAILING));
         pause
     }
 
@@ -98,6 +104,11 @@ impl Backoff {
     /// True while the pool must not open.
     pub(super) fn is_pausing(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| until > now)
+    }
+
+    /// True for some time after a failure, the pause and more, unless an open succeeds.
+    pub(super) fn is_failing(&self, now: Instant) -> bool {
+        self.failing_until.is_some_and(|until| until > now)
     }
 
     /// How many opens may be under way: after a failure one, to try the ground.
@@ -161,7 +172,8 @@ pub(super) trait Member: Send + Sync {
 /// as somebody starves others don't take. So no free place is left beside a pool that waits for one.
 ///
 /// The neediest of the starving is first, as [`share`] says, and of equals the longest. A pool that has more than its share owes
-/// them the servers that come back to it, though clients of its own wait: each of the starving is promised one at a time.
+/// them the servers that come back to it, though clients of its own wait: each of the starving is promised one at a time. A pool
+/// whose opens fail is behind the others, and nobody owes it its last server.
 #[derive(Debug)]
 pub struct SharedCap {
     name: CapName,
@@ -480,12 +492,13 @@ mod tests {
             let full = Duration::from_millis(expected);
             assert!(pause <= full && pause > full * 99 / 100, "{pause:?} of {full:?}");
             assert!(backoff.is_pausing(now) && !backoff.is_pausing(now + pause));
+            assert!(backoff.is_failing(now + pause * 3) && !backoff.is_failing(now + pause * 4));
             assert!(backoff.failed(now, longest, 0) <= pause, "one that began before doesn't lengthen it");
             assert_eq!(backoff.at_once(8), 1);
             now += pause;
         }
         assert_eq!(backoff.failed(now, longest, 0), longest / 2);
         backoff.succeeded();
-        assert!(!backoff.is_pausing(now) && backoff.at_once(8) == 8);
+        assert!(!backoff.is_pausing(now) && !backoff.is_failing(now) && backoff.at_once(8) == 8);
     }
 }

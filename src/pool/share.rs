@@ -3,7 +3,7 @@
 use crate::clock::Instant;
 use std::{
     cmp::Ordering as Order,
-    sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -19,6 +19,7 @@ pub(super) struct Share {
     held: AtomicUsize,
     /// Of those, to be given up to others.
     leaving: AtomicUsize,
+    failing: AtomicBool,
     weight: AtomicU32,
     guaranteed: AtomicU32,
 }
@@ -26,7 +27,8 @@ pub(super) struct Share {
 impl Share {
     pub(super) fn new(weight: u32, guaranteed: u32) -> Self {
         let (held, leaving) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { held, leaving, weight: AtomicU32::new(weight), guaranteed: AtomicU32::new(guaranteed) }
+        let (weight, guaranteed) = (AtomicU32::new(weight), AtomicU32::new(guaranteed));
+        Self { held, leaving, failing: AtomicBool::new(false), weight, guaranteed }
     }
 
     /// `guaranteed` is in servers.
@@ -51,11 +53,17 @@ impl Share {
         self.leaving.fetch_add(1, Relaxed);
     }
 
+    /// Whether the pool's opens have failed of late.
+    pub(super) fn set_failing(&self, failing: bool) {
+        self.failing.store(failing, Relaxed);
+    }
+
     pub(super) fn standing(&self) -> Standing {
         Standing {
             held: self.held.load(Relaxed).saturating_sub(self.leaving.load(Relaxed)),
             weight: self.weight.load(Relaxed).max(1),
             guaranteed: self.guaranteed.load(Relaxed) as usize,
+            failing: self.failing.load(Relaxed),
         }
     }
 }
@@ -69,6 +77,8 @@ pub(super) struct Standing {
     pub(super) weight: u32,
     /// Places it is due, if it wants them, before others get more than theirs.
     pub(super) guaranteed: usize,
+    /// Its opens have failed of late: what it got would likely serve nobody.
+    pub(super) failing: bool,
 }
 
 impl Standing {
@@ -76,17 +86,19 @@ impl Standing {
         self.held < self.guaranteed
     }
 
-    /// The needier first: who has nothing, then who has less than is guaranteed, then who has least for its weight.
+    /// The needier first: who has nothing, then who has less than is guaranteed, then who has least for its weight. Those whose
+    /// opens fail come behind all others.
     pub(super) fn by_need(&self, other: &Self) -> Order {
-        let first = |it: &Self| (it.held > 0, !it.lacks_guaranteed());
+        let first = |it: &Self| (it.failing, it.held > 0, !it.lacks_guaranteed());
         let weighed = |it: &Self, against: &Self| it.held as u64 * u64::from(against.weight);
         first(self).cmp(&first(other)).then_with(|| weighed(self, other).cmp(&weighed(other, self)))
     }
 
     /// Whether a server that comes back has to go to the other, though clients of this pool wait for it. Never so that the
-    /// other would owe one in return, turns aside; `for_a_turn` says that this server has been here for [`TURN`].
+    /// other would owe one in return, turns aside; `for_a_turn` says that this server has been here for [`TURN`]. Turns are not
+    /// for who fails to open.
     pub(super) fn owes(&self, other: &Self, for_a_turn: bool) -> bool {
-        if other.held == 0 && for_a_turn {
+        if other.held == 0 && for_a_turn && !other.failing {
             return true;
         }
         if self.held <= self.guaranteed.max(1) {
@@ -108,7 +120,11 @@ mod tests {
     use proptest::prelude::*;
 
     const fn of(held: usize, weight: u32, guaranteed: usize) -> Standing {
-        Standing { held, weight, guaranteed }
+        Standing { held, weight, guaranteed, failing: false }
+    }
+
+    const fn failing(held: usize) -> Standing {
+        Standing { failing: true, ..of(held, 1, 0) }
     }
 
     #[test]
@@ -131,11 +147,17 @@ mod tests {
         }
         assert!(of(1, 9, 9).owes(&of(0, 1, 0), true), "its turn is over");
         assert!(!of(2, 9, 9).owes(&of(1, 1, 0), true), "turns are for who has nothing");
+        assert!(!of(1, 1, 0).owes(&failing(0), true), "nor for who could do nothing with it");
+        assert!(
+            of(2, 1, 0).owes(&failing(0), true) && failing(1).owes(&of(0, 1, 0), true),
+            "all else is as it was"
+        );
     }
 
     #[test]
     fn the_neediest() {
-        let ordered = [of(0, 1, 0), of(2, 1, 3), of(1, 2, 0), of(1, 1, 0), of(3, 2, 0), of(2, 1, 0)];
+        let sound = [of(0, 1, 0), of(2, 1, 3), of(1, 2, 0), of(1, 1, 0), of(3, 2, 0), of(2, 1, 0)];
+        let ordered = [&sound[..], &[failing(0), failing(1)]].concat();
         for (at, one) in ordered.iter().enumerate() {
             for other in &ordered[at + 1..] {
                 assert_eq!((one.by_need(other), other.by_need(one)), (Order::Less, Order::Greater));

@@ -529,6 +529,29 @@ fn a_server_being_cancelled_is_promised_to_nobody() {
 }
 
 #[test]
+fn a_pool_whose_opens_fail_costs_nobody_its_last_server_for_a_while() {
+    let bench = Bench::new();
+    let after = |milliseconds| bench.now + Duration::from_millis(milliseconds);
+    let cap = cap(CapKind::Database, 1);
+    let pools = ["a", "b"].map(|user| bench.pool(user, small(1), &[&cap]));
+    bench.connector.fail_next(OpenError::Transient("unreachable".into()));
+    let mut down = queue(&pools[1], 1, bench.now);
+    bench.connector.finish_opens();
+    let lease = bench.lease(&pools[0], 2);
+    let mut own = [queue(&pools[0], 3, bench.now), queue(&pools[0], 4, bench.now)];
+    // The pause is of 50 to 100 ms.
+    pools[1].tick(after(150));
+    assert!(cap.is_starving());
+    lease.release(after(150));
+    let lease = fetch(&mut own[0]);
+    pools[1].tick(after(400));
+    lease.release(after(400));
+    bench.connector.finish_opens();
+    drop(fetch(&mut down));
+    assert!(waits(&mut own[1]));
+}
+
+#[test]
 fn a_pool_whose_waiters_left_costs_nobody_a_server() {
     let bench = Bench::new();
     let cap = cap(CapKind::Database, 1);
