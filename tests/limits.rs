@@ -114,6 +114,34 @@ fn batches_left_open() {
     assert_eq!(client.value("SELECT 7"), "7");
 }
 
+/// While a batch is open and all of it is answered the server waits for the client, and what follows has its own time.
+#[test]
+fn batches_left_open_and_answered() {
+    let own = config().set("query_timeout", "900ms").set("idle_transaction_timeout", "3s");
+    let pgweir = Pgweir::start(&own);
+    let mut client = pgweir.client();
+    let batch =
+        |sql| [messages::parse("", sql), messages::bind("", "", &[]), messages::execute("", 0)].concat();
+    client.send(&[batch("SELECT 1"), messages::flush()].concat());
+    client.read_until(|reply| reply.tag == b'C');
+    std::thread::sleep(Duration::from_millis(1100));
+    client.send(&[batch("SELECT pg_sleep(0.4)"), messages::sync()].concat());
+    let tags: Vec<_> = client.read_until_ready().iter().map(|reply| reply.tag).collect();
+    assert_eq!(tags, b"12DCZ");
+
+    let mut skipping = pgweir.client();
+    client.send(&batch("SELECT 2"));
+    skipping.send(&[messages::parse("", "wrong"), messages::flush()].concat());
+    skipping.read_until(|reply| reply.tag == b'E');
+    skipping.send(&batch("SELECT 3"));
+    for (client, tags) in [(&mut client, &b"12DCE"[..]), (&mut skipping, b"E")] {
+        let replies = client.read_to_end();
+        assert_eq!(replies.iter().map(|reply| reply.tag).collect::<Vec<_>>(), tags);
+        assert_eq!(short(replies.last().expect("a last word")), "FATAL 25P03 idle transaction timeout");
+    }
+    assert_eq!(pgweir.client().value("SELECT 4"), "4");
+}
+
 /// The server has a part of a message; it gets the rest before the COPY fails.
 #[test]
 fn copy_that_takes_too_long_within_a_message() {

@@ -92,13 +92,21 @@ impl Session {
         (fed.used, if ending { self.leave_if_done() } else { self.finish_if_silent(cx) })
     }
 
-    /// What was sent may have been all there is, with no answer to come: the rest of COPY data that failed before.
+    /// What was sent may have been all there is, with no answer to come: the rest of COPY data that failed before, or what the
+    /// server skips until a Sync.
     #[inline]
     fn finish_if_silent(&mut self, cx: &mut Context<'_>) -> Turn {
         let Link::Active(active) = &self.link else { return Turn::Again };
         let Active { lease, step } = active;
+        if !lease.talk.exchange.is_drained() || *step != Step::Relay {
+            return Turn::Again;
+        }
+        if lease.talk.exchange.needs_sync() && lease.talk.sending == 0 {
+            self.batch_pauses();
+            return Turn::Again;
+        }
         let free = lease.talk.is_free() && lease.inbound.is_empty() && lease.outbound.is_empty();
-        if free && *step == Step::Relay { self.finish(cx) } else { Turn::Again }
+        if free { self.finish(cx) } else { Turn::Again }
     }
 
     #[cold]
@@ -288,6 +296,8 @@ impl Session {
             }
             let roster = &self.context.shared.roster;
             self.member.entry().set_phase(Phase::Active, roster.at(active.lease.query_began));
+        } else if active.lease.talk.exchange.is_drained() && active.lease.talk.exchange.needs_sync() {
+            active.batch_goes_on(self.member.entry(), &self.context.shared.roster);
         }
         active.lease.traffic.from_client += n as u64;
         if n == read.len() {

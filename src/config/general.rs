@@ -106,7 +106,7 @@ section! {
     pub client_login_timeout: Option<Duration> as SecondsOrOff = Is("60");
     /// How long a client may be idle outside a transaction before it is disconnected.
     pub client_idle_timeout: Option<Duration> as SecondsOrOff = Is("0");
-    /// How long a client may be idle inside a transaction before it is disconnected.
+    /// How long a client may be idle inside a transaction, or a batch without its Sync, before it is disconnected.
     pub idle_transaction_timeout: Option<Duration> as SecondsOrOff = Is("0");
     /// How long a cancel request may wait to be passed on.
     pub cancel_wait_timeout: Option<Duration> as SecondsOrOff = Is("10");

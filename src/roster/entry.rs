@@ -38,7 +38,7 @@ pub enum Phase {
     Waiting = 1,
     /// It has a server, which works for it.
     Active = 2,
-    /// It has a server, which waits for it.
+    /// It has a server, which waits for it: within a transaction, or a batch without its Sync.
     IdleInTransaction = 3,
 }
 
