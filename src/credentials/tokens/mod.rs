@@ -1,6 +1,7 @@
 //! Passwords towards PostgreSQL that expire: asked of a command or a file, kept while they are good, asked for again before
 //! they end. One is asked for at a time for each provider, by a task of its own, so that whoever leaves ends nobody else's.
 
+mod command;
 mod source;
 
 use std::collections::HashMap;

@@ -1,17 +1,14 @@
 //! Asking a provider: a command is run, without a shell, or a file is read.
 
 use std::io;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::AsyncReadExt as _;
-use tokio::process::Command;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use super::Fresh;
+use super::{Fresh, command};
 use crate::auth::secret::Secret;
 use crate::auth::token::{self, NoPassword};
 use crate::config::PasswordSource;
@@ -72,7 +69,7 @@ pub(super) async fn ask(
 ) -> Result<Fresh<Secret>, TokenError> {
     let asking = async {
         match source {
-            PasswordSource::Command(arguments) => run(arguments, &TURNS).await,
+            PasswordSource::Command(arguments) => run(arguments, &TURNS, limit).await,
             PasswordSource::File(path) => {
                 let path = path.clone();
                 let read = tokio::task::spawn_blocking(move || {
@@ -91,38 +88,20 @@ pub(super) async fn ask(
     Ok(Fresh { value: Arc::new(Secret::Plain(password)), renew: lasts / 5 * 4, lasts })
 }
 
-/// Kills what a command has begun, too: it is the first of a process group of its own.
-struct Group(Option<Pid>);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(pid) = self.0 {
-            let _ = kill_process_group(pid, Signal::KILL);
-        }
-    }
-}
-
 /// What a command prints, if it ends well.
-async fn run(arguments: &[String], turns: &Semaphore) -> Result<Zeroizing<Vec<u8>>, Why> {
+async fn run(arguments: &[String], turns: &Semaphore, limit: Duration) -> Result<Zeroizing<Vec<u8>>, Why> {
     let (program, arguments) = arguments.split_first().ok_or(Why::Option)?;
     // Given back behind the group's end: what was begun is gone by then.
     let _turn = turns.acquire().await.map_err(|_| Why::GivenUp)?;
-    let mut command = Command::new(program);
-    command.args(arguments).process_group(0).kill_on_drop(true);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn().map_err(Why::Run)?;
-    let mut group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
-    // Whole from the beginning: growing would leave copies behind.
-    let mut given = Zeroizing::new(Vec::with_capacity(token::LONGEST + 64));
-    let output = child.stdout.take().ok_or(Why::GivenUp)?;
-    output.take(token::LONGEST as u64 + 1).read_to_end(&mut given).await.map_err(Why::Run)?;
-    if given.len() > token::LONGEST {
+    let ended = command::run(program, arguments, token::LONGEST, limit).await;
+    let command::Ended { status, output } = ended.map_err(|error| match error.kind() {
+        io::ErrorKind::TimedOut => Why::Timeout(limit),
+        _ => Why::Run(error),
+    })?;
+    if output.len() > token::LONGEST {
         return Err(NoPassword::TooLong.into());
     }
-    let status = child.wait().await.map_err(Why::Run)?;
-    // From here on its number may be another's.
-    group.0 = None;
-    if status.success() { Ok(given) } else { Err(Why::Failed(status)) }
+    if status.success() { Ok(output) } else { Err(Why::Failed(status)) }
 }
 
 #[cfg(test)]
@@ -132,11 +111,13 @@ mod tests {
     #[tokio::test]
     async fn commands_wait_for_their_turn() {
         let (turns, echo) = (Semaphore::new(0), ["echo", "x"].map(str::to_owned));
-        let early = tokio::time::timeout(Duration::from_millis(50), run(&echo, &turns)).await;
+        let early =
+            tokio::time::timeout(Duration::from_millis(50), run(&echo, &turns, Duration::from_secs(60)))
+                .await;
         assert!(early.is_err(), "there is no turn");
         turns.add_permits(1);
         for _ in 0..2 {
-            assert_eq!(**run(&echo, &turns).await.expect("a turn"), *b"x\n");
+            assert_eq!(**run(&echo, &turns, Duration::from_secs(60)).await.expect("a turn"), *b"x\n");
         }
         assert_eq!(turns.available_permits(), 1);
     }
