@@ -4,7 +4,7 @@ use std::path::Path;
 
 use url::Url;
 
-use crate::auth::oauth::{Algorithm, KeySource, OAuth};
+use crate::auth::oauth::{Algorithm, KeySource, OAuth, issuer_at};
 
 /// Options as they come.
 #[derive(Debug, Default)]
@@ -28,6 +28,7 @@ impl Options {
                 let url =
                     Url::parse(value).ok().filter(|url| url.scheme() == "https" || is_of_this_machine(url));
                 url.ok_or_else(|| format!("issuer={value}: it must be an https:// address"))?;
+                issuer_at(value).ok_or_else(|| format!("issuer={value}: what it has of /.well-known/ must be openid-configuration or oauth-authorization-server, at the beginning or the end of the path"))?;
                 self.issuer = text();
             }
             "scope" => self.scope = text(),

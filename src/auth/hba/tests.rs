@@ -263,6 +263,7 @@ fn bad_options_of_oauth_are_named() {
     for (text, expected) in [
         ("host all all all md5 issuer=https://i", "issuer= goes with the method oauth only"),
         ("host all all all oauth issuer=http://i", "issuer=http://i: it must be an https:// address"),
+        ("host all all all oauth issuer=https://i/.well-known/x", "must be openid-configuration or oauth"),
         ("host all all all oauth scope=a issuer=https://i jwks=k", "the method oauth needs audience="),
         ("host all all all oauth scope=a audience=p jwks=k", "the method oauth needs issuer="),
         ("host all all all oauth issuer=https://i audience=p jwks=k", "the method oauth needs scope="),

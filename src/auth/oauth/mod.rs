@@ -8,6 +8,7 @@ mod token;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use url::Url;
@@ -58,9 +59,23 @@ impl OAuth {
     }
 
     /// What tokens have to have as their issuer.
-    pub(super) fn issuer_claim(&self) -> &str {
-        self.issuer.split_once(message::WELL_KNOWN).map_or(&*self.issuer, |(issuer, _)| issuer)
+    pub(super) fn issuer_claim(&self) -> Cow<'_, str> {
+        issuer_at(&self.issuer).unwrap_or(Cow::Borrowed(&self.issuer))
     }
+}
+
+/// The issuer that publishes of itself at an address, which is the address without its well-known part (RFC 8414, OpenID Connect
+/// Discovery); one without such a part is the issuer's own. `None`: there is such a part, and clients like libpq wouldn't know it.
+pub fn issuer_at(address: &str) -> Option<Cow<'_, str>> {
+    let Some((before, behind)) = address.split_once(message::WELL_KNOWN) else {
+        return Some(Cow::Borrowed(address));
+    };
+    let (name, behind) = behind.split_at(behind.find('/').unwrap_or(behind.len()));
+    let is_first = before.split_once("://").is_some_and(|(_, authority)| !authority.contains('/'));
+    let is_known = ["openid-configuration", "oauth-authorization-server"].contains(&name);
+    let is_whole = !address.contains(['?', '#']);
+    let is_right = is_known && is_whole && (is_first || behind.is_empty());
+    is_right.then(|| Cow::Owned(format!("{before}{behind}")))
 }
 
 /// An exchange that waits for the client's next `p` message.

@@ -122,7 +122,8 @@ fn good_tokens() {
     assert_eq!(verdict(&without("nbf"), &oauth()), known_as("joe"));
     let anybody = OAuth { audience: Vec::new(), ..oauth() };
     assert_eq!(verdict(&without("aud"), &anybody), known_as("joe"));
-    let published = OAuth { issuer: "https://issuer.example/.well-known/x".into(), ..oauth() };
+    let published =
+        OAuth { issuer: "https://issuer.example/.well-known/openid-configuration".into(), ..oauth() };
     assert_eq!(verdict(&with(&[]), &published), known_as("joe"));
     let by_list = OAuth { claim: "roles".into(), is_delegated: true, ..oauth() };
     assert_eq!(verdict(&with(&[]), &by_list), Ok(Names::MayBe(vec!["a".to_owned(), "b".to_owned()])));
@@ -346,5 +347,25 @@ proptest! {
         let before = std::mem::replace(&mut bytes[place], with);
         let is_same = before == with;
         prop_assert!(is_same || verdict(&String::from_utf8_lossy(&bytes), &oauth()).is_err());
+    }
+}
+
+#[test]
+fn issuers_by_what_they_publish() {
+    for (address, expected) in [
+        ("https://i", Some("https://i")),
+        ("https://i/t/", Some("https://i/t/")),
+        ("https://i/.well-known/openid-configuration", Some("https://i")),
+        ("https://i/t/.well-known/openid-configuration", Some("https://i/t")),
+        ("https://i/t/.well-known/oauth-authorization-server", Some("https://i/t")),
+        ("https://i/.well-known/oauth-authorization-server/t/u", Some("https://i/t/u")),
+        ("https://i/.well-known/openid-configuration/", Some("https://i/")),
+        ("https://i/t/.well-known/oauth-authorization-server/u", None),
+        ("https://i/.well-known/openid-configurations", None),
+        ("https://i/.well-known/", None),
+        ("https://i/.well-known/x/openid-configuration", None),
+        ("https://i/.well-known/openid-configuration?a", None),
+    ] {
+        assert_eq!(issuer_at(address).as_deref(), expected, "{address}");
     }
 }
