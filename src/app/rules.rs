@@ -56,7 +56,11 @@ fn read(config: &Config) -> Result<(Rules, Vec<Problem>), AppError> {
         return alone("auth_ldap_options", "ldap", options.expose());
     }
     if let (AuthType::OAuth, Some(options)) = (general.auth_type, &general.auth_oauth_options) {
-        return alone("auth_oauth_options", "oauth", options);
+        let rules = Rules::of_method("auth_oauth_options", "oauth", options)?;
+        // With Unix sockets somebody can.
+        let all_tcp = general.unix_socket_dir.is_none();
+        let warnings = if all_tcp { rules.futile(encryption(config)) } else { Vec::new() };
+        return Ok((rules, warnings));
     }
     if general.auth_type == AuthType::Pam {
         return alone("auth_type", "pam", "");
@@ -101,6 +105,21 @@ mod tests {
         let (config, _) = parse(text, "t").unwrap_or_else(|e| panic!("{e}"));
         let (_, warnings) = rules(&config).unwrap_or_else(|e| panic!("{e}"));
         warnings.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn tokens_that_nobody_can_send_are_told() {
+        let text = |more: &str, sockets: &str| {
+            format!(
+                "[pgweir]\nauth_type = 'oauth'\nunix_socket_dir = '{sockets}'\nauth_oauth_options = 'issuer=https://i scope=a \
+                 audience=p jwks=https://i/k {more}'\n[databases.a]"
+            )
+        };
+        let told = warnings(&text("", ""));
+        assert!(told.len() == 1 && told[0].contains("nobody can log in by oauth over TCP"), "{told:?}");
+        for (more, sockets) in [("cleartext=loopback", ""), ("", "/tmp")] {
+            assert_eq!(warnings(&text(more, sockets)), [""; 0]);
+        }
     }
 
     #[test]

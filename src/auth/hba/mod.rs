@@ -95,13 +95,21 @@ impl Rules {
             problems.push(Problem { place, what: "has no line, so nobody could log in".to_owned() });
         }
         let found = Self { rules, maps };
-        let mut warnings = Vec::new();
         for rule in &found.rules {
             let problem = |what: String| Problem { place: rule.place.clone(), what };
             problems.extend(found.impossible(rule, encryption).map(problem));
-            warnings.extend(futile(rule, encryption).map(|what| problem(what.to_owned())));
         }
+        let warnings = found.futile(encryption);
         if problems.is_empty() { Ok((found, warnings)) } else { Err(Problems(problems)) }
+    }
+
+    /// The rules that are for nobody, and why.
+    pub fn futile(&self, encryption: Encryption) -> Vec<Problem> {
+        let told = |rule: &Rule| {
+            let what = futile(rule, encryption)?.to_owned();
+            Some(Problem { place: rule.place.clone(), what })
+        };
+        self.rules.iter().filter_map(told).collect()
     }
 
     /// The files and directories that the rules and maps come from, those included as well, there or not, whatever is wrong
@@ -221,6 +229,16 @@ fn futile(rule: &Rule, encryption: Encryption) -> Option<&'static str> {
             Some("hostssl is for nobody: client_tls_sslmode is \"disable\"")
         }
         Connection::HostGss => Some("hostgssenc is for nobody: pgweir doesn't speak GSSAPI"),
+        Connection::HostNoSsl if takes_no_clear_token(rule) => Some(
+            "nobody can log in by oauth here: tokens are taken over TLS only, without cleartext=loopback",
+        ),
+        Connection::Host if encryption == Encryption::None && takes_no_clear_token(rule) => Some(
+            "nobody can log in by oauth over TCP: tokens are taken over TLS only, and client_tls_sslmode is \"disable\"",
+        ),
         _ => None,
     }
+}
+
+fn takes_no_clear_token(rule: &Rule) -> bool {
+    rule.oauth.as_ref().is_some_and(|oauth| !oauth.is_loopback_allowed)
 }

@@ -287,6 +287,21 @@ fn bad_options_of_oauth_are_named() {
 }
 
 #[test]
+fn tokens_that_nobody_can_send_are_told() {
+    let lines = ["host", "hostssl", "hostnossl"].map(|kind| {
+        let line = format!("{kind} all all all oauth issuer=https://i scope=a audience=p jwks=https://i/k");
+        format!("{line}\n{line} cleartext=loopback\n")
+    });
+    let text = lines.concat();
+    let told = |encryption| {
+        let (_, warnings) = read(&shelf([("hba", text.as_str())]), encryption).unwrap();
+        warnings.iter().map(|warning| warning.place.line).collect::<Vec<_>>()
+    };
+    assert_eq!(told(Encryption::None), [1, 3, 4, 5]);
+    assert_eq!(told(Encryption::Anonymous), [5]);
+}
+
+#[test]
 fn keys_lie_beside_the_rule_that_names_them() {
     let with = |keys: &str| {
         format!("local all all oauth issuer=https://i scope=a audience=p claim=sub jwks={keys}\n")
