@@ -116,9 +116,13 @@ mod tests {
                 .await;
         assert!(early.is_err(), "there is no turn");
         turns.add_permits(1);
+    async fn a_command_needs_a_turn() {
+        let (turns, echo) = (Semaphore::new(1), ["echo", "x"].map(str::to_owned));
         for _ in 0..2 {
             assert_eq!(**run(&echo, &turns, Duration::from_secs(60)).await.expect("a turn"), *b"x\n");
         }
         assert_eq!(turns.available_permits(), 1);
+        turns.close();
+        assert!(run(&echo, &turns).await.is_err(), "there is no turn");
     }
 }
