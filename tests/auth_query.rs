@@ -5,9 +5,11 @@ mod support;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 use support::cluster::Cluster;
 use support::eventually;
+use support::fake_server::FakeServer;
 use support::messages::{self, Message};
 use support::pgweir::{Config, Pgweir};
 use support::raw::{Client, V3_0};
@@ -132,6 +134,36 @@ fn invented_databases_are_forgotten() {
         assert_eq!(refusal(&pgweir, "app", "secret-app", name).sqlstate(), "28P01");
     }
     assert!(!pgweir.http("/metrics").1.contains("invented"));
+}
+
+/// A lookup that is given up doesn't end those of others in a database that nobody knows yet.
+#[test]
+fn who_has_gone_takes_no_pool_along() {
+    let gate = Arc::new(Mutex::new(()));
+    let closed = gate.lock().expect("nobody else");
+    let opened = Arc::clone(&gate);
+    let server = FakeServer::start(move |conn| {
+        drop(opened.lock());
+        conn.welcome()?;
+        conn.serve()
+    });
+    let base = Config::to(server.address()).database("\"*\"", server.address()).set("auth_type", "plain");
+    let pgweir = Pgweir::start(&base.set("auth_user", "asker").set("server_connect_timeout", 20));
+    let come = |user: &str| {
+        let mut client = Client::open(&pgweir.target("app", "fresh").address).expect("a connection");
+        client.send(&messages::startup(V3_0, &[("user", user), ("database", "fresh")]));
+        client
+    };
+    let mut others: Vec<_> = (0..4).map(|n| come(&format!("other{n}"))).collect();
+    eventually("all places are taken", || {
+        pgweir.metric("pgweir_pool_clients", &["state=\"waiting\"", "user=\"asker\""]) == 4.0
+    });
+    drop((0..20).map(|n| come(&format!("ghost{n}"))).collect::<Vec<_>>());
+    assert!(!pgweir.http("/metrics").1.is_empty());
+    drop(closed);
+    for other in &mut others {
+        assert_eq!(other.read().tag, b'R', "a password is asked for\n{}", pgweir.log());
+    }
 }
 
 /// Clients that have gone before their turn are not asked for.

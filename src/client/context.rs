@@ -122,16 +122,22 @@ impl Shared {
             }
     }
 
-    /// Drops the pool of a fallback database that turned out not to exist, so that invented names leave nothing behind.
-    pub fn forget_invented(&self, context: &PoolContext) {
+    /// Drops the pool of a fallback database that turned out not to exist, so that invented names leave nothing behind. One
+    /// that lookups go on in stays: the last of them asks for this, too.
+    pub fn forget_invented(&self, context: &Arc<PoolContext>) {
         let key = context.pool.key();
         let unused = context.clients.load(Ordering::Relaxed) == 0 && context.welcome.load().is_none();
-        if !unused || self.config.load().databases.contains_key(&*key.database) {
+        if !unused || context.is_asked() || self.config.load().databases.contains_key(&*key.database) {
             return;
         }
-        self.contexts.lock().remove(key);
-        self.pools.remove(key, CloseReason::Removed);
-        self.metrics.remove(&key.database, &key.user);
+        // Held until all is gone, so that who makes the next one of that name finds nothing of this one.
+        let mut contexts = self.contexts.lock();
+        // The next one may be there already, and be of use.
+        if contexts.get(key).is_some_and(|known| Arc::ptr_eq(known, context)) {
+            contexts.remove(key);
+            self.pools.remove(key, CloseReason::Removed);
+            self.metrics.remove(&key.database, &key.user);
+        }
     }
 
     /// What kept the pool of a database and a user from opening its last server, if the last try failed.

@@ -95,9 +95,12 @@ async fn fly(shared: Arc<Shared>, source: AuthQuery, flight: Flight) {
         let _turn = turn(&context, &flight).await?;
         Some(ask(&context, &source.query, &user).await)
     };
-    let answer = match timeout(limit, asking).await {
+    let ended = timeout(limit, asking).await;
+    // Only now: a lookup that has its turn keeps the pool.
+    shared.forget_invented(&context);
+    let answer = match ended {
         Ok(Some(answer)) => answer,
-        Ok(None) => return shared.forget_invented(&context),
+        Ok(None) => return,
         Err(_) => {
             let behind = context.pool.last_open_error().map(|error| error.to_string());
             Err(LookupError::Unreachable(behind.unwrap_or_else(|| "no answer in time".to_owned()).into()))
@@ -112,7 +115,6 @@ async fn fly(shared: Arc<Shared>, source: AuthQuery, flight: Flight) {
             "{}",
             printable(&error.to_string())
         );
-        shared.forget_invented(&context);
     }
     flight.land(answer, Instant::now());
 }
@@ -140,10 +142,7 @@ async fn ask(
     let mut lease = match context.pool.acquire(request).await {
         Ok(lease) => lease,
         // There is no such database: so there is nobody who could log in to it.
-        Err(WaitError::Open(error)) if error.sqlstate == sqlstate::INVALID_CATALOG_NAME => {
-            context.shared.forget_invented(context);
-            return Ok(None);
-        }
+        Err(WaitError::Open(error)) if error.sqlstate == sqlstate::INVALID_CATALOG_NAME => return Ok(None),
         Err(error) => return Err(LookupError::Unreachable(error.to_string().into())),
     };
     let answer = run(&mut lease, &context.defaults, query, user).await;

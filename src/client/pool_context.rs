@@ -4,6 +4,7 @@ use super::context::{Shared, pool_settings};
 use super::greeting::Canonical;
 use super::intercept::{Admits, Looks, Names, Refuses};
 use super::listening::Hub;
+use super::lookup::AT_ONCE;
 use super::opener::Opener;
 use super::pins::Pins;
 use crate::config::{Config, PinsReached, PoolMode, SessionState};
@@ -86,6 +87,11 @@ impl PoolContext {
     #[inline]
     pub fn cells(&self) -> &Cells {
         self.metrics.worker(worker::index())
+    }
+
+    /// Whether lookups are under way in this pool, or wait for their turn.
+    pub(super) fn is_asked(&self) -> bool {
+        self.lookups.available_permits() < AT_ONCE
     }
 
     /// What the clients that log in as this user have in common.
