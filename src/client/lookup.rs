@@ -20,7 +20,7 @@ use crate::timer::timeout;
 use crate::wire::sqlstate;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::SemaphorePermit;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
 /// How long a lookup may take when server_connect_timeout doesn't say.
@@ -92,7 +92,7 @@ async fn fly(shared: Arc<Shared>, source: AuthQuery, flight: Flight) {
     let user = Arc::clone(&flight.key().user);
     let context = shared.context(&source.database, &source.user);
     let asking = async {
-        let _turn = turn(&context, &flight).await?;
+        let _turn = turn(&context.lookups, &flight).await?;
         Some(ask(&context, &source.query, &user).await)
     };
     let ended = timeout(limit, asking).await;
@@ -119,15 +119,12 @@ async fn fly(shared: Arc<Shared>, source: AuthQuery, flight: Flight) {
     flight.land(answer, Instant::now());
 }
 
-/// The right to ask. None if nobody waits for it, or would be worse off without: so those in line are no more than clients that
-/// log in.
-async fn turn<'a>(context: &'a PoolContext, flight: &Flight) -> Option<SemaphorePermit<'a>> {
-    if flight.is_refresh() {
-        return context.lookups.try_acquire().ok();
-    }
+/// The right to ask. None if nobody waits for the answer, so that those in line are no more than clients that log in: what is
+/// only to be made sure of is asked at once or not, unless somebody who has to know has joined it.
+async fn turn<'a>(lookups: &'a Semaphore, flight: &Flight) -> Option<SemaphorePermit<'a>> {
     tokio::select! {
         biased;
-        turn = context.lookups.acquire() => turn.ok(),
+        turn = lookups.acquire() => turn.ok(),
         () = flight.abandoned() => None,
     }
 }
@@ -200,4 +197,36 @@ pub async fn changed(shared: &Arc<Shared>, known: &Known, user: &str, database: 
     let same = |old: &Arc<StoredSecret>| now.secret.as_ref().is_some_and(|new| Arc::ptr_eq(old, new));
     let is_new = now.secret.is_some() && !known.secret.as_ref().is_some_and(same);
     is_new.then_some(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credentials::lookups::Lookups;
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    const KEEP: Duration = Duration::from_secs(30);
+
+    #[tokio::test]
+    async fn a_refresh_waits_for_who_has_joined_it() {
+        let key = Key { database: "d".into(), by: "b".into(), query: "q".into(), user: "u".into() };
+        let (lookups, now) = (Arc::new(Lookups::default()), Instant::now());
+        let (full, later) = (Semaphore::new(0), now + KEEP * 2 / 3);
+        let Look::Begin(flight, _) = lookups.look(&key, now, KEEP) else { panic!("nothing is known") };
+        flight.land(Ok(Some(Zeroizing::new("x".to_owned()))), now);
+        let Look::Aging(_, refresh) = lookups.look(&key, later, KEEP) else { panic!("it is aging") };
+        assert!(turn(&full, &refresh).await.is_none(), "nobody waits for it");
+        drop(refresh);
+
+        let Look::Aging(_, refresh) = lookups.look(&key, later, KEEP) else { panic!("it is aging") };
+        lookups.doubt(&key);
+        let Look::Wait(joined) = lookups.look(&key, later, KEEP) else { panic!("it is being asked for") };
+        let mut turn = pin!(turn(&full, &refresh));
+        let waits = poll_fn(|cx| Poll::Ready(turn.as_mut().poll(cx).is_pending())).await;
+        assert!(waits, "somebody has to know");
+        drop(joined);
+        assert!(turn.await.is_none());
+    }
 }

@@ -56,11 +56,11 @@ impl Lookups {
         let advice = self.cache.lock().advice(key, now, keep);
         match advice {
             Advice::Use(found) => Look::Known(found),
-            Advice::Refresh(found) => match self.board(key, true) {
+            Advice::Refresh(found) => match self.board(key) {
                 (_, None) => Look::Known(found),
                 (_, Some(flight)) => Look::Aging(found, flight),
             },
-            Advice::Ask => match self.board(key, false) {
+            Advice::Ask => match self.board(key) {
                 (waiting, None) => Look::Wait(waiting),
                 (waiting, Some(flight)) => Look::Begin(flight, waiting),
             },
@@ -85,7 +85,7 @@ impl Lookups {
         self.cache.lock().most_look_like()
     }
 
-    fn board(self: &Arc<Self>, key: &Key, is_refresh: bool) -> (Waiting, Option<Flight>) {
+    fn board(self: &Arc<Self>, key: &Key) -> (Waiting, Option<Flight>) {
         let mut flights = self.flights.lock();
         if let Some(board) = flights.get(key) {
             return (Waiting(board.subscribe()), None);
@@ -93,7 +93,7 @@ impl Lookups {
         let board = Board::new(watch::Sender::new(None));
         let waiting = Waiting(board.subscribe());
         flights.insert(key.clone(), Arc::clone(&board));
-        (waiting, Some(Flight { lookups: Arc::clone(self), key: key.clone(), board, is_refresh }))
+        (waiting, Some(Flight { lookups: Arc::clone(self), key: key.clone(), board }))
     }
 }
 
@@ -103,18 +103,12 @@ pub struct Flight {
     lookups: Arc<Lookups>,
     key: Key,
     board: Board,
-    is_refresh: bool,
 }
 
 impl Flight {
     /// Who is asked for, and where.
     pub fn key(&self) -> &Key {
         &self.key
-    }
-
-    /// Whether it only makes sure of what is known still.
-    pub fn is_refresh(&self) -> bool {
-        self.is_refresh
     }
 
     /// Waits until nobody waits for it any more. Then nobody will: the next one begins a flight of its own. Cancel safe.
