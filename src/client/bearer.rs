@@ -2,7 +2,7 @@
 
 use super::context::Shared;
 use super::entry::Entry;
-use super::login::{LoginEnd, encode, response};
+use super::login::{LoginEnd, encode, response, wipe};
 use super::report::Trouble;
 use super::startup::Wish;
 use crate::auth::hba::{EntryError, Reason};
@@ -12,7 +12,7 @@ use crate::net::stream::Stream;
 use crate::roster::ClientAddress;
 use crate::wire::frame::HEADER;
 use std::time::SystemTime;
-use zeroize::Zeroize as _;
+use zeroize::Zeroizing;
 
 /// Asks for a token and looks at it. Returns what the client has sent behind it. Who fails is told where to get one, as in
 /// PostgreSQL, and heard once more.
@@ -26,7 +26,7 @@ pub(super) async fn prove(
     if !is_unheard(stream, address, oauth) {
         return Err(refuse("tokens are taken over TLS only".to_owned()).into());
     }
-    let mut buffer = Vec::new();
+    let mut buffer = Zeroizing::new(Vec::new());
     let mut failed = String::new();
     let (mut exchange, mut request) = Exchange::start();
     loop {
@@ -35,8 +35,7 @@ pub(super) async fn prove(
         out.clear();
         let size = response(stream, &mut buffer, wish).await?;
         let heard = exchange.on_response(&buffer[HEADER..size]);
-        buffer[..size].zeroize();
-        buffer.drain(..size);
+        wipe(&mut buffer, size);
         match heard.map_err(Trouble::Token)? {
             Heard::Ask(next, say) => {
                 (exchange, request) = (next, say);
@@ -44,7 +43,7 @@ pub(super) async fn prove(
             }
             Heard::Token(token) => match check(shared, oauth, &token).await {
                 Ok(names) => match entry.token_objection(&names, wish) {
-                    None => return Ok(buffer),
+                    None => return Ok(std::mem::take(&mut *buffer)),
                     Some(why) => failed = why,
                 },
                 Err(error) => failed = error.to_string(),

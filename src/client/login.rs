@@ -26,6 +26,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Why a login ended.
 #[derive(Debug)]
@@ -148,14 +149,14 @@ async fn prove(
     let (settings, own) = (asking.as_ref().unwrap_or(&listed), circumstances(stream));
     let begin = |secret| Login::start(method, &wish.user, secret, settings, own);
     let mut step = begin(known.secret.clone()).map_err(Trouble::Login)?;
-    let mut buffer = Vec::new();
+    let mut buffer = Zeroizing::new(Vec::new());
     loop {
         match step {
             Step::Done { last: request, proof } => {
                 if let Some(request) = request {
                     encode(&request, out);
                 }
-                return Ok((known.prove(proof), buffer));
+                return Ok((known.prove(proof), std::mem::take(&mut *buffer)));
             }
             Step::Continue(login, request) => {
                 encode(&request, out);
@@ -186,7 +187,7 @@ async fn prove(
                         }
                     }
                 };
-                buffer.drain(..size);
+                wipe(&mut buffer, size);
             }
         }
     }
@@ -197,7 +198,7 @@ async fn respond(login: Login, body: &[u8]) -> io::Result<Result<Step, LoginErro
     if !login.is_heavy() {
         return Ok(login.on_response(body));
     }
-    let body = body.to_vec();
+    let body = Zeroizing::new(body.to_vec());
     tokio::task::spawn_blocking(move || login.on_response(&body)).await.map_err(io::Error::other)
 }
 
@@ -246,10 +247,10 @@ async fn ask_elsewhere(
     encode(&Request::CleartextPassword, out);
     stream.write_all(out).await?;
     out.clear();
-    let mut buffer = Vec::new();
+    let mut buffer = Zeroizing::new(Vec::new());
     let size = response(stream, &mut buffer, wish).await?;
     let password = clear_password(&wish.user, &buffer[HEADER..size]).map_err(Trouble::Login)?;
-    buffer.drain(..size);
+    wipe(&mut buffer, size);
     let guess = shared.guess(stream, address).await?;
     let checking = async {
         match way {
@@ -268,7 +269,7 @@ async fn ask_elsewhere(
     };
     let late = || (format!("no answer within {} s", ELSEWHERE_LIMIT.as_secs()), false);
     let (why, is_guess) = match timeout(ELSEWHERE_LIMIT, checking).await.unwrap_or_else(|_| Err(late())) {
-        Ok(()) => return Ok((Proof::Password(password), buffer)),
+        Ok(()) => return Ok((Proof::Password(password), std::mem::take(&mut *buffer))),
         Err(refusal) => refusal,
     };
     let likely = if is_guess { Likely::Likely } else { Likely::No };
@@ -329,11 +330,27 @@ pub(super) async fn response(
             None => READ_AT_ONCE,
         };
         // All at once, so that it never has more room than it needs.
-        buffer.reserve_exact(missing);
+        make_room(buffer, missing);
         if stream.read_some(buffer, missing.min(READ_AT_ONCE)).await? == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
     }
+}
+
+/// Makes room for `more` bytes. What moves is left nowhere else: it may be a part of a password.
+fn make_room(buffer: &mut Vec<u8>, more: usize) {
+    if buffer.capacity() - buffer.len() < more {
+        let mut larger = Vec::with_capacity(buffer.len() + more);
+        larger.extend_from_slice(buffer);
+        buffer.zeroize();
+        *buffer = larger;
+    }
+}
+
+/// Takes a message from the front, of which nothing is left behind: the rest may be kept for long.
+pub(super) fn wipe(buffer: &mut Vec<u8>, size: usize) {
+    buffer[..size].zeroize();
+    buffer.drain(..size);
 }
 
 /// The parameters a client starts with, as a set.
@@ -370,4 +387,20 @@ pub fn welcome(out: &mut Vec<u8>, parameters: impl FnOnce(&mut Vec<u8>), pid: u3
     parameters(out);
     backend::backend_key_data(out, pid, secret);
     out.extend_from_slice(backend::READY_IDLE);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_taken_off_the_front() {
+        let mut buffer = b"p\0\0\0\x0bsecret\0early".to_vec();
+        let more = buffer.capacity() - buffer.len() + 1;
+        make_room(&mut buffer, more);
+        assert!(buffer.starts_with(b"p\0\0\0\x0bsecret\0"));
+        let room = buffer.capacity();
+        wipe(&mut buffer, 12);
+        assert_eq!((&*buffer, buffer.capacity()), (&b"early"[..], room));
+    }
 }

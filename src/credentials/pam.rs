@@ -77,6 +77,7 @@ mod modules {
             Err(ErrorCode::ConversationError)
         }
 
+        // The binding takes no other type and drops it as it is: this copy isn't wiped.
         fn masked_prompt(&self, _: impl AsRef<OsStr>) -> Result<OsString> {
             Ok(OsString::from_vec(self.0.to_vec()))
         }
