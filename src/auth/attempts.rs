@@ -152,8 +152,8 @@ impl<Line: Clone + Default> Attempts<Line> {
     }
 }
 
-/// Whoever has an IPv6 address has all of its /64.
-fn net(address: IpAddr) -> IpAddr {
+/// Whom an address counts as: whoever has an IPv6 address has all of its /64.
+pub fn net(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
         v4 => v4,

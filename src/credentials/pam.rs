@@ -1,16 +1,77 @@
 //! Checking a password with this machine's PAM modules. They block, so each check is one of few on the runtime's blocking threads.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
+
+use crate::auth::attempts::net;
 
 /// Checks at the same time, those included that nobody waits for any more: a module can't be interrupted.
 const AT_ONCE: usize = 16;
 
-static PLACES: Semaphore = Semaphore::const_new(AT_ONCE);
+/// Those of them that one address may have, so that a few that guess slowly leave the others room.
+const OF_ONE: usize = 4;
+
+static PLACES: Places = Places { all: Semaphore::const_new(AT_ONCE), shares: Mutex::new(BTreeMap::new()) };
+
+/// Who may check.
+struct Places {
+    all: Semaphore,
+    /// By address, while anybody there has a place or waits for one: how many do, and the line they wait in.
+    shares: Mutex<BTreeMap<IpAddr, (usize, Arc<Semaphore>)>>,
+}
+
+/// A place for a check. Given back in this order.
+struct Place<'a> {
+    _one: SemaphorePermit<'a>,
+    _of_address: Option<OwnedSemaphorePermit>,
+    _member: Option<Member<'a>>,
+}
+
+/// One of an address's that have a place or wait for one.
+struct Member<'a> {
+    places: &'a Places,
+    net: IpAddr,
+}
+
+impl Places {
+    /// A place, once there is one and those of the same address have no more than their share. Who is on this machine has no
+    /// address, and shares with nobody. Cancel safe.
+    async fn take(&self, address: Option<IpAddr>) -> Result<Place<'_>, AcquireError> {
+        let (member, of_address) = match address {
+            None => (None, None),
+            Some(address) => {
+                let (member, line) = self.enter(net(address));
+                (Some(member), Some(line.acquire_owned().await?))
+            }
+        };
+        Ok(Place { _one: self.all.acquire().await?, _of_address: of_address, _member: member })
+    }
+
+    fn enter(&self, net: IpAddr) -> (Member<'_>, Arc<Semaphore>) {
+        let mut shares = self.shares.lock();
+        let (members, line) = shares.entry(net).or_insert_with(|| (0, Arc::new(Semaphore::new(OF_ONE))));
+        *members += 1;
+        (Member { places: self, net }, Arc::clone(line))
+    }
+}
+
+impl Drop for Member<'_> {
+    fn drop(&mut self) {
+        let mut shares = self.places.shares.lock();
+        if let Some((members, _)) = shares.get_mut(&self.net) {
+            *members -= 1;
+            if *members == 0 {
+                shares.remove(&self.net);
+            }
+        }
+    }
+}
 
 /// Why a password wasn't found right.
 #[derive(Debug, Error)]
@@ -47,7 +108,7 @@ pub async fn check(
     password: Zeroizing<Vec<u8>>,
 ) -> Result<(), PamError> {
     let lost = |error: String| PamError::Failed(error);
-    let place = PLACES.acquire().await.map_err(|error| lost(error.to_string()))?;
+    let place = PLACES.take(newcomer.address).await.map_err(|error| lost(error.to_string()))?;
     let (user, address) = (newcomer.user.to_owned(), newcomer.address);
     let work = tokio::task::spawn_blocking(move || {
         let _place = place;
@@ -119,5 +180,33 @@ mod modules {
     /// No rule by pam is read by a pgweir without it.
     pub(super) fn ask(_: &str, _: &str, _: Option<IpAddr>, _: Zeroizing<Vec<u8>>) -> Result<(), PamError> {
         Err(PamError::Failed("this pgweir was built without it".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    #[tokio::test]
+    async fn an_address_has_its_share() {
+        let places = Places { all: Semaphore::new(AT_ONCE), shares: Mutex::default() };
+        let at = |address: &str| Some(address.parse().expect("an address"));
+        let mut taken = Vec::new();
+        for host in 1..=OF_ONE {
+            taken.push(places.take(at(&format!("2001:db8::{host}"))).await.expect("a place"));
+        }
+        let mut late = pin!(places.take(at("2001:db8::ff")));
+        assert!(poll_fn(|cx| Poll::Ready(late.as_mut().poll(cx).is_pending())).await, "it has its share");
+        for address in [at("2001:db8:0:1::1"), at("10.0.0.1"), None, None, None, None, None] {
+            drop(places.take(address).await.expect("the others have room"));
+        }
+        taken.pop();
+        drop(late.await.expect("a place has become free"));
+        taken.clear();
+        assert!(places.shares.lock().is_empty(), "nothing is kept of who has gone");
+        assert_eq!(places.all.available_permits(), AT_ONCE);
     }
 }
