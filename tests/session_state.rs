@@ -4,6 +4,7 @@
 mod support;
 
 use std::io;
+use std::time::{Duration, Instant};
 use support::cluster::{Cluster, Version};
 use support::eventually;
 use support::fake_server::{Conn, FakeServer};
@@ -457,6 +458,25 @@ fn a_failed_prelude_runs_nothing() {
         let tags: Vec<_> = client.read_until_ready().iter().map(|m| m.tag).collect();
         assert_eq!(tags, b"12CZ");
     }
+    assert_eq!(server.connections(), 2);
+    server.finish();
+}
+
+/// A server lost during its prelude doesn't keep its place from the next.
+#[test]
+fn a_server_lost_in_its_prelude_leaves_its_place() {
+    let server = FakeServer::start(|conn| {
+        conn.welcome()?;
+        if conn.number == 0 { conn.serve_until("RESET a.b").map(drop) } else { conn.serve() }
+    });
+    let config = Config::to(server.address())
+        .set("default_pool_size", 1)
+        .set("server_reset_query", "DISCARD ALL; RESET a.b")
+        .set("server_reset_query_always", true);
+    let pgweir = Pgweir::start(&config);
+    let began = Instant::now();
+    assert_eq!(pgweir.client().value("SELECT 2"), "1");
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     assert_eq!(server.connections(), 2);
     server.finish();
 }

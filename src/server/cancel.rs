@@ -37,6 +37,11 @@ impl Aim {
         self.0.store(Self::CLIENT, Ordering::Release);
     }
 
+    /// The session is about to end: nothing will run behind a prelude, and nobody has to wait for one.
+    pub fn at_last(&self) {
+        let _ = self.0.compare_exchange(Self::PRELUDE, Self::CLIENT, Ordering::AcqRel, Ordering::Acquire);
+    }
+
     /// Waits until the prelude is over; whether there is something of the client's to cancel then.
     async fn is_client(&self) -> bool {
         loop {

@@ -278,6 +278,7 @@ const HANG_UP_LIMIT: Duration = Duration::from_secs(5);
 /// Ends a connection in good order: cancels what still runs, says goodbye, and waits until PostgreSQL has closed, so that
 /// whoever counts its backends counts this one no more.
 pub async fn hang_up(server: &mut Server) {
+    server.key.aim.at_last();
     let _ = timeout(HANG_UP_LIMIT, async {
         if !server.talk.exchange.is_drained() {
             let _ = cancel::cancel(&server.key).await;
