@@ -9,7 +9,7 @@ use crate::cancel;
 use crate::clock::Instant;
 use crate::config::PoolMode;
 use crate::pool::{CancelOutcome, ClientId};
-use crate::roster::{Entry, Kick, Phase};
+use crate::roster::{Entry, Kick, Phase, Roster};
 use crate::server::conversation::Overdue;
 use crate::server::exchange::{Action, Reply, Status};
 use crate::wire::backend::{Report, Severity};
@@ -24,6 +24,16 @@ use std::time::Duration;
 
 /// How long a server may take to answer a cancel, and a client to roll back what was cancelled.
 const GRACE: Duration = Duration::from_secs(5);
+
+impl Active {
+    /// What follows in a batch that has paused has its own time.
+    #[cold]
+    pub(super) fn batch_goes_on(&mut self, entry: &Entry, roster: &Roster) {
+        let now = Instant::now();
+        self.lease.query_began = now;
+        entry.set_phase(Phase::Active, roster.at(now));
+    }
+}
 
 impl Session {
     /// The janitor has seen that the query, or the transaction, may have taken too long.
@@ -193,6 +203,15 @@ impl Session {
                 self.overdue_answered(cx, &mut Vec::new(), true)
             }
             _ => Turn::Again,
+        }
+    }
+
+    /// All of a batch that is still open has been answered so far: its server waits for the client, as in a transaction.
+    #[cold]
+    pub(super) fn batch_pauses(&self) {
+        let (phase, _) = self.member.entry().phase();
+        if phase == Phase::Active {
+            self.set_phase(Phase::IdleInTransaction, Instant::now());
         }
     }
 

@@ -10,7 +10,7 @@ use crate::metrics::Cells;
 use crate::params::traces::Traces;
 use crate::params::tracked;
 use crate::pool::{CloseReason, Lease};
-use crate::roster::{Entry, Phase, Roster};
+use crate::roster::Phase;
 use crate::server::connect::refusal;
 use crate::server::conversation::{Prepared, Tally};
 use crate::server::exchange::Status;
@@ -83,14 +83,6 @@ impl Active {
     pub(super) fn owes_nothing(&self) -> bool {
         let exchange = &self.lease.talk.exchange;
         exchange.is_drained() || exchange.needs_sync()
-    }
-
-    /// What follows in a batch that has paused has its own time.
-    #[cold]
-    pub(super) fn batch_goes_on(&mut self, entry: &Entry, roster: &Roster) {
-        let now = Instant::now();
-        self.lease.query_began = now;
-        entry.set_phase(Phase::Active, roster.at(now));
     }
 
     /// The lease, and whether the server got only whole messages.
@@ -277,15 +269,6 @@ impl Session {
             return Turn::end(End::Told(Trouble::Refused(refusal(&error))));
         }
         Turn::Again
-    }
-
-    /// All of a batch that is still open has been answered so far: its server waits for the client, as in a transaction.
-    #[cold]
-    pub(super) fn batch_pauses(&self) {
-        let (phase, _) = self.member.entry().phase();
-        if phase == Phase::Active {
-            self.set_phase(Phase::IdleInTransaction, Instant::now());
-        }
     }
 
     /// A query has been answered whole.
