@@ -135,3 +135,9 @@ impl Feed<'_, '_> {
         [&text[..command.place.start], statement.server_name(), &text[command.place.end..]].concat()
     }
 }
+
+/// Whether PostgreSQL takes this text in a failed transaction.
+pub(super) fn ends_transaction(query: &[u8]) -> bool {
+    let word = query.trim_ascii_start().split(|b| !b.is_ascii_alphabetic()).next().unwrap_or_default();
+    ["commit", "rollback", "abort", "end", "prepare"].iter().any(|w| word.eq_ignore_ascii_case(w.as_bytes()))
+}

@@ -3,7 +3,7 @@
 //! Errors are left to PostgreSQL wherever it can raise them, so that the transaction's status is right: a name nobody
 //! knows is sent as it is, a Parse of a name that is taken is sent under the name of the statement that has it.
 
-use super::{ANY_SET, Feed, Message, Names, Pause, Step};
+use super::{ANY_SET, Feed, Message, Names, Pause, Step, by_name::ends_transaction};
 use crate::params::traces::Traces;
 use crate::prepared::client_names::ClientNames;
 use crate::prepared::client_statements::{KEPT, Unnamed, is_cut, significant};
@@ -447,10 +447,4 @@ impl SentName {
             Self::Nobodys => NOBODYS,
         }
     }
-}
-
-/// Whether PostgreSQL takes this text in a failed transaction.
-fn ends_transaction(query: &[u8]) -> bool {
-    let word = query.trim_ascii_start().split(|b| !b.is_ascii_alphabetic()).next().unwrap_or_default();
-    ["commit", "rollback", "abort", "end", "prepare"].iter().any(|w| word.eq_ignore_ascii_case(w.as_bytes()))
 }
