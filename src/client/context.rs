@@ -123,11 +123,12 @@ impl Shared {
     }
 
     /// Drops the pool of a fallback database that turned out not to exist, so that invented names leave nothing behind. One
-    /// that lookups go on in stays: the last of them asks for this, too.
+    /// that lookups go on in, or that somebody waits in, stays: the last of them asks for this, too.
     pub fn forget_invented(&self, context: &Arc<PoolContext>) {
         let key = context.pool.key();
         let unused = context.clients.load(Ordering::Relaxed) == 0 && context.welcome.load().is_none();
-        if !unused || context.is_asked() || self.config.load().databases.contains_key(&*key.database) {
+        let is_asked = context.is_asked() || context.pool.numbers().waiting > 0;
+        if !unused || is_asked || self.config.load().databases.contains_key(&*key.database) {
             return;
         }
         // Held until all is gone, so that who makes the next one of that name finds nothing of this one.

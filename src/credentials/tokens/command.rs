@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use zeroize::Zeroizing;
 
@@ -68,22 +69,26 @@ pub(super) async fn run(
 }
 
 fn attend(mut command: Command, stand: &Mutex<Stand>, most: usize, limit: Duration) -> io::Result<Ended> {
-    let (mut child, group) = {
+    if matches!(*stand.lock(), Stand::Over) {
+        return Err(io::ErrorKind::Interrupted.into());
+    }
+    // Not under the lock, which a worker may want: a program on a disk that hangs keeps this thread only.
+    let mut child = command.spawn()?;
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::Other)?;
+    {
         let mut stand = stand.lock();
-        if matches!(*stand, Stand::Over) {
-            return Err(io::ErrorKind::Interrupted.into());
-        }
-        let child = command.spawn()?;
-        let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::Other)?;
+        let given_up = matches!(*stand, Stand::Over);
         *stand = Stand::Runs(group);
-        (child, group)
-    };
+        if given_up {
+            end(&mut stand);
+        }
+    }
     let output = read(&mut child, most, limit);
     if !output.as_ref().is_ok_and(|output| output.len() <= most) {
         end(&mut stand.lock());
     }
     // Without taking it away: until then its number stays its own, and whoever gives up may kill it.
-    let ended = waitid(WaitId::Pid(group), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+    let ended = retry_on_intr(|| waitid(WaitId::Pid(group), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT));
     *stand.lock() = Stand::Over;
     let status = child.wait()?;
     ended?;
@@ -99,8 +104,11 @@ fn read(child: &mut Child, most: usize, limit: Duration) -> io::Result<Zeroizing
     while filled < output.len() {
         let left = limit.saturating_sub(begun.elapsed());
         let left = Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?;
-        if poll(&mut [PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN)], Some(&left))? == 0 {
-            return Err(io::ErrorKind::TimedOut.into());
+        match poll(&mut [PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN)], Some(&left)) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
         }
         match pipe.read(&mut output[filled..])? {
             0 => break,
