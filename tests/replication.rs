@@ -114,7 +114,9 @@ fn a_client_as_others() {
 
     let servers = console.rows("SELECT link, remote_pid FROM servers WHERE application_name = 'copier'");
     let servers = servers.expect("rows");
-    let pid = cluster.value("postgres", "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walsender'");
+    let walsender =
+        "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walsender' AND application_name = 'copier'";
+    let pid = cluster.value("postgres", walsender);
     assert_eq!(servers.len(), 1, "{servers:?}");
     assert_eq!(servers[0][1].as_deref(), Some(&*pid), "{servers:?}");
     assert!(servers[0][0].as_deref().is_some_and(|link| link.starts_with('C')), "{servers:?}");
