@@ -55,7 +55,7 @@ impl Real {
 
     /// The same with TLS to both sides.
     pub(super) fn encrypting_pooler(&self, kind: &Kind) -> Pooler {
-        kind.start(&Setup { tls: Some(self.localhost.clone()), ..self.setup() })
+        kind.start(&Setup { tls: Some(self.localhost.clone()), clients: 1100, ..self.setup() })
     }
 
     /// The certificate of the CA.
