@@ -13,15 +13,9 @@ use support::messages::{self, backend, bind, copy_data, execute, parse, query, s
 use support::pgweir::{Config, Pgweir};
 use support::raw::Client;
 
-/// pgweir with one server, which is scripted: the first connection that sees `marker` plays `act`, later ones are good.
+/// pgweir with one server connection, to a scripted server.
 fn scripted(act: impl Fn(&mut Conn) -> io::Result<()> + Send + Sync + 'static) -> (FakeServer, Pgweir) {
-    let server = FakeServer::start(move |conn| {
-        conn.welcome()?;
-        loop {
-            conn.serve_until("marker")?;
-            act(conn)?;
-        }
-    });
+    let server = FakeServer::scripted(act);
     let pgweir = Pgweir::start(&to_fake(&server));
     (server, pgweir)
 }

@@ -364,15 +364,9 @@ fn hashing_for_a_server_holds_up_nobody() {
     assert!(!login.join().expect("no panic"));
 }
 
-/// A pgweir whose one server plays `act` for the first query that contains `marker`.
+/// pgweir with two server connections, to a scripted server.
 fn scripted(act: impl Fn(&mut Conn) -> io::Result<()> + Send + Sync + 'static) -> (FakeServer, Pgweir) {
-    let server = FakeServer::start(move |conn| {
-        conn.welcome()?;
-        loop {
-            conn.serve_until("marker")?;
-            act(conn)?;
-        }
-    });
+    let server = FakeServer::scripted(act);
     let config = Config::to(server.address()).set("default_pool_size", 2).set("server_login_retry", "100ms");
     let pgweir = Pgweir::start(&config);
     (server, pgweir)

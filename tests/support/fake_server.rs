@@ -37,7 +37,18 @@ impl FakeServer {
         Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), script)
     }
 
-    /// The same at an address; port 0 is any free one.
+    /// Each connection plays `act` for every query that contains `marker`, and is good otherwise.
+    pub fn scripted(act: impl Fn(&mut Conn) -> io::Result<()> + Send + Sync + 'static) -> Self {
+        Self::start(move |conn| {
+            conn.welcome()?;
+            loop {
+                conn.serve_until("marker")?;
+                act(conn)?;
+            }
+        })
+    }
+
+    /// The same as [`Self::start`] at an address; port 0 is any free one.
     pub fn start_at(
         address: SocketAddr,
         script: impl Fn(&mut Conn) -> io::Result<()> + Send + Sync + 'static,

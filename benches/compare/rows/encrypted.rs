@@ -42,8 +42,15 @@ pub(super) fn connect(bench: &Bench, kind: &Kind) -> Outcome {
 pub(super) fn copy(bench: &Bench, kind: &Kind) -> Outcome {
     let (real, pooler) = pooler(bench, kind)?;
     real.cluster.sql("app", "DROP TABLE IF EXISTS copied");
-    let rows = format!("SELECT i, lpad(i::text, 91, 'x') FROM generate_series(1000001, 1000000 + {ROWS}) i");
-    real.cluster.sql("app", &format!("CREATE UNLOGGED TABLE copied (id int, pad text); GRANT ALL ON copied TO app; INSERT INTO copied {rows}"));
+    for sql in [
+        "CREATE UNLOGGED TABLE copied (id int, pad text)".to_owned(),
+        "GRANT ALL ON copied TO app".to_owned(),
+        format!(
+            "INSERT INTO copied SELECT i, lpad(i::text, 91, 'x') FROM generate_series(1000001, 1000000 + {ROWS}) i"
+        ),
+    ] {
+        real.cluster.sql("app", &sql);
+    }
     let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
     process::give_to_unprivileged(dir.path());
     let file = dir.path().join("copied");
