@@ -28,6 +28,14 @@ pub fn timeout<F: Future>(limit: Duration, future: F) -> Timeout<F> {
     tokio::time::timeout(limit, future)
 }
 
+/// Runs it in the keeper's runtime, beside whoever starts it.
+pub fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+    match KEEPER.get() {
+        Some(keeper) => drop(keeper.spawn(task)),
+        None => drop(tokio::spawn(task)),
+    }
+}
+
 /// Polls a future as one of the keeper's: what a library starts in it (timers, tasks, sockets) is the keeper's.
 pub async fn with_keeper<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);

@@ -462,3 +462,91 @@ fn hosts_that_are_down() {
         pools.iter().filter(|row| row.tag == b'D').map(|row| row.columns()[16].clone()).collect();
     assert!(ways.contains(&Some("round-robin".to_owned())), "{ways:?}");
 }
+
+/// Rows of 1,000 bytes, `bytes` or somewhat more of them.
+fn rows(bytes: usize) -> Vec<u8> {
+    let row = backend::data_row(&[&"x".repeat(1_000)]);
+    row.repeat(bytes.div_ceil(row.len()))
+}
+
+/// The server sends one part after the other, each when the client has all of the one before: whatever pgweir waits for to
+/// come with it, it may not wait for what isn't sent.
+fn parts_arrive(parts: Vec<Vec<u8>>) {
+    let (arrived, awaited) = std::sync::mpsc::channel();
+    let awaited = std::sync::Mutex::new(awaited);
+    let script = parts.clone();
+    let (server, pgweir) = scripted(move |conn| {
+        for part in &script {
+            conn.send(part)?;
+            awaited.lock().expect("one connection").recv().map_err(io::Error::other)?;
+        }
+        Ok(())
+    });
+    let mut client = pgweir.client();
+    client.send(&query("SELECT 'marker'"));
+    for part in &parts {
+        let mut left = part.len();
+        while left > 0 {
+            left -= client.read().bytes().len();
+        }
+        arrived.send(()).expect("the server is there");
+    }
+    assert_next_client_is_served(&pgweir);
+    server.finish();
+}
+
+#[test]
+fn a_long_reply_that_pauses() {
+    const MIB: usize = 1024 * 1024;
+    let mut parts = vec![[backend::row_description(1), rows(12 * MIB)].concat()];
+    for bytes in [1, 20_000, 1, 100_000, 200_000, 1, 12 * MIB, 5 * MIB, 1] {
+        parts.push(rows(bytes));
+    }
+    parts.push([backend::command_complete("SELECT 1"), backend::ready(b'I')].concat());
+    parts_arrive(parts);
+}
+
+#[test]
+fn long_rows_and_pauses_between_them() {
+    let mut parts = vec![backend::row_description(1)];
+    for bytes in [100_000, 1_000_000, 33_000, 10, 9_000_000, 10, 500_000] {
+        parts.push(backend::data_row(&[&"x".repeat(bytes)]));
+    }
+    parts.push([backend::command_complete("SELECT 1"), backend::ready(b'I')].concat());
+    parts_arrive(parts);
+}
+
+#[test]
+fn a_server_lost_in_a_long_reply() {
+    for more in [0, 50_000] {
+        let (server, pgweir) = scripted(move |conn| {
+            let row = backend::data_row(&["cut"]);
+            conn.send(&[backend::row_description(1), rows(10_000_000), rows(more)].concat())?;
+            conn.send(&row[..row.len() - 1])?;
+            hang_up()
+        });
+        let mut client = pgweir.client();
+        client.send(&query("SELECT 'marker'"));
+        let got = client.drain();
+        assert!(got.len() >= 10_000_000 + more, "{} bytes", got.len());
+        assert_next_client_is_served(&pgweir);
+        server.finish();
+    }
+}
+
+#[test]
+fn a_client_leaves_a_long_reply() {
+    let (server, pgweir) = scripted(|conn| {
+        conn.send(&[backend::row_description(1), rows(10_000_000)].concat())?;
+        // The cancel is another connection's; the reply ends as PostgreSQL ends it then.
+        conn.send(&[backend::error("ERROR", "57014", "canceled"), backend::ready(b'I')].concat())
+    });
+    let mut client = pgweir.client();
+    client.send(&query("SELECT 'marker'"));
+    for _ in 0..9_000 {
+        client.read();
+    }
+    drop(client);
+    assert_next_client_is_served(&pgweir);
+    server.finish();
+}

@@ -1,9 +1,10 @@
 //! What a session is asked from outside, and how it ends.
 
 use super::cleanup;
+use super::relay::count_traffic;
 use super::report::Trouble;
 use super::session::{End, Link, Session, Turn};
-use super::transaction::{Active, count_traffic};
+use super::transaction::Active;
 use crate::clock::Instant;
 use crate::params::set::Set;
 use crate::params::traces::Traces;

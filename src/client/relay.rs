@@ -3,13 +3,15 @@
 
 use super::intercept::{self, Fed, Pause, Refuses, Rules};
 use super::session::{End, Link, Session, Turn};
-use super::transaction::{Active, Step, count_traffic};
+use super::transaction::{Active, Step};
 use crate::clock::Instant;
+use crate::metrics::Cells;
 use crate::net::buffers::{Buffers, HELD_SIZE, READ_SIZE};
 use crate::net::stream;
 use crate::params::traces::Traces;
 use crate::roster::Phase;
 use crate::server::Server;
+use crate::server::bulk::LARGE_READ;
 use crate::server::exchange::Status;
 use crate::wire::outgoing::Outgoing;
 use std::io;
@@ -17,6 +19,14 @@ use std::task::{Context, Poll};
 
 /// Chunks one client may move each way before others of its worker have their turn.
 const ROUNDS: usize = 8;
+
+/// Counts the bytes that were moved since this was called last.
+#[inline]
+pub(super) fn count_traffic(cells: &Cells, server: &mut Server) {
+    let traffic = std::mem::take(&mut server.traffic);
+    cells.client_bytes(traffic.from_client, traffic.to_client);
+    cells.server_bytes(traffic.from_server, traffic.to_server);
+}
 
 impl Session {
     pub(super) fn write_server(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Turn {
@@ -174,7 +184,11 @@ impl Session {
             return Turn::Wait;
         }
         let server = &mut *active.lease;
-        let n = match server.stream.poll_read(cx, read) {
+        let mut found = server.stream.poll_read(cx, read);
+        if found.is_pending() && server.bulk.is_stalled() {
+            found = server.read_stalled(read);
+        }
+        let n = match found {
             Poll::Pending => return Turn::Wait,
             Poll::Ready(Ok(n)) if n > 0 => n,
             Poll::Ready(_) => return self.server_lost(),
@@ -183,23 +197,30 @@ impl Session {
         if n == read.len() {
             count_traffic(self.context.cells(), server);
         }
-        if server.inbound.is_empty() {
+        let turn = if server.inbound.is_empty() {
             let (used, turn) = self.receive(cx, &read[..n], scratch);
             if used < n
                 && let Link::Active(active) = &mut self.link
             {
                 active.lease.inbound = read[used..n].to_vec();
             }
-            return turn;
-        }
-        server.inbound.extend_from_slice(&read[..n]);
-        let mut input = std::mem::take(&mut server.inbound);
-        let (used, turn) = self.receive(cx, &input, scratch);
-        if used < input.len()
-            && let Link::Active(active) = &mut self.link
+            turn
+        } else {
+            server.inbound.extend_from_slice(&read[..n]);
+            let mut input = std::mem::take(&mut server.inbound);
+            let (used, turn) = self.receive(cx, &input, scratch);
+            if used < input.len()
+                && let Link::Active(active) = &mut self.link
+            {
+                input.drain(..used);
+                active.lease.inbound = input;
+            }
+            turn
+        };
+        if let Link::Active(active) = &mut self.link
+            && (n >= LARGE_READ || active.lease.bulk.is_begun())
         {
-            input.drain(..used);
-            active.lease.inbound = input;
+            active.lease.await_bulk(n, cx.waker());
         }
         turn
     }

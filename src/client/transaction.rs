@@ -2,11 +2,11 @@
 
 use super::check;
 use super::cleanup;
+use super::relay::count_traffic;
 use super::report::Trouble;
 use super::session::{End, Link, Session, Turn};
 use crate::clock::Instant;
 use crate::config::PoolMode;
-use crate::metrics::Cells;
 use crate::params::traces::Traces;
 use crate::params::tracked;
 use crate::pool::{CloseReason, Lease};
@@ -60,14 +60,6 @@ pub(super) enum Step {
     Settling(bool),
 }
 
-/// Counts the bytes that were moved since this was called last.
-#[inline]
-pub(super) fn count_traffic(cells: &Cells, server: &mut Server) {
-    let traffic = std::mem::take(&mut server.traffic);
-    cells.client_bytes(traffic.from_client, traffic.to_client);
-    cells.server_bytes(traffic.from_server, traffic.to_server);
-}
-
 impl Active {
     /// Whether nothing of a transaction is under way, though the server is held (session mode).
     pub(super) fn is_between_transactions(&self) -> bool {
@@ -86,7 +78,8 @@ impl Active {
     }
 
     /// The lease, and whether the server got only whole messages.
-    pub(super) fn into_lease(self) -> (Lease<Server>, bool) {
+    pub(super) fn into_lease(mut self) -> (Lease<Server>, bool) {
+        self.lease.end_bulk();
         let whole = self.lease.talk.sending == 0;
         (self.lease, whole)
     }
@@ -225,6 +218,8 @@ impl Session {
                 _ => Turn::Again,
             };
         }
+        active.lease.end_bulk();
+        let talk = &active.lease.talk;
         match active.step {
             Step::Prelude => return self.prelude_done(cx, scratch),
             Step::Inspect => return self.inspected(cx, scratch),
@@ -349,6 +344,7 @@ impl Session {
             self.context.pins.dismiss(self.member.entry().id);
         }
         active.lease.talk.overdue = None;
+        active.lease.end_bulk();
         let unfit = active.lease.talk.heard.prelude_error.is_some();
         if unfit || active.lease.talk.exchange.doubt().is_some() {
             active.lease.close(if unfit { CloseReason::ResetFailed } else { CloseReason::Doubt });

@@ -2,6 +2,7 @@
 pub mod buffers;
 pub mod kept;
 pub mod listen;
+mod low_water;
 pub mod machine;
 pub mod options;
 mod secured;

@@ -84,6 +84,14 @@ impl Socket {
         outcome(tried, read)
     }
 
+    /// What the peer has sent, whatever the reactor has seen. A system call, no waker.
+    pub(super) fn read_unasked(&mut self, into: &mut [u8]) -> Option<io::Result<usize>> {
+        match retry(|| recv(&self.socket, &mut *into, RecvFlags::empty()).map(|(n, _)| n)) {
+            Err(Errno::AGAIN) => None,
+            read => Some(read.map_err(io::Error::from)),
+        }
+    }
+
     /// Whether the reactor has seen nothing to read. No system call.
     #[inline]
     pub(super) fn is_quiet(&self) -> bool {

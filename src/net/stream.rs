@@ -1,6 +1,7 @@
 //! A connection to a client or a server: a bare socket, or one with TLS around it.
 
 use super::kept::Kept;
+use super::low_water;
 use super::secured::Secured;
 use super::socket::Socket;
 pub use super::socket::yield_to_others;
@@ -95,6 +96,20 @@ impl Stream {
             Kind::Plain(socket) => socket.probe(into),
             Kind::Secured(secured) => secured.probe(into),
             Kind::Broken => Some(Err(broken())),
+        }
+    }
+
+    /// From now on its reader is woken for at least so many bytes, or the end of the stream; if they are there, or come to
+    /// be enough by this, at once. Whether it was done: not with TLS, and not by old systems.
+    pub fn wait_for(&self, bytes: usize) -> bool {
+        matches!(&self.0, Kind::Plain(socket) if low_water::set(socket, bytes))
+    }
+
+    /// Like [`Self::probe`], but with a system call: finds also what the reader hasn't been woken for.
+    pub fn read_unasked(&mut self, into: &mut [u8]) -> Option<io::Result<usize>> {
+        match &mut self.0 {
+            Kind::Plain(socket) => socket.read_unasked(into),
+            Kind::Secured(_) | Kind::Broken => self.probe(into),
         }
     }
 

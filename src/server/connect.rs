@@ -194,6 +194,7 @@ pub async fn connect(target: Target, ids: &ServerIds) -> Result<Server, ConnectE
         query_began: now,
         check: None,
         traffic: Default::default(),
+        bulk: Default::default(),
     })
 }
 

@@ -1,4 +1,5 @@
 //! One connection to PostgreSQL: how it is opened, the replies it owes, the state it carries, how it is cancelled.
+pub mod bulk;
 pub mod cancel;
 pub mod connect;
 pub mod conversation;
@@ -11,11 +12,13 @@ use crate::clock::Instant;
 use crate::net::kept::Kept;
 use crate::net::stream::Stream;
 use crate::tls::Channel;
+use bulk::Bulk;
 use connect::Address;
 use conversation::Conversation;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::task::{Poll, Waker};
 use tokio::sync::oneshot;
 
 /// No client: they are counted from 1.
@@ -53,6 +56,8 @@ pub struct Server {
     pub check: Option<oneshot::Sender<Infallible>>,
     /// Bytes moved and not yet counted in the metrics.
     pub traffic: Traffic,
+    /// How much of a reply is waited for.
+    pub bulk: Bulk,
 }
 
 /// What an operator is told of a server, known once it has logged in.
@@ -101,6 +106,28 @@ impl Server {
     /// Where it is connected to.
     pub fn address(&self) -> &Address {
         &self.key.address
+    }
+
+    /// A large read is dealt with and the reply goes on: from now on as much is waited for as is sure to come soon.
+    #[cold]
+    pub fn await_bulk(&mut self, read: usize, reader: &Waker) {
+        if !self.talk.exchange.is_drained() && self.stream.tls().is_none() {
+            self.bulk.go_on(read, self.talk.still_to_come(), &self.stream, reader);
+        }
+    }
+
+    /// What has come though it is less than was waited for.
+    #[cold]
+    pub fn read_stalled(&mut self, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.bulk.read_stalled(&mut self.stream, into)
+    }
+
+    /// Nothing long is to come: any byte counts.
+    #[inline]
+    pub fn end_bulk(&mut self) {
+        if self.bulk.is_begun() {
+            self.bulk.end(&self.stream);
+        }
     }
 
     /// Whether the idle connection is still good: nothing came, or only notices, notifications and parameters.

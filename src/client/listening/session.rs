@@ -1,7 +1,8 @@
 //! A client that listens: how its channels go over from its own server to the listening one, and how it is told.
 
+use super::super::relay::count_traffic;
 use super::super::session::{End, Link, Session, Turn};
-use super::super::transaction::{Active, Step, count_traffic};
+use super::super::transaction::{Active, Step};
 use crate::metrics::PinReason;
 use crate::params::inspection::MARKER;
 use crate::params::traces::Traces;

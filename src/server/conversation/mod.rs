@@ -208,6 +208,11 @@ impl Conversation {
         self.receiving > 0 && self.receiving_fate == Fate::Forward
     }
 
+    /// Bytes of the message that is being passed on that are still to come.
+    pub fn still_to_come(&self) -> usize {
+        self.receiving
+    }
+
     /// Whether the server is between two messages in both directions.
     pub fn is_whole(&self) -> bool {
         self.sending == 0 && self.receiving == 0
