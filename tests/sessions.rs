@@ -9,7 +9,10 @@ use std::time::Duration;
 use rustix::process::Signal;
 use support::cluster::{Cluster, Version};
 use support::fake_server::FakeServer;
-use support::messages::{self, backend, close_statement, flush, parse, query, startup, sync};
+use support::messages::{
+    self, backend, bind, close_statement, copy_data, copy_done, execute, flush, parse, query, startup, sync,
+    terminate,
+};
 use support::pgweir::{Config, Pgweir};
 use support::raw::{Address, Client, Target, V3_0};
 use support::{eventually, process};
@@ -425,8 +428,7 @@ fn clients_that_leave_while_they_are_held_up() {
 
     let (cluster, _pgweir, target) = one_server("held_up", |config| config);
     let mut client = Client::connect(&target);
-    let slow =
-        [parse("", "SELECT pg_sleep(60)"), messages::bind("", "", &[]), messages::execute("", 0), sync()];
+    let slow = [parse("", "SELECT pg_sleep(60)"), bind("", "", &[]), execute("", 0), sync()];
     let next = [close_statement("s"), parse("s", "SELECT 2"), sync()];
     client.send(&[parse("s", "SELECT 1"), slow.concat(), next.concat()].concat());
     let running =
@@ -460,4 +462,141 @@ fn a_login_in_vain_is_told_why() {
         assert_eq!(told.sqlstate(), "57P01");
     });
     pgweir.stop();
+}
+
+/// A Sync in front of COPY data is ignored, unless the COPY fails before the server comes to it: then it is answered, when
+/// the client has been told of the failure and somebody else waits for its server.
+#[test]
+fn a_ready_that_comes_late_is_its_clients() {
+    let (late, awaited) = std::sync::mpsc::channel::<()>();
+    let awaited = std::sync::Mutex::new(awaited);
+    let server = FakeServer::scripted(move |conn| {
+        while conn.read()?.tag != b'S' {}
+        conn.send(&[messages::message(b'1', &[]), messages::message(b'2', &[])].concat())?;
+        conn.send(&messages::message(b'G', &[0, 0, 0]))?;
+        while conn.read()?.tag != b'S' {}
+        conn.send(&[backend::error("ERROR", "42809", "no table"), backend::ready(b'I')].concat())?;
+        awaited.lock().expect("one connection").recv().map_err(io::Error::other)?;
+        conn.send(&backend::ready(b'I'))
+    });
+    let pgweir = Pgweir::start(&to_fake(&server));
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    client.send(&[parse("", "COPY marker"), bind("", "", &[]), execute("", 0), sync()].concat());
+    client.expect(&["1…", "2…", "G…"]);
+    other.send(&query("SELECT 'other'"));
+    pgweir.wait_for_waiting(1);
+    client.send(&[copy_data(b"1\n"), copy_done(), sync()].concat());
+    client.expect(&["E…", "Z…"]);
+    late.send(()).expect("the server is there");
+    client.expect(&["Z…"]);
+    other.expect(&["T…", "D…", "C…", "Z…"]);
+    assert_eq!(client.value("SELECT 1"), "1");
+    server.finish();
+}
+
+/// What is left of a message that was replaced by an error is no message.
+#[test]
+fn the_rest_of_a_refused_query_goes_nowhere() {
+    let (_cluster, _pgweir, target) =
+        one_server("refused_rest", |config| config.set("session_state", "strict"));
+    let (mut client, mut other) = (Client::connect(&target), Client::connect(&target));
+    let inner = [query("SET work_mem = '7MB'"), query("SELECT 'smuggled'")].concat();
+    let text = [b"SET work_mem = '1MB'; SELECT '".to_vec(), vec![b'x'; 70_000]].concat();
+    let length = u32::try_from(4 + text.len() + inner.len()).expect("short");
+    client.send(&[&b"Q"[..], &length.to_be_bytes(), &text].concat());
+    client.send(&inner);
+    let replies = client.read_until_ready();
+    assert_eq!(replies[0].sqlstate(), "0A000", "{replies:?}");
+    assert_eq!(client.value("SELECT 'client'"), "client");
+    assert_eq!(other.value("SHOW work_mem"), "4MB");
+    let large = format!("SET work_mem = '5MB'; --{}", "x".repeat(1_200_000));
+    client.send(&[parse("", &large), bind("", "", &[]), execute("", 0), sync()].concat());
+    let replies = client.read_until_ready();
+    assert!(replies.iter().any(|it| it.tag == b'E' && it.sqlstate() == "0A000"), "{replies:?}");
+    assert_eq!(other.value("SHOW work_mem"), "4MB");
+}
+
+/// PostgreSQL takes a SET LOCAL back as the transaction ends, and says so when nobody listens.
+#[test]
+fn a_client_that_leaves_behind_a_set_local() {
+    let (_cluster, _pgweir, target) = one_server("left_local", |config| config);
+    let mut settled = Client::connect(&target);
+    settled.query("SET datestyle = 'ISO, DMY'");
+    for set in ["SET LOCAL datestyle = 'ISO, DMY'", "SELECT set_config('datestyle', 'ISO, DMY', true)"] {
+        let mut leaving = Client::connect(&target);
+        leaving.query("BEGIN");
+        leaving.query(set);
+        leaving.terminate();
+        for _ in 0..2 {
+            assert_eq!(
+                settled.value("SELECT to_char('01/02/2020'::date, 'YYYY-MM-DD')"),
+                "2020-02-01",
+                "{set}"
+            );
+        }
+    }
+}
+
+/// The reset of the session it would have got is cancelled with whatever else is under way for it.
+#[test]
+fn a_client_that_leaves_during_a_reset() {
+    let reset = "SELECT pg_sleep(1); DISCARD ALL";
+    let (cluster, _pgweir, target) = one_server("left_reset", |config| {
+        config.set("session_state", "discard").set("server_reset_query", reset)
+    });
+    let mut first = Client::connect(&target);
+    let (mut leaving, mut last) = (Client::connect(&target), Client::connect(&target));
+    first.query("SET my.tenant = 'first'");
+    leaving.send(&query("SELECT 1"));
+    eventually("the reset runs", || {
+        cluster.connections("query LIKE '%pg_sleep(1)%' AND state = 'active' AND datname = 'left_reset'") == 1
+    });
+    drop(leaving);
+    assert_eq!(last.value("SELECT coalesce(current_setting('my.tenant', true), '')"), "");
+}
+
+/// A client that says what it wants, and goodbye, doesn't wait for the outcome; it is done all the same.
+#[test]
+fn what_was_asked_before_goodbye_is_done() {
+    let (cluster, pgweir, target) = one_server("goodbye", |config| config);
+    cluster.sql("goodbye", "CREATE TABLE t (n int)");
+    cluster.sql("goodbye", "GRANT ALL ON t TO PUBLIC");
+    let functions = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.2); RETURN new; END'";
+    cluster.sql("goodbye", functions);
+    cluster.sql("goodbye", "CREATE TRIGGER slow BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION slow()");
+    let mut holding = Client::connect(&target);
+    holding.query("BEGIN");
+    let mut queued = Client::connect(&target);
+    queued.send(&[query("INSERT INTO t VALUES (1)"), terminate()].concat());
+    drop(queued);
+    pgweir.wait_for_waiting(1);
+    holding.query("COMMIT");
+    let mut inspected = Client::connect(&target);
+    inspected.query("SET work_mem = '5MB'");
+    inspected.send(&[query("INSERT INTO t VALUES (2)"), terminate()].concat());
+    drop(inspected);
+    let mut copying = Client::connect(&target);
+    copying.send(&query("COPY t FROM STDIN"));
+    copying.expect(&["G…"]);
+    copying.send(&[copy_data(b"3\n"), copy_done(), terminate()].concat());
+    drop(copying);
+    eventually("all three rows are there", || cluster.value("goodbye", "SELECT count(*) FROM t") == "3");
+}
+
+/// What the first query is told doesn't wait until the others have waited in vain, too.
+#[test]
+fn each_query_that_waits_in_vain_is_told_at_once() {
+    let (_cluster, pgweir, target) = one_server("in_vain", |config| config.set("query_wait_timeout", 1));
+    let mut holding = Client::connect(&target);
+    holding.query("BEGIN");
+    let mut waiting = Client::connect(&target);
+    waiting.send(&[query("SELECT 1"), query("SELECT 2"), query("SELECT 3")].concat());
+    let told = waiting.read_until_ready();
+    assert_eq!(told[0].tag, b'E', "{told:?}");
+    pgweir.wait_for_waiting(1);
+    holding.query("COMMIT");
+    for expected in ["2", "3"] {
+        let replies = waiting.read_until_ready();
+        assert_eq!(replies[1].columns(), [Some(expected.to_owned())], "{replies:?}");
+    }
 }

@@ -6,9 +6,11 @@ use super::fit::{self, FitError};
 use super::routines;
 use crate::clock::Instant;
 use crate::config::PoolMode;
+use crate::params::tracked;
 use crate::pool::{CancelOutcome, ClientId, CloseReason, Lease};
 use crate::server::Server;
 use crate::server::cancel::cancel;
+use crate::server::connect::refusal;
 use crate::server::exchange::{Action, Reply, Status};
 use crate::timer::timeout;
 use crate::wire::encode::message;
@@ -101,7 +103,18 @@ async fn quiet(lease: &mut Lease<Server>, context: &PoolContext, client: ClientI
 }
 
 async fn scrub(lease: &mut Lease<Server>, context: &PoolContext) -> Result<(), FitError> {
-    lease.talk.heard = Default::default();
+    let heard = std::mem::take(&mut lease.talk.heard);
+    if let Some(error) = heard.prelude_error {
+        return Err(FitError::Refused(refusal(&error)));
+    }
+    // A rollback has taken SETs back, or what was cancelled had made some: nobody knew of them.
+    for (name, value, own) in heard.parameters {
+        if !own && tracked::follows_client(&name) {
+            let value = context.default_of(&name).as_deref().is_none_or(|it| it != value).then_some(&*value);
+            lease.talk.parameters = context.shared.sets.with(&lease.talk.parameters, &name, value);
+            lease.talk.dirty = true;
+        }
+    }
     let reset = context
         .reset_query
         .as_deref()

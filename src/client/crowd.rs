@@ -6,7 +6,7 @@ use crate::clock::Instant;
 use crate::net::buffers::{Buffers, HELD_SIZE};
 use crate::pool::WaitError;
 use crate::roster::{Kick, Phase};
-use std::task::Context;
+use std::task::{Context, Poll};
 
 impl Session {
     /// Whether what the client wants has to wait.
@@ -30,6 +30,9 @@ impl Session {
     }
 
     pub(super) fn poll_crowded(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Turn {
+        if let Poll::Ready(Err(e)) = self.stream.poll_drain(cx, &mut self.outbound) {
+            return e.into();
+        }
         let Link::Crowded(since, canceled) = self.link else { return Turn::Again };
         let (context, client) = (&self.context, self.member.entry().id);
         context.pins.wait(client, cx.waker());

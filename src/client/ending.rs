@@ -4,7 +4,7 @@ use super::cleanup;
 use super::relay::count_traffic;
 use super::report::Trouble;
 use super::session::{End, Link, Session, Turn};
-use super::transaction::Active;
+use super::transaction::{Active, Step};
 use crate::clock::Instant;
 use crate::params::set::Set;
 use crate::params::traces::Traces;
@@ -174,6 +174,18 @@ impl Session {
                 let client = ClientId(self.id());
                 tokio::spawn(cleanup::clean_up(lease, Arc::clone(&self.context), client));
             }
+        }
+    }
+
+    /// The client has said goodbye and the server owes nothing, or nothing it would answer without a Sync.
+    pub(super) fn leave_if_done(&mut self) -> Turn {
+        match &self.link {
+            Link::Active(active) if active.owes_nothing() => match active.step {
+                Step::Leave => Turn::end(End::Closed),
+                Step::Refuse(error) => error.into(),
+                _ => Turn::Again,
+            },
+            _ => Turn::Again,
         }
     }
 

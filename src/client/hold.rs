@@ -2,15 +2,19 @@
 //! nobody else gets it. In pools only whose clients ask such things.
 
 use super::session::{Link, Session, Turn};
-use super::transaction::Step;
+use super::transaction::{Active, Step};
 use crate::clock::Instant;
 use crate::params::traces::Traces;
 use crate::server::conversation::Sequences;
 use crate::timer::sleep;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Holds in vain after which a client's servers are held no more until it asks.
 const IN_VAIN: u8 = 3;
+
+/// How long an answer may come that nobody has asked for any more.
+const LINGER: Duration = Duration::from_secs(1);
 
 impl Session {
     /// Whether it is worth it.
@@ -40,12 +44,28 @@ impl Session {
         active.lease.began = now;
         active.lease.talk.held = Traces::SEQUENCES;
         active.lease.talk.had_its_sequences();
+        self.knock_after(time);
+        Turn::Again
+    }
+
+    /// One more answer may come that nobody else must get: the client keeps the server until it has come, or its next
+    /// request is done, or for [`LINGER`]. Then it is closed.
+    #[cold]
+    pub(super) fn linger(&mut self, mut active: Active, now: Instant) -> Turn {
+        active.step = Step::Between;
+        active.lease.began = now;
+        active.lease.talk.held = Traces::SEQUENCES;
+        self.link = Link::Active(active);
+        self.knock_after(self.context.sequence_hold.unwrap_or_default().max(LINGER));
+        Turn::Again
+    }
+
+    fn knock_after(&self, time: Duration) {
         let entry = Arc::clone(self.member.entry());
         tokio::spawn(async move {
             sleep(time).await;
             entry.knock();
         });
-        Turn::Again
     }
 
     /// Gives a held server back whose time is over.

@@ -1,7 +1,6 @@
 //! Queries and transactions that take too long, by query_timeout and transaction_timeout: cancelled on their server first,
 //! ended together with it only if it doesn't answer.
 
-use super::context::PoolContext;
 use super::report::Trouble;
 use super::session::{End, Link, Session, Turn};
 use super::transaction::{Active, Step};
@@ -10,6 +9,7 @@ use crate::clock::Instant;
 use crate::config::PoolMode;
 use crate::pool::{CancelOutcome, ClientId};
 use crate::roster::{Entry, Kick, Phase, Roster};
+use crate::server::Server;
 use crate::server::conversation::Overdue;
 use crate::server::exchange::{Action, Reply, Status};
 use crate::wire::backend::{Report, Severity};
@@ -108,7 +108,9 @@ impl Session {
         if talk.sending == 0 {
             self.have_replies_sent(cx);
         }
-        tokio::spawn(send(Arc::clone(&self.context), entry, settled));
+        // What is to be cancelled is looked up now: later it may be the client's next.
+        let outcome = self.context.pool.cancel(ClientId(entry.id));
+        tokio::spawn(send(outcome, entry, settled));
     }
 
     /// Without a Sync PostgreSQL may have done everything and keep the replies to itself: then a cancel finds nothing that runs.
@@ -181,7 +183,10 @@ impl Session {
         let (Step::Overdue(stalled) | Step::Settling(stalled)) = active.step else { return Turn::Again };
         let talk = &mut active.lease.talk;
         let settled = talk.overdue.as_ref().is_none_or(|it| it.settled.load(Ordering::Acquire));
-        let goes = talk.is_free() && talk.held.is_empty() && talk.traces.is_empty();
+        let is_clean = talk.is_free() && talk.held.is_empty() && talk.traces.is_empty();
+        let goes = is_clean && !(talk.may_be_asked() && self.may_hold());
+        let Link::Active(active) = &mut self.link else { return Turn::Again };
+        let talk = &mut active.lease.talk;
         if !settled && (stalled || !goes || self.context.mode == PoolMode::Session) {
             active.step = Step::Settling(stalled);
             return Turn::Again;
@@ -251,8 +256,8 @@ impl Session {
 }
 
 /// Sends the cancel; wakes the session when it is settled.
-async fn send(context: Arc<PoolContext>, entry: Arc<Entry>, settled: Arc<AtomicBool>) {
-    if let CancelOutcome::Running(guard) = context.pool.cancel(ClientId(entry.id)) {
+async fn send(outcome: CancelOutcome<Server>, entry: Arc<Entry>, settled: Arc<AtomicBool>) {
+    if let CancelOutcome::Running(guard) = outcome {
         cancel::send(guard, Some(GRACE)).await;
     }
     settled.store(true, Ordering::Release);

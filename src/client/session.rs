@@ -15,6 +15,7 @@ use crate::roster::{Membership, Phase};
 use crate::server::Server;
 use crate::wire::backend::Severity;
 use crate::wire::error::WireError;
+use crate::wire::frontend;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -252,6 +253,9 @@ impl Session {
     }
 
     fn poll_queued(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Turn {
+        if let Poll::Ready(Err(e)) = self.stream.poll_drain(cx, &mut self.outbound) {
+            return e.into();
+        }
         let Link::Queued(ticket, since) = &mut self.link else { return Turn::Again };
         match ticket.poll_lease(cx.waker()) {
             Poll::Ready(Ok(lease)) => {
@@ -272,6 +276,8 @@ impl Session {
         match self.stream.poll_read(cx, &mut read[..HELD_SIZE]) {
             Poll::Pending => Turn::Wait,
             Poll::Ready(Err(e)) => e.into(),
+            // What it asked before it said so is still to be done.
+            Poll::Ready(Ok(0)) if frontend::says_goodbye(&self.inbound) => Turn::Wait,
             Poll::Ready(Ok(0)) => Turn::end(End::Closed),
             Poll::Ready(Ok(n)) => {
                 self.count_read(n);

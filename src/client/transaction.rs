@@ -221,6 +221,10 @@ impl Session {
         active.lease.end_bulk();
         let talk = &active.lease.talk;
         match active.step {
+            // A part of the next message is in hand: its rest comes, and then there is nothing to lose.
+            Step::Prelude | Step::Inspect | Step::Names | Step::Cut | Step::Stall if !whole => {
+                return Turn::Again;
+            }
             Step::Prelude => return self.prelude_done(cx, scratch),
             Step::Inspect => return self.inspected(cx, scratch),
             Step::Names => return self.names_known(cx),
@@ -347,6 +351,9 @@ impl Session {
         active.lease.end_bulk();
         let unfit = active.lease.talk.heard.prelude_error.is_some();
         if unfit || active.lease.talk.exchange.doubt().is_some() {
+            if !unfit && active.lease.talk.exchange.take_late_ready() {
+                return self.linger(active, now);
+            }
             active.lease.close(if unfit { CloseReason::ResetFailed } else { CloseReason::Doubt });
         } else if self.context.routines.is_due() {
             active.lease.key.aim.at_nobody();
@@ -356,18 +363,6 @@ impl Session {
             active.lease.release_to(&self.context.pool, now);
         }
         Turn::Again
-    }
-
-    /// The client has said goodbye and the server owes nothing, or nothing it would answer without a Sync.
-    pub(super) fn leave_if_done(&mut self) -> Turn {
-        match &self.link {
-            Link::Active(active) if active.owes_nothing() => match active.step {
-                Step::Leave => Turn::end(End::Closed),
-                Step::Refuse(error) => error.into(),
-                _ => Turn::Again,
-            },
-            _ => Turn::Again,
-        }
     }
 
     /// The server is gone. While the client's bytes are still here, another will do.

@@ -19,7 +19,7 @@ use crate::params::traces::Traces;
 use crate::prepared::client_statements::ClientStatements;
 use crate::prepared::registry::{Registry, Statement};
 use crate::server::conversation::{Conversation, Promise};
-use crate::server::exchange::{Action, Reply, Status};
+use crate::server::exchange::{Action, Fate, Reply, Status};
 use crate::server::prelude::DISCARD_SEQUENCES;
 use crate::wire::error::WireError;
 use crate::wire::frame::{self, HEADER, Header};
@@ -212,11 +212,14 @@ impl<'b> Feed<'_, 'b> {
     #[inline]
     fn run(&mut self) -> Result<Fed, WireError> {
         let mut at = self.server.sending.min(self.input.len());
-        self.out.forward(0..at);
+        if self.server.sending_fate == Fate::Forward {
+            self.out.forward(0..at);
+        }
         self.server.sending -= at;
         if self.server.sending > 0 {
             return Ok(Fed { used: at, pause: Pause::More, flush: false });
         }
+        self.server.sending_fate = Fate::Forward;
         let mut flush = false;
         let pause = loop {
             let run = self.plain_run(at);
@@ -238,6 +241,7 @@ impl<'b> Feed<'_, 'b> {
             let message = Message { header, body: &self.input[at + HEADER..at + here] };
             match self.message(message)? {
                 Step::Pause(pause) => break pause,
+                Step::Replaced if here < header.size => self.server.sending_fate = Fate::Swallow,
                 Step::Replaced => {}
                 Step::Forward => self.out.forward(at..at + here),
                 Step::Front(size) => self.out.forward(at + HEADER + size..at + here),

@@ -1,8 +1,10 @@
 //! Statements that are refused for the session state they would leave. PostgreSQL itself raises the error in their place, so
 //! that the transaction's status and whatever is pipelined behind are right.
 
+use super::{Feed, Step};
 use crate::params::traces::{self, Traces};
 use crate::wire::frame::{self, HEADER};
+use crate::wire::frontend::Parse;
 use crate::wire::tag::frontend as f;
 
 /// Bounds how many clients keep their servers.
@@ -79,3 +81,18 @@ fn beginning(text: &[u8]) -> String {
 
 /// Characters of a statement that an error shows.
 const SHOWN: usize = 60;
+
+impl Feed<'_, '_> {
+    /// A statement that raises an error when it is executed, in place of the client's.
+    pub(super) fn parse_instead(&mut self, name: &[u8], text: String) -> Step {
+        let mut definition = text.into_bytes();
+        definition.extend_from_slice(b"\0\0\0");
+        if name.is_empty() {
+            self.parse_unnamed(&definition, Traces::NONE);
+            self.out.inject(|v| Parse::encode(v, b"", &definition));
+            return Step::Replaced;
+        }
+        let query = &definition[..definition.len() - 3];
+        self.parse_named(Parse { name, query, definition: &definition })
+    }
+}

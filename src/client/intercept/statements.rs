@@ -52,19 +52,6 @@ impl<'b> Feed<'_, 'b> {
         Ok(self.parse_named(parse))
     }
 
-    /// A statement that raises an error when it is executed, in place of the client's.
-    fn parse_instead(&mut self, name: &[u8], text: String) -> Step {
-        let mut definition = text.into_bytes();
-        definition.extend_from_slice(b"\0\0\0");
-        if name.is_empty() {
-            self.parse_unnamed(&definition, Traces::NONE);
-            self.out.inject(|v| Parse::encode(v, b"", &definition));
-            return Step::Replaced;
-        }
-        let query = &definition[..definition.len() - 3];
-        self.parse_named(Parse { name, query, definition: &definition })
-    }
-
     /// A statement too large to be kept: it is streamed to this server and good for as long as the client has it.
     fn parse_large(&mut self, message: Message<'b>) -> Step {
         let Some(end) = memchr::memchr(0, message.body) else {
@@ -74,6 +61,9 @@ impl<'b> Feed<'_, 'b> {
             self.server.exchange.expect(Reply::Parse, Action::Forward);
             return Step::Forward;
         };
+        if let Some(instead) = self.refused(&message.body[end + 1..]) {
+            return self.parse_instead(&message.body[..end], instead);
+        }
         let name = significant(&message.body[..end]);
         if name.is_empty() {
             self.parse_unnamed(&[], Traces::ALL);
@@ -127,7 +117,7 @@ impl<'b> Feed<'_, 'b> {
         }
     }
 
-    fn parse_named(&mut self, parse: Parse<'_>) -> Step {
+    pub(super) fn parse_named(&mut self, parse: Parse<'_>) -> Step {
         let name = significant(parse.name);
         if self.is_unsettled_name(name) {
             return Step::Pause(Pause::Stall);

@@ -123,6 +123,8 @@ pub struct Conversation {
     pub pids: (u32, u32),
     /// Bytes of the client's current message not yet sent.
     pub sending: usize,
+    /// Whether they are sent, or swallowed since another message was put in the place of theirs.
+    pub sending_fate: Fate,
     /// Told by the last chunks.
     pub heard: Heard,
     /// Statements bound or described since nothing was owed last.
@@ -161,6 +163,7 @@ impl Conversation {
             cut: Cut::None,
             pids: (0, 0),
             sending: 0,
+            sending_fate: Fate::Forward,
             heard: Heard::default(),
             bound: Vec::new(),
             gone: ClientNames::default(),

@@ -38,7 +38,12 @@ pub struct Exchange<P> {
     status: Status,
     phase: Phase,
     doubt: Option<&'static str>,
+    /// Number of the last request that began to copy behind which a Sync had been sent already.
+    ignored_sync: u64,
 }
+
+/// A COPY failed before or after the server came to a Sync that it ignores within the data: it may be answered or not.
+const LATE_READY: &str = "a Sync may be answered that was sent before COPY data";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -62,6 +67,7 @@ impl<P> Default for Exchange<P> {
             status: Status::Idle,
             phase: Phase::Synced,
             doubt: None,
+            ignored_sync: 0,
         }
     }
 }
@@ -75,7 +81,7 @@ impl<P> Exchange<P> {
                 self.batch = self.front + self.owed.len() as u64;
                 self.phase = Phase::Synced;
             }
-            Reply::CopyEnd if self.phase == Phase::CopyIn => self.phase = Phase::Unsynced,
+            Reply::CopyEnd if self.phase == Phase::CopyIn => self.phase = self.phase_of_back(),
             Reply::CopyEnd => {
                 if self.owed.is_empty() {
                     return;
@@ -189,6 +195,13 @@ impl<P> Exchange<P> {
     /// Why the server must not be used again, if so.
     pub fn doubt(&self) -> Option<&'static str> {
         self.doubt
+    }
+
+    /// Whether one more ReadyForQuery than is owed may come, so that the server should be its client's for some time still.
+    /// Says so once.
+    #[cold]
+    pub fn take_late_ready(&mut self) -> bool {
+        self.doubt.replace("a Sync may have been answered that was sent before COPY data") == Some(LATE_READY)
     }
 
     /// From now on the server must not be used again.
@@ -339,6 +352,9 @@ impl<P> Exchange<P> {
             Action::PreludeEnd => Fate::Swallow,
             _ => Fate::Forward,
         };
+        if self.ignored_sync == self.front {
+            self.set_doubt(LATE_READY);
+        }
         if matches!(reply, Reply::Query | Reply::FunctionCall | Reply::Sync) {
             return (fate, Vec::new());
         }
@@ -388,8 +404,11 @@ impl<P> Exchange<P> {
         let ended = self.owed.iter().position(|o| o.reply == Reply::CopyEnd);
         let before = self.owed.iter().take(ended.map_or(usize::MAX, |at| at + 1)).enumerate();
         let ignored = before.filter(|(_, o)| matches!(o.reply, Reply::Sync | Reply::CopyEnd));
-        for at in ignored.map(|(at, _)| at).collect::<Vec<_>>() {
+        for (at, owed) in ignored.collect::<Vec<_>>() {
             self.owed.set_reply(at, Reply::Nothing);
+            if owed.reply == Reply::Sync {
+                self.ignored_sync = self.front;
+            }
         }
         self.phase = if ended.is_some() { self.phase_of_back() } else { Phase::CopyIn };
     }

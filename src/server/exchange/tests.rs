@@ -88,6 +88,8 @@ fn table() {
         ("QXX", "GCGCZi", "fffff", &[], true, false),
         ("QXQ", "EZiCZi", "ffff", &[], true, false),
         ("PS", "1Z?", "ff", &[], false, true),
+        ("PBES", "12GEZi", "fffff", &[], true, true),
+        ("QS", "GEZiZi", "ffff", &[], true, true),
     ];
     for (requests, replies, fates, broken, free, doubt) in table {
         let mut exchange = Exchange::default();
