@@ -20,6 +20,7 @@ mod table;
 mod transaction;
 
 use crate::wire::frame;
+use std::sync::Arc;
 
 pub use averages::Averages;
 pub use command::Rights;
@@ -27,8 +28,11 @@ pub use realm::{Desk, Holding, Order, Pin, PoolView, Realm, Replica};
 pub use session::{Guest, serve};
 
 /// What pgbouncer_exporter would make of the console, in Prometheus' text format. Asks every session for its application_name.
-pub async fn exporter_series(realm: &dyn Realm) -> String {
-    show::exporter::exposition(realm).await
+pub async fn exporter_series(realm: Arc<dyn Realm>) -> String {
+    let told = realm.clients().ask().await;
+    // Many pools are many lines: not on the thread that has the janitor's work to do.
+    let text = tokio::task::spawn_blocking(move || show::exporter::exposition(&*realm, &told));
+    text.await.unwrap_or_default()
 }
 
 /// What the console makes of a text and of messages, without doing anything; for tests of hostile ones.

@@ -72,7 +72,7 @@ impl Health for Shared {
 }
 
 impl More for Shared {
-    fn series(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
+    fn series(self: Arc<Self>) -> Pin<Box<dyn Future<Output = String> + Send>> {
         Box::pin(async {
             match self.config.load().general.metrics_compat {
                 MetricsCompat::None => String::new(),

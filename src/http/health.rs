@@ -4,6 +4,7 @@
 use axum::extract;
 use axum::http::StatusCode;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use super::server::State;
 
@@ -19,8 +20,8 @@ pub trait Health: Send + Sync {
 
 /// Whoever has series beside the numbers of [`crate::metrics`].
 pub trait More: Send + Sync {
-    /// Text to put behind them, in Prometheus' text format and with names of its own; may take milliseconds.
-    fn series(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>>;
+    /// Text to put beside them, in Prometheus' text format and with names of its own; may take milliseconds.
+    fn series(self: Arc<Self>) -> Pin<Box<dyn Future<Output = String> + Send>>;
 }
 
 pub(super) async fn livez() -> &'static str {

@@ -97,9 +97,9 @@ impl State {
     }
 
     /// Takes milliseconds when there are many pools.
-    pub(super) fn render(&self) -> Result<String, String> {
+    pub(super) fn render(&self, others: String) -> Result<String, String> {
         self.metrics.set_ready(self.ready().is_ok());
-        self.exposition.render().map_err(|error| error.to_string())
+        self.exposition.render_behind(others).map_err(|error| error.to_string())
     }
 }
 

@@ -27,4 +27,5 @@ pub use histogram::Snapshot;
 pub use pool::{Events, PoolMetrics};
 pub use reasons::{CancelOutcome, CloseReason, LoginFailure, PinReason, Refusal};
 pub use registry::{Metrics, POOLS_MAX};
+pub use series::push_escaped;
 pub use sqlstate::ErrorTotals;

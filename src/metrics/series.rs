@@ -74,7 +74,8 @@ fn names(database: &str, user: &str) -> String {
     names
 }
 
-fn push_escaped(out: &mut String, value: &str) {
+/// Puts a label's value behind `out` as the text format wants it between quotes.
+pub fn push_escaped(out: &mut String, value: &str) {
     for c in value.chars() {
         match c {
             '\\' => out.push_str("\\\\"),

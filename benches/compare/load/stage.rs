@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     pub(crate) workers: u32,
     /// How long the server takes to answer.
     pub(crate) delay: Duration,
+    /// pgweir's metrics_compat, where its numbers are asked for.
+    pub(crate) metrics: Option<&'static str>,
 }
 
 impl Default for Plan {
@@ -31,6 +33,7 @@ impl Default for Plan {
             servers: super::super::SERVERS,
             workers: 1,
             delay: Duration::ZERO,
+            metrics: None,
         }
     }
 }
@@ -62,6 +65,7 @@ impl Stage {
             clients: plan.clients,
             verifier: verifier.to_string(),
             tls: None,
+            metrics: plan.metrics,
         };
         cores.as_pooler();
         let pooler = kind.start(&setup);

@@ -37,6 +37,8 @@ pub(crate) struct Setup {
     pub(crate) verifier: String,
     /// Clients and PostgreSQL are to use TLS; the certificate is the pooler's.
     pub(crate) tls: Option<Files>,
+    /// pgweir's metrics_compat; its numbers are served only if it is set.
+    pub(crate) metrics: Option<&'static str>,
 }
 
 impl Setup {
@@ -182,6 +184,18 @@ impl Pooler {
         Ok(counters::resident(&self.pids())? as f64)
     }
 
+    /// What a GET of `path` brings at the port of pgweir's numbers.
+    ///
+    /// # Errors
+    /// When it is no pgweir, or the answer is none.
+    pub(crate) fn http(&self, path: &str) -> Result<String, String> {
+        let Held::Own(pooler) = &self.held else { return Err("it has no numbers by HTTP".into()) };
+        match pooler.http(path) {
+            (200, body) => Ok(body),
+            (status, body) => Err(format!("{path}: {status} {body}")),
+        }
+    }
+
     /// User `app` in the database of that number.
     pub(crate) fn target(&self, number: u32) -> Target {
         Target::tcp(([127, 0, 0, 1], self.port).into(), "app", &database(number))
@@ -200,8 +214,11 @@ fn configuration(setup: &Setup) -> Config {
         .set("server_lifetime", i64::from(LIFETIME))
         .set("log_connections", false)
         .set("log_disconnections", false)
-        .put("users.app", "password", &*setup.verifier)
-        .put("metrics", "listen", "");
+        .put("users.app", "password", &*setup.verifier);
+    config = match setup.metrics {
+        Some(names) => config.set("metrics_compat", names),
+        None => config.put("metrics", "listen", ""),
+    };
     let mode = if setup.tls.is_some() { "require" } else { "disable" };
     config = config.set("server_tls_sslmode", mode).set("client_tls_sslmode", mode);
     if let Some(files) = &setup.tls {

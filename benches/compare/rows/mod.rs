@@ -5,6 +5,7 @@ mod encrypted;
 mod growth;
 mod idle;
 mod pgbench;
+mod scrape;
 mod syscalls;
 mod timing;
 
@@ -84,7 +85,7 @@ const fn figure(label: &'static str, unit: &'static str) -> Figure {
     Figure { label, unit }
 }
 
-pub(crate) static ROWS: [Row; 19] = [
+pub(crate) static ROWS: [Row; 20] = [
     Row {
         name: "simple",
         main: true,
@@ -243,6 +244,16 @@ pub(crate) static ROWS: [Row; 19] = [
         real: false,
         figures: &[figure("CPU a transaction, 1,000 pools ÷ 1, 32 active clients", "×")],
         measure: growth::pools,
+    },
+    Row {
+        name: "scrape",
+        main: false,
+        real: false,
+        figures: &[
+            figure("CPU of a scrape of /metrics, 10,000 clients and 1,000 pools", "ms"),
+            figure("the same with metrics_compat", "ms"),
+        ],
+        measure: scrape::measure,
     },
 ];
 

@@ -72,6 +72,7 @@ impl Real {
             clients: 100,
             verifier: self.verifier.clone(),
             tls: None,
+            metrics: None,
         }
     }
 

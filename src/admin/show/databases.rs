@@ -7,7 +7,7 @@ use crate::admin::realm::{PoolView, Realm};
 use crate::admin::table::Type::{Int4, Text};
 use crate::admin::table::{Column, Value, row};
 use crate::config::{Config, Database, Limit, PoolMode};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 pub(super) const COLUMNS: [Column; 17] = [
@@ -57,8 +57,17 @@ pub(super) fn all(config: &Config, views: &[PoolView]) -> BTreeMap<String, Arc<D
 
 pub(super) fn rows(realm: &dyn Realm) -> Rows {
     let (config, views) = (realm.config(), realm.views());
-    let row =
-        |(name, database): (String, Arc<Database>)| database_row(realm, &config, &views, (&name, &database));
+    // Servers and clients; looked up, since there may be as many databases as pools.
+    let mut connected: HashMap<&str, (usize, usize)> = HashMap::new();
+    for view in &views {
+        let (servers, clients) = connected.entry(&view.pool.key().database).or_default();
+        *servers += view.pool.numbers().connections;
+        *clients += view.clients;
+    }
+    let row = |(name, database): (String, Arc<Database>)| {
+        let connected = connected.get(&*name).copied().unwrap_or_default();
+        database_row(realm, &config, (&name, &database), connected)
+    };
     let mut rows: Rows = all(&config, &views).into_iter().map(row).collect();
     let port = u32::from(config.general.listen_port);
     let lifetime = config.general.server_lifetime.as_secs();
@@ -77,12 +86,11 @@ pub(super) fn load_balance(database: &Database) -> Option<&'static str> {
 fn database_row(
     realm: &dyn Realm,
     config: &Config,
-    views: &[PoolView],
     (name, database): (&str, &Database),
+    (servers, clients): (usize, usize),
 ) -> Vec<Value> {
     // As for a user without settings of its own.
     let settings = config.pool_settings(database, database.user.as_deref().unwrap_or_default());
-    let own = || views.iter().filter(|view| *view.pool.key().database == *name);
     row![
         name,
         database.host.to_string(),
@@ -96,9 +104,9 @@ fn database_row(
         database.pool_mode.map(mode),
         load_balance(database),
         bound(settings.max_db_connections),
-        own().map(|view| view.pool.numbers().connections).sum::<usize>(),
+        servers,
         bound(config.max_db_clients(database)),
-        own().map(|view| view.clients).sum::<usize>(),
+        clients,
         realm.pools().is_paused(name),
         realm.desk().disabled.lock().contains(name),
     ]

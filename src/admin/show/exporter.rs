@@ -1,10 +1,13 @@
 //! The series of prometheus-community's pgbouncer_exporter, made from the tables it reads, for dashboards and alerts that are there
 //! already.
 
-use super::{clients, config, databases, lists, pools, process, stats};
+use super::sockets::phase;
+use super::{config, databases, lists, pools, process, stats};
 use crate::admin::realm::Realm;
 use crate::admin::table::{Column, Value};
-use std::collections::BTreeMap;
+use crate::metrics::push_escaped;
+use crate::roster::Told;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
 /// A column that becomes a series: its name there, and what its values are multiplied by.
@@ -91,8 +94,8 @@ const CONFIG: [(&str, &str); 2] =
 /// Names of applications are chosen by clients: those beyond this many series are counted under none.
 const APPLICATIONS_MAX: usize = 1_000;
 
-/// All of it, in Prometheus' text format. Asks every session for its application_name, which costs some microseconds each.
-pub(in crate::admin) async fn exposition(realm: &dyn Realm) -> String {
+/// All of it, in Prometheus' text format; `told` is what the sessions have said of themselves.
+pub(in crate::admin) fn exposition(realm: &dyn Realm, told: &HashMap<u64, Told>) -> String {
     let mut out = Text::default();
     out.family("up", "gauge", "Always 1: these series are pgweir's own.");
     out.sample("up", &[], 1.0);
@@ -105,21 +108,7 @@ pub(in crate::admin) async fn exposition(realm: &dyn Realm) -> String {
     out.table(&STATS, &stats::STATS_TOTALS, &stats::totals_by_database(realm));
     out.named("", &LISTS, &lists::rows(realm));
     out.named("config_", &CONFIG, &config::rows(realm));
-    let told = realm.clients().ask().await;
-    let mut connections: BTreeMap<[String; 4], u32> = BTreeMap::new();
-    for socket in clients::sockets(realm, &told) {
-        let mut key = [socket.database, socket.user, socket.application_name, socket.state.to_owned()];
-        if connections.len() >= APPLICATIONS_MAX && !connections.contains_key(&key) {
-            key[2].clear();
-        }
-        *connections.entry(key).or_insert(0) += 1;
-    }
-    out.family("client_connections", "gauge", "Clients by database, user, application_name and state.");
-    for ([database, user, application, state], n) in &connections {
-        let labels =
-            [("database", &**database), ("user", user), ("application_name", application), ("state", state)];
-        out.sample("client_connections", &labels, f64::from(*n));
-    }
+    out.connections(realm, told);
     out.0
 }
 
@@ -133,27 +122,51 @@ impl Text {
     }
 
     fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
-        let _ = write!(self.0, "pgbouncer_{name}");
-        for (at, (label, value)) in labels.iter().enumerate() {
-            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            let _ = write!(self.0, "{}{label}=\"{value}\"", if at == 0 { '{' } else { ',' });
-        }
-        let _ = writeln!(self.0, "{} {value}", if labels.is_empty() { "" } else { "}" });
+        self.labelled(name, &braced(labels), value);
+    }
+
+    fn labelled(&mut self, name: &str, labels: &str, value: f64) {
+        let _ = writeln!(self.0, "pgbouncer_{name}{labels} {value}");
     }
 
     fn table(&mut self, mapping: &Mapping, columns: &[Column], rows: &[Vec<Value>]) {
         let place = |name: &str| columns.iter().position(|(column, _)| *column == name);
-        let labels: Vec<_> =
-            mapping.labels.iter().filter_map(|label| Some((*label, place(label)?))).collect();
+        let named: Vec<_> = mapping.labels.iter().filter_map(|label| Some((*label, place(label)?))).collect();
+        let labels = |row: &Vec<Value>| {
+            let values: Vec<_> = named.iter().map(|(label, at)| (*label, text(&row[*at]))).collect();
+            braced(&values.iter().map(|(label, value)| (*label, &**value)).collect::<Vec<_>>())
+        };
+        let labels: Vec<String> = rows.iter().map(labels).collect();
         for (column, series, factor) in mapping.columns {
             let Some(at) = place(column) else { continue };
             let name = format!("{}_{series}", mapping.prefix);
             self.family(&name, mapping.kind, &format!("{column} of SHOW {}.", mapping.prefix.to_uppercase()));
-            for row in rows {
-                let values: Vec<_> = labels.iter().map(|(label, at)| (*label, text(&row[*at]))).collect();
-                let labels: Vec<_> = values.iter().map(|(label, value)| (*label, &**value)).collect();
-                self.sample(&name, &labels, number(&row[at]) * factor);
+            for (row, labels) in rows.iter().zip(&labels) {
+                self.labelled(&name, labels, number(&row[at]) * factor);
             }
+        }
+    }
+
+    /// How many clients each application has; of consoles, too.
+    fn connections(&mut self, realm: &dyn Realm, told: &HashMap<u64, Told>) {
+        let (clients, consoles) = (realm.clients().list(), realm.consoles().list());
+        let guests = realm.desk().guests.lock().clone();
+        let clients = clients.iter().map(|entry| (entry, told.get(&entry.id), phase(entry.phase().0)));
+        let consoles = consoles.iter().map(|entry| (entry, guests.get(&entry.id), "active"));
+        let mut connections: BTreeMap<[&str; 4], u32> = BTreeMap::new();
+        for (entry, told, state) in clients.chain(consoles) {
+            let application = told.map_or("", |told| &*told.application_name);
+            let mut key = [&*entry.place.database, &*entry.place.login, application, state];
+            if connections.len() >= APPLICATIONS_MAX && !connections.contains_key(&key) {
+                key[2] = "";
+            }
+            *connections.entry(key).or_insert(0) += 1;
+        }
+        self.family("client_connections", "gauge", "Clients by database, user, application_name and state.");
+        for ([database, user, application, state], n) in connections {
+            let labels =
+                [("database", database), ("user", user), ("application_name", application), ("state", state)];
+            self.sample("client_connections", &labels, f64::from(n));
         }
     }
 
@@ -169,6 +182,20 @@ impl Text {
             self.sample(&name, &[], value);
         }
     }
+}
+
+/// Labels as they stand behind a name; nothing if there are none.
+fn braced(labels: &[(&str, &str)]) -> String {
+    let mut out = String::new();
+    for (at, (label, value)) in labels.iter().enumerate() {
+        out.push(if at == 0 { '{' } else { ',' });
+        out.push_str(label);
+        out.push_str("=\"");
+        push_escaped(&mut out, value);
+        out.push('"');
+    }
+    out.push_str(if labels.is_empty() { "" } else { "}" });
+    out
 }
 
 fn text(value: &Value) -> String {
