@@ -292,6 +292,7 @@ fn servers_are_checked() {
     let asked = |text: &str| server.seen().iter().filter(|seen| seen.contains(text)).count();
     assert_eq!([asked("first"), asked("second"), asked("third"), asked("check me")], [1, 1, 1, 2]);
     assert_eq!(server.connections(), 2);
+    assert_eq!(pgweir.metric("pgweir_pool_server_closes_total", &["reason=\"check_failed\""]), 1.0);
 
     pgweir.reload(&own.set("server_check_query", ""));
     std::thread::sleep(Duration::from_millis(1200));

@@ -252,6 +252,7 @@ fn values_are_what_was_counted() {
         ("server_connects_total", &[("result", "ok")], 1.0),
         ("server_connects_total", &[("result", "failed")], 1.0),
         ("server_closes_total", &[("reason", "lifetime")], 1.0),
+        ("server_closes_total", &[("reason", "server_lost")], 0.0),
         ("cancels_total", &[("outcome", "sent")], 1.0),
         ("cancels_total", &[("outcome", "ignored")], 0.0),
         ("clients", &[("state", "waiting")], 2.0),

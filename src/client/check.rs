@@ -46,7 +46,7 @@ impl Session {
             && Instant::now().saturating_duration_since(lease.began) >= limit(&self.context)
         {
             self.unfit += 1;
-            self.close_for_another(CloseReason::Dead);
+            self.close_for_another(CloseReason::CheckFailed);
             if self.unfit >= UNFIT_LIMIT {
                 return Turn::end(End::Told(Trouble::ServerLost));
             }

@@ -384,6 +384,7 @@ fn counted(reason: CloseReason) -> metrics::CloseReason {
         CloseReason::Obsolete | CloseReason::ConfigChanged => M::Reconnect,
         CloseReason::Removed | CloseReason::Paused => M::Command,
         CloseReason::Shutdown => M::Shutdown,
+        CloseReason::CheckFailed => M::CheckFailed,
         CloseReason::ResetFailed => M::ResetFailed,
         CloseReason::ClientGone | CloseReason::Dropped => M::ClientLost,
         CloseReason::ClientTimeout => M::Timeout,

@@ -143,7 +143,7 @@ families! {
     ConnectTime Histogram "pgweir_pool_connect_seconds" ["database" "user"]
         "From the start of a server's connect to its first ReadyForQuery.";
     ServerCloses Counter "pgweir_pool_server_closes_total" ["database" "user" "reason"]
-        "Servers closed or lost; reasons appear once seen.";
+        "Servers closed or lost, and why.";
     Cancels Counter "pgweir_pool_cancels_total" ["database" "user" "outcome"]
         "CancelRequests for the pool's clients: sent to PostgreSQL, waiting client removed, ignored.";
 }

@@ -174,7 +174,10 @@ impl PoolLines<'_> {
         self.histogram(Family::LoginTime, &events.login, SLOW);
         self.histogram(Family::ConnectTime, &events.connect, SLOW);
         self.seen(Family::PoolLoginFailures, events.login_failures());
-        self.seen(Family::ServerCloses, events.closes());
+        // From 0, else the first few of a reason would be no increase to who watches it.
+        for (reason, n) in events.closes() {
+            self.with(Family::ServerCloses, reason.label(), n);
+        }
         for (outcome, n) in events.cancels() {
             self.with(Family::Cancels, outcome.label(), n);
         }

@@ -93,6 +93,8 @@ pub enum CloseReason {
     Removed,
     /// The pool is shutting down.
     Shutdown,
+    /// Idle for long, and server_check_query was not answered in time.
+    CheckFailed,
     /// The reset query failed or took too long.
     ResetFailed,
     /// Its client went away in the middle of a message or a query that could not be ended in time.
@@ -120,6 +122,7 @@ impl fmt::Display for CloseReason {
             Self::ConfigChanged => "database configuration changed",
             Self::Removed => "database removed",
             Self::Shutdown => "server shutting down",
+            Self::CheckFailed => "server check failed",
             Self::ResetFailed => "reset query failed",
             Self::ClientGone => "client disconnect while server was not ready",
             Self::ClientTimeout => "client timeout with query in progress",
