@@ -558,6 +558,32 @@ fn settings() {
     assert_eq!(value(&mut console, "admin_users"), "", "who is in stays in");
 }
 
+/// It isn't half in force, and each RELOAD tells it.
+#[test]
+fn settings_that_wait_for_a_restart() {
+    let pgweir = Pgweir::start(&config());
+    let mut console = admin(&pgweir);
+    pgweir.write_config(&config().set("pool_mode", "session").set("workers", 3).set("query_timeout", 7));
+    for _ in 0..2 {
+        let answer = console.query("RELOAD");
+        assert_eq!(short(&answer[0]), "00000 some changes wait for a restart");
+        let expected = "workers in [pgweir] changed from 0 to 3 (needs a restart)\n\
+                        pool_mode in [pgweir] changed from \"transaction\" to \"session\" (needs a restart)";
+        assert_eq!(answer[0].field(b'D').as_deref(), Some(expected));
+        assert_eq!(answer[1].to_string(), "C RELOAD");
+    }
+    drop(pgweir.client());
+    assert_eq!(select(&mut console, "POOLS", ("database", "app"), &["pool_mode"]), ["transaction"]);
+    assert_eq!(select(&mut console, "CONFIG", ("key", "pool_mode"), &["value"]), ["transaction"]);
+    assert_eq!(select(&mut console, "CONFIG", ("key", "query_timeout"), &["value"]), ["7"]);
+    pgweir.write_config(&config());
+    assert_eq!(words(&mut console, "RELOAD"), "C RELOAD");
+    assert_eq!(words(&mut console, "PAUSE other"), "C PAUSE");
+    let error = console.error("RESUME");
+    assert_eq!(short(&error), "08P01 pooler is not paused/suspended");
+    assert_eq!(error.field(b'D').as_deref(), Some("Paused by name: other."));
+}
+
 /// Which clients keep their server, and for what.
 #[test]
 fn pins() {

@@ -11,6 +11,7 @@ use crate::lifecycle::{self, Phase};
 use crate::roster::Kick;
 use crate::timer::sleep;
 use crate::wire::sqlstate;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -69,7 +70,7 @@ pub(super) fn give_up(realm: &dyn Realm, command: &Command) {
 }
 
 /// Has the process do something, and waits for what comes of it.
-async fn ordered(realm: &dyn Realm, command: lifecycle::Command) -> Result<(), String> {
+async fn ordered(realm: &dyn Realm, command: lifecycle::Command) -> Result<Vec<String>, String> {
     let (reply, outcome) = oneshot::channel();
     realm.order(Order { command, reply });
     outcome.await.unwrap_or_else(|_| Err("pooler is shutting down".to_owned()))
@@ -78,14 +79,19 @@ async fn ordered(realm: &dyn Realm, command: lifecycle::Command) -> Result<(), S
 async fn set(realm: &dyn Realm, key: &str, value: &str) -> Result<Reply, Failure> {
     let command = lifecycle::Command::Set { key: key.to_owned(), value: value.to_owned() };
     match ordered(realm, command).await {
-        Ok(()) => Ok(Reply::done(format!("SET {key}={value}"))),
+        Ok(_) => Ok(Reply::done(format!("SET {key}={value}"))),
         Err(why) => Err(Failure { detail: Some(sentence(&why, key)), ..Failure::new("SET failed") }),
     }
 }
 
 async fn reload(realm: &dyn Realm) -> Result<Reply, Failure> {
     match ordered(realm, lifecycle::Command::Reload).await {
-        Ok(()) => Ok(Reply::done("RELOAD")),
+        Ok(waiting) if waiting.is_empty() => Ok(Reply::done("RELOAD")),
+        Ok(waiting) => {
+            let detail = Some(waiting.join("\n").into());
+            let notice = Notice { message: "some changes wait for a restart", detail };
+            Ok(Reply::Done("RELOAD".to_owned(), Some(notice)))
+        }
         Err(why) => Err(Failure {
             code: sqlstate::CONFIG_FILE_ERROR,
             message: "RELOAD failed, see logs for additional details".to_owned(),
@@ -133,7 +139,13 @@ fn resume(realm: &dyn Realm, database: Option<&str>) -> Result<Reply, Failure> {
     known(realm, database, "resume")?;
     match (realm.pools().resume(database), database) {
         (true, _) => Ok(Reply::done("RESUME")),
-        (false, None) => Err(Failure::new("pooler is not paused/suspended")),
+        (false, None) => {
+            let of_pools = realm.views().into_iter().map(|view| view.pool.key().database.to_string());
+            let known: BTreeSet<_> = realm.config().databases.keys().cloned().chain(of_pools).collect();
+            let paused: Vec<_> = known.into_iter().filter(|name| realm.pools().is_paused(name)).collect();
+            let detail = (!paused.is_empty()).then(|| format!("Paused by name: {}.", paused.join(", ")));
+            Err(Failure { detail, ..Failure::new("pooler is not paused/suspended") })
+        }
         (false, Some(name)) => Err(Failure::new(format!("database {name} is not paused"))),
     }
 }

@@ -12,6 +12,7 @@ use crate::wire::error::WireError;
 use crate::wire::frontend::{Parse, Target};
 use crate::wire::sqlstate::{self, SqlState};
 use crate::wire::tag::{backend as b, frontend as f};
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// Statements and portals a session may have; drivers keep some hundreds.
@@ -42,7 +43,7 @@ impl Reply {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Notice {
     pub(super) message: &'static str,
-    pub(super) detail: Option<&'static str>,
+    pub(super) detail: Option<Cow<'static, str>>,
 }
 
 /// What a message asks for beyond an answer.

@@ -122,6 +122,6 @@ pub struct Replica {
 pub struct Order {
     /// What to do.
     pub command: Command,
-    /// `Err`: nothing was done, and why. The asker may be gone.
-    pub reply: oneshot::Sender<Result<(), String>>,
+    /// What of it waits for a restart, in words; `Err`: nothing was done, and why. The asker may be gone.
+    pub reply: oneshot::Sender<Result<Vec<String>, String>>,
 }

@@ -23,8 +23,9 @@ pub(super) fn told(out: &mut Vec<u8>, reply: &Reply) {
         Reply::Empty => message(out, b::EMPTY_QUERY, |_| ()),
         Reply::Rows(_) => {}
         Reply::Done(tag, notice) => {
-            if let Some(Notice { message, detail }) = *notice {
+            if let Some(Notice { message, detail }) = notice {
                 let (severity, code) = (Severity::Notice, sqlstate::SUCCESSFUL_COMPLETION);
+                let detail = detail.as_deref();
                 Report { severity, code, message, detail, hint: None }.encode(out);
             }
             complete(out, tag);

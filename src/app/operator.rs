@@ -57,7 +57,7 @@ impl<'a> Operator<'a> {
         }
     }
 
-    fn reload(&self) -> Result<(), AppError> {
+    fn reload(&self) -> Result<Vec<String>, AppError> {
         systemd::reloading();
         let outcome = self.change.reload();
         systemd::ready();
@@ -67,8 +67,8 @@ impl<'a> Operator<'a> {
     fn obey(&self, order: Order) -> Option<Ending> {
         let (outcome, ending) = match &order.command {
             Command::Reload => (self.reload().map_err(|error| error.to_string()), None),
-            Command::Set { key, value } => (self.change.set(key, value), None),
-            Command::Shutdown(how) => (Ok(()), Some(Ending::By(*how))),
+            Command::Set { key, value } => (self.change.set(key, value).map(|()| Vec::new()), None),
+            Command::Shutdown(how) => (Ok(Vec::new()), Some(Ending::By(*how))),
         };
         let _ = order.reply.send(outcome);
         ending

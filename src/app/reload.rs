@@ -6,7 +6,7 @@ use super::{load, rights, rules, secrets};
 use crate::audit;
 use crate::cli::Source;
 use crate::client::context::Shared;
-use crate::config::change::diff;
+use crate::config::change::{Change as Difference, diff};
 use crate::config::{Config, Effect, Overrides};
 use crate::pool::CapKind;
 use crate::tls::Tls;
@@ -21,9 +21,10 @@ pub(super) struct Change<'a> {
 }
 
 impl Change<'_> {
-    /// HUP, RELOAD: applies what the configuration says now. A problem changes nothing.
-    pub(super) fn reload(&self) -> Result<(), AppError> {
-        let read = || -> Result<usize, AppError> {
+    /// HUP, RELOAD: applies what the configuration says now. A problem changes nothing. Returns what is different but needs a
+    /// restart, in words.
+    pub(super) fn reload(&self) -> Result<Vec<String>, AppError> {
+        let read = || -> Result<Vec<Difference>, AppError> {
             let (config, warnings) = load(self.source)?;
             let config = config.with(self.overrides)?;
             warnings.iter().for_each(|w| tracing::warn!("{w}"));
@@ -31,9 +32,12 @@ impl Change<'_> {
             self.apply(config, "reload")
         };
         match read() {
-            Ok(changes) => {
+            Ok(differences) => {
+                let waits = |difference: &&Difference| difference.effect == Effect::Restart;
+                let waiting: Vec<_> = differences.iter().filter(waits).map(ToString::to_string).collect();
+                let changes = differences.len() - waiting.len();
                 tracing::info!(changes, "configuration reloaded");
-                Ok(())
+                Ok(waiting)
             }
             Err(error) => {
                 for line in error.to_string().lines() {
@@ -50,16 +54,19 @@ impl Change<'_> {
         self.apply(config, "SET").map(drop).map_err(|error| error.to_string())
     }
 
-    /// Returns how many settings are different.
-    fn apply(&self, config: Config, why: &str) -> Result<usize, AppError> {
+    /// Returns what is different. What needs a restart stays as it is, so that it isn't half in force; the next reload
+    /// tells it again.
+    fn apply(&self, config: Config, why: &str) -> Result<Vec<Difference>, AppError> {
         let shared = self.shared;
+        let running = shared.config.load_full();
+        let changes = diff(&running, &config);
+        let config = config.keeping(&running);
         let store = secrets::store(&config)?;
         let tls = Tls::new(&config)?;
         let log = logging::prepare(&config)?;
         let (rules, doubts) = rules::rules(&config)?;
         doubts.iter().for_each(|w| tracing::warn!("{w}"));
         let directory_tls = rules::directory_tls(&rules)?;
-        let changes = diff(&shared.config.load(), &config);
         for change in &changes {
             let note = if change.effect == Effect::Restart { "; takes effect at the next start" } else { "" };
             tracing::info!("{why}: {change}{note}");
@@ -77,7 +84,7 @@ impl Change<'_> {
         shared.lookups.clear();
         shared.issuers.remind();
         apply_to_pools(shared);
-        Ok(changes.len())
+        Ok(changes)
     }
 }
 

@@ -82,6 +82,9 @@ pub(super) trait Section: Default {
 
     /// The settings that differ from `new`.
     fn differences(&self, new: &Self) -> Vec<Difference>;
+
+    /// Takes the settings that need a restart from `running`.
+    fn keep(&mut self, running: &Self);
 }
 
 /// Both values as TOML, if they differ.
@@ -147,6 +150,14 @@ macro_rules! section {
                 rows.into_iter().zip(Self::SETTINGS).filter_map(|(texts, setting)| {
                     texts.map(|(old, new)| Difference { setting, old, new })
                 }).collect()
+            }
+
+            fn keep(&mut self, running: &Self) {
+                $(
+                    if [$(Effect::$effect,)? Effect::Reload][0] == Effect::Restart {
+                        self.$field = running.$field.clone();
+                    }
+                )+
             }
         }
     };

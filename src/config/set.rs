@@ -9,6 +9,7 @@ use super::resolve::Sections;
 use super::section::{Effect, Read, Section, Setting};
 use super::units::{Refusal, nearest};
 use super::{Config, check};
+use std::sync::Arc;
 
 pub(super) fn set(config: &Config, key: &str, value: &str) -> Result<Config, String> {
     let Some(setting) = General::SETTINGS.iter().find(|setting| setting.name.eq_ignore_ascii_case(key))
@@ -31,6 +32,30 @@ pub(super) fn set(config: &Config, key: &str, value: &str) -> Result<Config, Str
     }
     fits(config, &general, setting.name)?;
     Ok(Config { general, ..config.clone() })
+}
+
+impl Config {
+    /// This configuration as a process can follow it that runs with another: what needs a restart is as there. What the
+    /// other doesn't have is as here.
+    #[must_use]
+    pub fn keeping(mut self, running: &Self) -> Self {
+        self.general.keep(&running.general);
+        self.metrics_listen = running.metrics_listen;
+        for (name, database) in &mut self.databases {
+            if let Some(running) = running.databases.get(name) {
+                Arc::make_mut(database).keep(running);
+            }
+        }
+        if let (Some(fallback), Some(running)) = (&mut self.fallback, &running.fallback) {
+            Arc::make_mut(fallback).keep(running);
+        }
+        for (name, user) in &mut self.users {
+            if let Some(running) = running.users.get(name) {
+                Arc::make_mut(user).keep(running);
+            }
+        }
+        self
+    }
 }
 
 /// Whether a setting by this name may hold a secret: one that there isn't may be one misspelt.
@@ -90,6 +115,27 @@ fn plain(toml: &str) -> String {
 #[cfg(test)]
 mod tests {
     use crate::config::parse;
+
+    #[test]
+    fn what_needs_a_restart_is_kept() {
+        let config = |text| parse(text, "f").unwrap().0;
+        let running = config(
+            "[pgweir]\nlisten_port = 1\nquery_timeout = 1\n[databases.app]\n[databases.\"*\"]\n[users.u]\n",
+        );
+        let file = config(
+            "[pgweir]\nlisten_port = 2\nquery_timeout = 2\npool_mode = \"session\"\n\
+             [databases.app]\npool_mode = \"session\"\npool_size = 2\n[databases.new]\npool_mode = \"session\"\n\
+             [databases.\"*\"]\npool_mode = \"session\"\n[users.u]\npool_mode = \"session\"\npool_size = 2\n\
+             [metrics]\nlisten = \"\"\n",
+        );
+        let expected = config(
+            "[pgweir]\nlisten_port = 1\nquery_timeout = 2\n\
+             [databases.app]\npool_size = 2\n[databases.new]\npool_mode = \"session\"\n\
+             [databases.\"*\"]\n[users.u]\npool_size = 2\n",
+        );
+        assert_eq!(file.clone().keeping(&running), expected);
+        assert_eq!(file.clone().keeping(&file), file);
+    }
 
     #[test]
     fn one_setting_is_held_to_what_the_file_is() {

@@ -135,7 +135,7 @@ fn connections(show: Show, realm: &dyn Realm, told: &HashMap<u64, Told>) -> Rows
 /// What there is to see.
 pub(super) async fn reply(show: Show, realm: &dyn Realm) -> Reply {
     let Some(columns) = show.columns() else {
-        let usage = Notice { message: "Console usage", detail: Some(USAGE) };
+        let usage = Notice { message: "Console usage", detail: Some(USAGE.into()) };
         return Reply::Done("SHOW".to_owned(), Some(usage));
     };
     let rows = match show {
