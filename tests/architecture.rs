@@ -32,6 +32,7 @@ const PURE: &[&str] = &[
     "client/listening/books",
     "admin/command",
     "admin/dialogue",
+    "admin/parameters",
     "admin/replies",
     "admin/select/",
     "admin/table",

@@ -2,6 +2,7 @@
 //! queries and for statements and portals. Pure: bytes in, bytes out.
 
 use super::command::{Command, Failure};
+use super::parameters::Statement;
 use super::replies::{complete, rows, told};
 use super::table::{Columns, Formats, Table, row_description};
 use super::transaction::Transaction;
@@ -82,7 +83,7 @@ struct Portal {
 /// A session's statements and portals.
 #[derive(Debug, Default)]
 pub(super) struct Dialogue {
-    statements: HashMap<Vec<u8>, Command>,
+    statements: HashMap<Vec<u8>, Statement>,
     portals: HashMap<Vec<u8>, Portal>,
     /// Something failed: messages are ignored up to the next Sync.
     skips: bool,
@@ -193,8 +194,8 @@ impl Dialogue {
         Self { has_old_columns, ..Self::default() }
     }
 
-    fn command(&self, text: &[u8]) -> Result<Command, Failure> {
-        let command = Command::parse(&String::from_utf8_lossy(text))?;
+    fn command(&self, text: &str) -> Result<Command, Failure> {
+        let command = Command::parse(text)?;
         Ok(match command {
             Command::Show(show) if self.has_old_columns => Command::Show(show.with_old_columns()),
             command => command,
@@ -205,7 +206,7 @@ impl Dialogue {
         let mut cursor = Cursor::new(body);
         let text = cursor.cstr()?;
         cursor.end()?;
-        match self.command(text) {
+        match self.command(&String::from_utf8_lossy(text)) {
             Ok(command) if self.runs(&command) => Ok(Heard::Run(self.job(command, Asker::Query))),
             Ok(_) => self.refuse(&aborted(), out),
             Err(failure) => self.refuse(&failure, out),
@@ -271,11 +272,12 @@ impl Dialogue {
             return Err(failed(sqlstate::PROGRAM_LIMIT_EXCEEDED, "too many prepared statements".to_owned()));
         }
         short(parse.name)?;
-        let command = self.command(parse.query)?;
-        if !self.runs(&command) {
+        let text = String::from_utf8_lossy(parse.query);
+        let statement = Statement::of(&text, &parse.kinds()?, |text| self.command(text))?;
+        if !self.runs(&statement.command) {
             return Err(aborted().into());
         }
-        self.statements.insert(parse.name.to_vec(), command);
+        self.statements.insert(parse.name.to_vec(), statement);
         out.extend_from_slice(PARSE_COMPLETE);
         Ok(Heard::Answered)
     }
@@ -284,16 +286,19 @@ impl Dialogue {
         let mut cursor = Cursor::new(body);
         let (portal, statement) = (cursor.cstr()?, cursor.cstr()?);
         let formats = cursor.u16()?;
-        cursor.bytes(usize::from(formats) * 2)?;
-        let parameters = cursor.u16()?;
+        let formats = (0..formats).map(|_| cursor.u16()).collect::<Result<Vec<_>, _>>()?;
+        let parameters = usize::from(cursor.u16()?);
         let name = String::from_utf8_lossy(statement);
-        let Some(command) = self.statements.get(statement) else { return Err(no_statement(&name)) };
-        if parameters > 0 {
+        let Some(statement) = self.statements.get(statement) else { return Err(no_statement(&name)) };
+        let wanted = statement.kinds().len();
+        if parameters != wanted {
             let words = format!(
-                "bind message supplies {parameters} parameters, but prepared statement \"{name}\" requires 0"
+                "bind message supplies {parameters} parameters, but prepared statement \"{name}\" requires {wanted}"
             );
             return Err(failed(sqlstate::PROTOCOL_VIOLATION, words));
         }
+        let values = statement.values(&mut cursor, &formats)??;
+        let command = statement.with(&values, |text| self.command(text))?;
         let results = cursor.u16()?;
         let formats = (0..results).map(|_| cursor.u16()).collect::<Result<_, _>>()?;
         cursor.end()?;
@@ -312,13 +317,13 @@ impl Dialogue {
         if self.portals.len() >= MOST {
             return Err(failed(sqlstate::PROGRAM_LIMIT_EXCEEDED, "too many portals".to_owned()));
         }
-        if !self.runs(command) {
+        if !self.runs(&command) {
             return Err(aborted().into());
         }
         if command.columns().is_none() {
             formats = Formats::default();
         }
-        let bound = Portal { command: command.clone(), formats, left: None };
+        let bound = Portal { command, formats, left: None };
         self.portals.insert(portal.to_vec(), bound);
         message(out, b::BIND_COMPLETE, |_| ());
         Ok(Heard::Answered)
@@ -328,10 +333,14 @@ impl Dialogue {
         let none = Formats::default();
         let (command, formats) = match Target::read(body)? {
             Target::Statement(name) => {
-                let command = self.statements.get(name);
-                let command = command.ok_or_else(|| no_statement(&String::from_utf8_lossy(name)))?;
-                message(out, b::PARAMETER_DESCRIPTION, |out| out.extend_from_slice(&[0, 0]));
-                (command, &none)
+                let statement = self.statements.get(name);
+                let statement = statement.ok_or_else(|| no_statement(&String::from_utf8_lossy(name)))?;
+                message(out, b::PARAMETER_DESCRIPTION, |out| {
+                    let kinds = statement.kinds();
+                    out.extend_from_slice(&(kinds.len() as u16).to_be_bytes());
+                    kinds.iter().for_each(|kind| out.extend_from_slice(&kind.to_be_bytes()));
+                });
+                (&statement.command, &none)
             }
             Target::Portal(name) => {
                 let portal = self.portals.get(name).ok_or_else(|| no_portal(name))?;
@@ -542,6 +551,42 @@ mod tests {
                     Ok(Heard::End) | Err(_) => break,
                 }
             }
+        }
+    }
+
+    #[test]
+    fn statements_with_parameters() {
+        let table: &[(&[Sent], &str)] = &[
+            (
+                &[
+                    (b'P', b"s\0SELECT user FROM pools WHERE database = $1 LIMIT $2\0\0\x01\0\0\x04\x13"),
+                    (b'D', b"Ss\0"),
+                    (b'B', b"\0s\0\0\0\0\x02\0\0\0\x03app\0\0\0\x011\0\0"),
+                    (b'E', b"\0\0\0\0\0"),
+                    (b'S', b""),
+                ],
+                "1tT2CZI",
+            ),
+            (
+                &[
+                    (b'P', b"s\0SELECT * FROM pools LIMIT $1\0\0\0"),
+                    (b'B', b"\0s\0\0\0\0\0\0\0"),
+                    (b'S', b""),
+                ],
+                "1EZI",
+            ),
+            (&[(b'P', b"s\0SET query_timeout = $1\0\0\0"), (b'S', b"")], "EZI"),
+            (
+                &[
+                    (b'P', b"s\0SELECT * FROM pools WHERE maxwait > $1\0\0\0"),
+                    (b'B', b"\0s\0\0\0\0\x01\0\0\0\x01x\0\0"),
+                    (b'S', b""),
+                ],
+                "1EZI",
+            ),
+        ];
+        for (messages, tags) in table {
+            assert_eq!(play(&mut Dialogue::default(), messages).as_deref(), Ok(*tags), "{messages:?}");
         }
     }
 

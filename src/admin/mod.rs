@@ -3,6 +3,7 @@
 //!
 //! * `command`: what a text asks for, pure; `transaction`: what drivers say about those
 //! * `dialogue`: the protocol's statements and portals, `replies`: how outcomes are told, pure; `session`: the socket
+//! * `parameters`: `$1` of prepared statements, pure
 //! * `control`: what the commands do; `show`: what is to be seen, one SHOW a file; `table`: how it is told
 //! * `select`: SELECT over the tables of SHOW, pure
 //! * `realm`: what the console sees of the process, as a trait that the process implements
@@ -11,6 +12,7 @@ mod averages;
 mod command;
 mod control;
 mod dialogue;
+mod parameters;
 mod realm;
 mod replies;
 mod select;

@@ -18,6 +18,15 @@ pub struct Parse<'a> {
 }
 
 impl<'a> Parse<'a> {
+    /// Types of the first parameters; 0 is one that isn't known.
+    ///
+    /// # Errors
+    /// None for one that has been read.
+    pub fn kinds(&self) -> Result<Vec<u32>, WireError> {
+        let mut c = Cursor::new(&self.definition[self.query.len() + 1..]);
+        (0..c.u16()?).map(|_| c.i32().map(i32::cast_unsigned)).collect()
+    }
+
     /// Reads a message body; checks it to its end.
     pub fn read(body: &'a [u8]) -> Result<Self, WireError> {
         let mut c = Cursor::new(body);

@@ -18,6 +18,10 @@ with psycopg.connect(url, row_factory=dict_row) as connection:
     for _ in range(3):
         stats = connection.execute("SHOW STATS", prepare=True, binary=True).fetchall()
     assert int(stats[0]["total_query_count"]) >= 0 and stats[-1]["database"] == "pgweir", stats
+    query = "SELECT list FROM lists WHERE list = %s AND items > %b LIMIT %s"
+    for _ in range(3):
+        found = connection.execute(query, ("databases", 2, 5), prepare=True).fetchall()
+    assert found == [{"list": "databases"}], found
     assert connection.execute("SHOW client_encoding").fetchone() == {"client_encoding": "UTF8"}
     connection.execute("SET extra_float_digits = 3")
     try:
@@ -50,6 +54,9 @@ async def with_asyncpg():
         assert lists["databases"] == 3 and lists["used_clients"] >= 1, lists
     totals = {row["name"]: row["value"] for row in await connection.fetch("SHOW TOTALS")}
     assert totals["total_xact_count"] == 0 and len(totals) == 24, totals
+    query = "SELECT items FROM lists WHERE list = $1 AND items > $2"
+    assert [row["items"] for row in await connection.fetch(query, "databases", "2")] == [3]
+    assert await connection.fetch(query, "it's none", None) == []
     assert await connection.execute("RELOAD") == "RELOAD"
     try:
         await connection.fetch("SHOW POOLS WHERE x = $1", 1)

@@ -404,6 +404,7 @@ impl Scope {
                 format!("operator does not exist: {} ~~ text", self.columns[at].1.name()),
             )),
             (it, Operand::Text(pattern)) => Ok(Condition::Like(it, pattern, any_case)),
+            (_, Operand::Null) => Ok(Condition::Constant(None)),
             _ => Err(strange(pattern)),
         }
     }
@@ -411,7 +412,7 @@ impl Scope {
     fn operand(&self, expr: &Expr) -> Outcome<Operand> {
         match expr {
             Expr::Nested(inner) => self.operand(inner),
-            Expr::Value(_) | Expr::UnaryOp { .. } => literal(expr),
+            Expr::Value(_) | Expr::UnaryOp { .. } | Expr::Cast { .. } => literal(expr),
             _ => self.column(expr).map(Operand::Column),
         }
     }

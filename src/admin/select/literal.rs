@@ -2,7 +2,7 @@
 
 use super::compile::{Outcome, failure, strange, unsupported};
 use super::condition::{Comparison, Operand, SCALE};
-use sqlparser::ast::{self, BinaryOperator, Expr, LimitClause, UnaryOperator};
+use sqlparser::ast::{self, BinaryOperator, DataType, Expr, LimitClause, UnaryOperator};
 
 pub(super) fn comparison(op: &BinaryOperator) -> Option<Comparison> {
     Some(match op {
@@ -28,7 +28,33 @@ pub(super) fn literal(expr: &Expr) -> Outcome<Operand> {
             ast::Value::Null => Ok(Operand::Null),
             _ => Err(strange(expr)),
         },
+        Expr::Nested(inner) => literal(inner),
+        Expr::Cast { expr: inner, data_type, .. } => cast(literal(inner)?, data_type),
         _ => Err(strange(expr)),
+    }
+}
+
+/// As drivers write parameters that they put into the text themselves.
+fn cast(value: Operand, kind: &DataType) -> Outcome<Operand> {
+    let to_text = matches!(kind, DataType::Text | DataType::Varchar(_) | DataType::CharacterVarying(_));
+    let to_number = matches!(
+        kind,
+        DataType::Int(_)
+            | DataType::Integer(_)
+            | DataType::BigInt(_)
+            | DataType::SmallInt(_)
+            | DataType::Int2(_)
+            | DataType::Int4(_)
+            | DataType::Int8(_)
+            | DataType::Numeric(_)
+    );
+    match value {
+        Operand::Null => Ok(Operand::Null),
+        Operand::Number(_) if to_number => Ok(value),
+        Operand::Text(text) if to_number => number(&text)
+            .ok_or_else(|| failure("22P02", format!("invalid input syntax for type numeric: \"{text}\""))),
+        Operand::Text(_) if to_text => Ok(value),
+        _ => Err(unsupported("this cast")),
     }
 }
 
@@ -59,7 +85,12 @@ pub(super) fn position(expr: &Expr, columns: usize) -> Outcome<Option<usize>> {
 
 /// LIMIT and OFFSET.
 pub(super) fn page(clause: Option<&LimitClause>) -> Outcome<(Option<usize>, usize)> {
-    let count = |expr: &Expr| match literal(expr)? {
+    // A text is a number that is quoted, or a parameter.
+    let of_text = |operand| match operand {
+        Operand::Text(text) => number(&text).unwrap_or(Operand::Text(text)),
+        other => other,
+    };
+    let count = |expr: &Expr| match of_text(literal(expr)?) {
         Operand::Null => Ok(None),
         Operand::Number(number) if number >= 0 && number % SCALE == 0 => {
             Ok(Some(usize::try_from(number / SCALE).unwrap_or(usize::MAX)))

@@ -229,6 +229,11 @@ mod tests {
                 "SELECT count(*), count(pool_mode), sum(cl_active), max(user), min(cl_active) FROM pools",
                 vec![row![4_u32, 3_u32, 14_u32, "carol", 0_u32]],
             ),
+            (
+                "SELECT user FROM pools WHERE database = ('shop'::varchar) AND cl_active > ('6'::int4) LIMIT ('5'::int8)",
+                vec![row!["bob"]],
+            ),
+            ("SELECT user FROM pools WHERE user LIKE NULL OR cl_active = NULL LIMIT '1'", vec![]),
             ("SELECT avg(cl_active) FROM pools", vec![vec![Value::Ratio(14, 4)]]),
             (
                 "SELECT count(*), sum(cl_active) FROM pools WHERE user = 'nobody'",
