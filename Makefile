@@ -15,11 +15,12 @@ help: ## this list
 build: ## target/release/pgweir
 	cargo build --release --locked --bin pgweir
 
-test: ## format, lints and all tests; installs PostgreSQL and the drivers they need
+test: ## format, lints and all tests, with the feature pam where libpam is; installs PostgreSQL and the drivers they need
 	tests/tools/install
 	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
-	cargo test --locked --no-fail-fast
+	features=$$(tests/tools/install features) && \
+	  cargo clippy --locked --all-targets $$features -- -D warnings && \
+	  cargo test --locked --no-fail-fast $$features
 
 deny: ## advisories, licences and sources of dependencies, by deny.toml; needs cargo-deny and the network
 	cargo deny --locked check
