@@ -3,19 +3,20 @@
 
 mod support;
 
-use std::io;
-use std::net::TcpStream;
+use std::io::{self, Read as _};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
+use socket2::{Domain, Socket, Type};
 use support::cluster::Cluster;
-use support::eventually;
 use support::fake_server::{Conn, FakeServer};
 use support::messages::{self, backend, query, startup};
 use support::pgweir::{Config, Pgweir};
 use support::raw::{Client, V3_0};
+use support::{PATIENCE, eventually};
 
 fn hello() -> Vec<u8> {
     startup(V3_0, &[("user", "app"), ("database", "app")])
@@ -220,6 +221,31 @@ fn max_login_conn_is_exact() {
     assert_eq!(inside.value("SELECT 1"), "1");
     drop(stalled.pop());
     eventually("room for one", || Client::try_connect(&pgweir.target("app", "app")).is_ok());
+}
+
+/// Whoever has all places of max_login_conn from one address gives one of them to who comes from another.
+#[test]
+fn one_address_can_t_keep_the_others_out() {
+    let pgweir = Pgweir::start(&Config::new(Cluster::shared()).set("max_login_conn", 5));
+    let elsewhere = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).expect("all of 127.0.0.0/8 is here");
+        socket.connect(&pgweir.address().into()).expect("it listens");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
+        TcpStream::from(socket)
+    };
+    let mut silent: Vec<TcpStream> = (0..5).map(|_| elsewhere()).collect();
+    eventually("all are accepted", || connections(&pgweir) == silent.len());
+    for n in 0..3 {
+        assert_eq!(pgweir.client().value("SELECT 1"), "1", "{n}");
+    }
+    let told = |socket: &mut TcpStream| {
+        socket.set_nonblocking(true).expect("a socket");
+        let mut said = [0; 1024];
+        socket.read(&mut said).is_ok_and(|n| has(&said[..n], b"C53300"))
+    };
+    let gone = silent.iter_mut().map(told).filter(|gone| *gone).count();
+    assert!((1..=3).contains(&gone), "{gone} had to go");
 }
 
 /// 10,000 connections at every stage before a login, and those who are or get in notice nothing.

@@ -49,7 +49,7 @@ pub(super) async fn open(mut arrival: Box<Arrival>) -> Option<Session> {
     arrival.shared.metrics.client_accepted();
     let shared = Arc::clone(&arrival.shared);
     let opening = Opening::begin(&shared);
-    if shared.is_crowd(opening.count) {
+    if shared.is_crowd(opening.count) && !shared.logins.make_room(arrival.address) {
         shared.metrics.client_refused(Refusal::Resources);
         let refused = Refused::tell(Trouble::TooManyLogins, LoginFailure::Limit);
         refuse(&mut arrival.stream, arrival.address, &shared, &refused).await;
@@ -157,10 +157,11 @@ async fn negotiate(
     shared: &Arc<Shared>,
 ) -> Result<Outcome, Refused> {
     let limit = shared.config.load().general.client_login_timeout;
-    let mut patience = shared.logins.begin(limit).await;
+    let mut patience = shared.logins.begin(limit, *address).await;
     if is_balancers(shared, *address) {
         let origin = async { startup::origin(stream).await.map_err(Refused::from) };
         *address = patience.bound(origin).await?.map_or(*address, ClientAddress::Tcp);
+        patience.is_for(*address);
     }
     let address = *address;
     let tls = shared.tls.load().acceptor().filter(|_| matches!(address, ClientAddress::Tcp(_)));

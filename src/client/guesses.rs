@@ -139,8 +139,8 @@ fn counted(address: ClientAddress) -> Option<IpAddr> {
 
 /// Waits before a guess is answered, unless nobody waits for the answer or pgweir stops. The connection keeps its place among
 /// those that log in.
-pub(super) async fn hold_back(stream: &mut Stream, shared: &Shared, delay: Duration) {
-    let mut patience = shared.logins.begin(None).await;
+pub(super) async fn hold_back(stream: &mut Stream, address: ClientAddress, shared: &Shared, delay: Duration) {
+    let mut patience = shared.logins.begin(None, address).await;
     let held = async {
         tokio::select! {
             () = sleep(delay) => {}

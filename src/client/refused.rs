@@ -57,8 +57,12 @@ impl Refused {
 /// Its patience is exhausted.
 impl From<Trouble> for Refused {
     fn from(trouble: Trouble) -> Self {
-        let in_time = matches!(trouble, Trouble::Kicked(_));
-        Self::tell(trouble, if in_time { LoginFailure::Unavailable } else { LoginFailure::Timeout })
+        let failure = match trouble {
+            Trouble::Kicked(_) => LoginFailure::Unavailable,
+            Trouble::TooManyLogins => LoginFailure::Limit,
+            _ => LoginFailure::Timeout,
+        };
+        Self::tell(trouble, failure)
     }
 }
 
@@ -123,7 +127,7 @@ pub(super) async fn refuse(stream: &mut Stream, address: ClientAddress, shared: 
     }
     audit::refused(address, (user, database), refused.failure.label(), &why);
     if let Some(delay) = delay {
-        hold_back(stream, shared, delay).await;
+        hold_back(stream, address, shared, delay).await;
     }
     let _ = timeout(FAREWELL, stream.write_all(&out)).await;
     stream.shutdown();

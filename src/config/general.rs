@@ -44,7 +44,7 @@ section! {
     pub pool_mode: PoolMode as OneOf<PoolMode> = Is(r#""transaction""#), Restart;
     /// Most client connections; the next one is refused.
     pub max_client_conn: u32 as Number<1, 10_000_000> = Is("100");
-    /// Most connections that haven't logged in yet; the next one is refused. 0 is 100 more than max_client_conn.
+    /// Most connections that haven't logged in yet; the next one is refused, or one of the address with most ends. 0 is 100 more than max_client_conn.
     pub max_login_conn: u32 as Number<0, 10_000_000> = Is("0");
     /// Most servers of a pool, which is one pair of database and user.
     pub default_pool_size: Limit as Size = Is("20");
