@@ -3,7 +3,7 @@
 use super::intercept::Names;
 use super::listening::Hub;
 use super::logins::Logins;
-use super::lookup::AT_ONCE;
+use super::lookup::Turns;
 use super::opener::{Opener, OpenerHandle, Secrets};
 use super::pins::Pins;
 use super::pool_context::check_after;
@@ -223,7 +223,7 @@ impl Shared {
             check_after: AtomicU64::new(check_after(&config)),
             clients: AtomicUsize::new(0),
             keeps_minimum_always: AtomicBool::new(false),
-            lookups: Semaphore::new(AT_ONCE),
+            lookups: Turns::default(),
         });
         metrics.observe(Arc::downgrade(&context) as Weak<PoolContext>);
         context

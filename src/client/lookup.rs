@@ -27,10 +27,45 @@ use zeroize::Zeroizing;
 const LIMIT: Duration = Duration::from_secs(15);
 
 /// Lookups of one place under way at the same time; others wait for their turn.
-pub const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 4;
+
+/// Those of them that may be for names not known to be anybody's: so who invents names has no user known wait for his turn.
+const OF_STRANGERS: usize = AT_ONCE - 1;
 
 /// What makes a session forget whatever it was used for.
 const CLEAN: &str = "DISCARD ALL";
+
+/// Whose lookups are under way, in one place.
+#[derive(Debug)]
+pub struct Turns {
+    all: Semaphore,
+    strangers: Semaphore,
+}
+
+/// The right to ask. Given back in this order.
+#[derive(Debug)]
+struct Turn<'a> {
+    _one: SemaphorePermit<'a>,
+    _of_strangers: Option<SemaphorePermit<'a>>,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self { all: Semaphore::new(AT_ONCE), strangers: Semaphore::new(OF_STRANGERS) }
+    }
+}
+
+impl Turns {
+    /// Whether lookups are under way, or wait for their turn.
+    pub fn is_asked(&self) -> bool {
+        self.all.available_permits() < AT_ONCE || self.strangers.available_permits() < OF_STRANGERS
+    }
+
+    async fn take(&self, is_known: bool) -> Option<Turn<'_>> {
+        let of_strangers = if is_known { None } else { Some(self.strangers.acquire().await.ok()?) };
+        Some(Turn { _one: self.all.acquire().await.ok()?, _of_strangers: of_strangers })
+    }
+}
 
 /// A secret, and where it is from.
 #[derive(Debug)]
@@ -121,10 +156,10 @@ async fn fly(shared: Arc<Shared>, source: AuthQuery, flight: Flight) {
 
 /// The right to ask. None if nobody waits for the answer, so that those in line are no more than clients that log in: what is
 /// only to be made sure of is asked at once or not, unless somebody who has to know has joined it.
-async fn turn<'a>(lookups: &'a Semaphore, flight: &Flight) -> Option<SemaphorePermit<'a>> {
+async fn turn<'a>(lookups: &'a Turns, flight: &Flight) -> Option<Turn<'a>> {
     tokio::select! {
         biased;
-        turn = lookups.acquire() => turn.ok(),
+        turn = lookups.take(flight.is_known()) => turn,
         () = flight.abandoned() => None,
     }
 }
@@ -213,7 +248,7 @@ mod tests {
     async fn a_refresh_waits_for_who_has_joined_it() {
         let key = Key { database: "d".into(), by: "b".into(), query: "q".into(), user: "u".into() };
         let (lookups, now) = (Arc::new(Lookups::default()), Instant::now());
-        let (full, later) = (Semaphore::new(0), now + KEEP * 2 / 3);
+        let (full, later) = (Turns { all: Semaphore::new(0), ..Turns::default() }, now + KEEP * 2 / 3);
         let Look::Begin(flight, _) = lookups.look(&key, now, KEEP) else { panic!("nothing is known") };
         flight.land(Ok(Some(Zeroizing::new("x".to_owned()))), now);
         let Look::Aging(_, refresh) = lookups.look(&key, later, KEEP) else { panic!("it is aging") };
@@ -228,5 +263,34 @@ mod tests {
         assert!(waits, "somebody has to know");
         drop(joined);
         assert!(turn.await.is_none());
+    }
+
+    #[tokio::test]
+    async fn invented_names_leave_a_turn_to_known_users() {
+        let key =
+            |user: &str| Key { database: "d".into(), by: "b".into(), query: "q".into(), user: user.into() };
+        let (lookups, now, turns) = (Arc::new(Lookups::default()), Instant::now(), Turns::default());
+        let begin = |user: &str, now| match lookups.look(&key(user), now, KEEP) {
+            Look::Begin(flight, waiting) => (flight, waiting),
+            other => panic!("{other:?}"),
+        };
+        begin("known", now).0.land(Ok(Some(Zeroizing::new("x".to_owned()))), now);
+        let names = ["a", "b", "c", "d"].map(|name| begin(name, now));
+        let mut taken = Vec::new();
+        for (flight, _) in &names[..OF_STRANGERS] {
+            taken.push(turn(&turns, flight).await.expect("there is room"));
+        }
+        let mut one_more = pin!(turn(&turns, &names[OF_STRANGERS].0));
+        assert!(poll_fn(|cx| Poll::Ready(one_more.as_mut().poll(cx).is_pending())).await);
+        let Look::Aging(_, refresh) = lookups.look(&key("known"), now + KEEP / 2, KEEP) else {
+            panic!("it is aging")
+        };
+        assert!(turn(&turns, &refresh).await.is_some(), "a renewal goes ahead");
+        drop(refresh);
+        let expired = begin("known", now + KEEP * 2);
+        let last = turn(&turns, &expired.0).await.expect("so does a login");
+        assert!(turns.is_asked());
+        drop((last, taken));
+        assert!(one_more.await.is_some());
     }
 }

@@ -4,7 +4,7 @@ use super::context::{Shared, pool_settings};
 use super::greeting::Canonical;
 use super::intercept::{Admits, Looks, Names, Refuses};
 use super::listening::Hub;
-use super::lookup::AT_ONCE;
+use super::lookup::Turns;
 use super::opener::Opener;
 use super::pins::Pins;
 use crate::config::{Config, PinsReached, PoolMode, SessionState};
@@ -25,7 +25,6 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
 /// ParameterStatus values by name.
 pub type Reported = Arc<[(String, String)]>;
@@ -78,8 +77,8 @@ pub struct PoolContext {
     pub(super) check_after: AtomicU64,
     pub(super) clients: AtomicUsize,
     pub(super) keeps_minimum_always: AtomicBool,
-    /// Each for one lookup by auth_query.
-    pub(super) lookups: Semaphore,
+    /// Lookups by auth_query.
+    pub(super) lookups: Turns,
 }
 
 impl PoolContext {
@@ -91,7 +90,7 @@ impl PoolContext {
 
     /// Whether lookups are under way in this pool, or wait for their turn.
     pub(super) fn is_asked(&self) -> bool {
-        self.lookups.available_permits() < AT_ONCE
+        self.lookups.is_asked()
     }
 
     /// What the clients that log in as this user have in common.

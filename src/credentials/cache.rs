@@ -110,6 +110,11 @@ impl Cache {
         found
     }
 
+    /// Whether there was a secret by that name when it was asked for last, however long ago.
+    pub fn has_known(&self, key: &Key) -> bool {
+        self.known.peek(key).is_some()
+    }
+
     /// Forgets everything: the configuration has changed.
     pub fn clear(&mut self) {
         *self = Self::default();

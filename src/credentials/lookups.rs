@@ -93,7 +93,8 @@ impl Lookups {
         let board = Board::new(watch::Sender::new(None));
         let waiting = Waiting(board.subscribe());
         flights.insert(key.clone(), Arc::clone(&board));
-        (waiting, Some(Flight { lookups: Arc::clone(self), key: key.clone(), board }))
+        let is_known = self.cache.lock().has_known(key);
+        (waiting, Some(Flight { lookups: Arc::clone(self), key: key.clone(), board, is_known }))
     }
 }
 
@@ -103,9 +104,15 @@ pub struct Flight {
     lookups: Arc<Lookups>,
     key: Key,
     board: Board,
+    is_known: bool,
 }
 
 impl Flight {
+    /// Whether there is such a user, as far as is known: the name isn't one that a stranger has invented.
+    pub fn is_known(&self) -> bool {
+        self.is_known
+    }
+
     /// Who is asked for, and where.
     pub fn key(&self) -> &Key {
         &self.key
