@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,6 +15,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use support::certificates::{self, Certificates, Kind};
 use support::cluster::Cluster;
 use support::eventually;
@@ -160,30 +162,57 @@ fn login_test(config: &Config, dir: &Path, user: &str) -> String {
     String::from_utf8(child.wait_with_output().expect("it works").stdout).expect("it works")
 }
 
-/// Who issues tokens, and serves its keys in clear on this machine.
+/// Who issues tokens, and serves its keys on this machine.
 struct Issuer {
-    address: SocketAddr,
+    url: String,
     keys: Arc<Mutex<Vec<(String, EcdsaKeyPair)>>>,
     /// How often they were asked for.
     asked: Arc<AtomicUsize>,
 }
 
 impl Issuer {
+    /// In clear.
     fn start() -> Self {
+        Self::serve(None)
+    }
+
+    /// By https, with a certificate for localhost.
+    fn encrypted(shown: &certificates::Files) -> Self {
+        let certificate = CertificateDer::from_pem_file(&shown.certificate).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_file(&shown.key).expect("a key");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .expect("they fit");
+        Self::serve(Some(Arc::new(config)))
+    }
+
+    fn serve(tls: Option<Arc<rustls::ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("bound");
-        let this = Self { address, keys: Arc::default(), asked: Arc::default() };
+        let url = match tls {
+            Some(_) => format!("https://localhost:{}", address.port()),
+            None => format!("http://{address}"),
+        };
+        let this = Self { url, keys: Arc::default(), asked: Arc::default() };
         this.rotate("one");
         let (keys, asked) = (Arc::clone(&this.keys), Arc::clone(&this.asked));
         std::thread::spawn(move || {
-            for mut socket in listener.incoming().map_while(Result::ok) {
-                let mut request = [0; 1024];
-                let length = socket.read(&mut request).unwrap_or(0);
-                assert!(request[..length].starts_with(b"GET /keys?v=1 HTTP/1.1\r\n"));
-                asked.fetch_add(1, Ordering::Relaxed);
-                let set = set(&keys.lock().expect("no panic"));
-                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", set.len());
-                socket.write_all((head + &set).as_bytes()).ok();
+            for socket in listener.incoming().map_while(Result::ok) {
+                let set = || {
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    set(&keys.lock().expect("no panic"))
+                };
+                match &tls {
+                    None => tell(socket, set),
+                    Some(tls) => {
+                        let connection = rustls::ServerConnection::new(Arc::clone(tls)).expect("TLS");
+                        tell(rustls::StreamOwned::new(connection, socket), set);
+                    }
+                }
             }
         });
         this
@@ -198,7 +227,7 @@ impl Issuer {
     }
 
     fn options(&self) -> String {
-        let url = format!("http://{}", self.address);
+        let url = &self.url;
         format!("issuer={url} scope=\"openid db\" audience=pgweir jwks={url}/keys?v=1")
     }
 
@@ -208,13 +237,23 @@ impl Issuer {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is later").as_secs();
         let exp = i64::try_from(now).expect("it fits") + lasts;
         let claims = serde_json::json!({
-            "iss": format!("http://{}", self.address), "aud": "pgweir", "scope": "db openid", "sub": user, "exp": exp,
+            "iss": self.url, "aud": "pgweir", "scope": "db openid", "sub": user, "exp": exp,
         });
         let header = serde_json::json!({"alg": "ES256", "kid": name});
         let body = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
         let signature = pair.sign(&SystemRandom::new(), body.as_bytes()).expect("signed");
         format!("{body}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
+}
+
+/// Answers the one request, if there is one.
+fn tell(mut socket: impl io::Read + io::Write, set: impl FnOnce() -> String) {
+    let mut request = [0; 1024];
+    let Ok(length @ 1..) = socket.read(&mut request) else { return };
+    assert!(request[..length].starts_with(b"GET /keys?v=1 HTTP/1.1\r\n"));
+    let set = set();
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", set.len());
+    socket.write_all((head + &set).as_bytes()).ok();
 }
 
 fn set(keys: &[(String, EcdsaKeyPair)]) -> String {
@@ -257,9 +296,7 @@ fn by_token(address: SocketAddr, user: &str, token: &str) -> String {
             client.value("SELECT current_user")
         }
         [0, 0, 0, 11, json @ ..] if answer.tag == b'R' => {
-            assert!(json.starts_with(
-                b"{ \"status\": \"invalid_token\", \"openid-configuration\": \"http://127.0.0.1:"
-            ));
+            assert!(json.starts_with(b"{ \"status\": \"invalid_token\", \"openid-configuration\": \"http"));
             client.send(&messages::message(b'p', b"\x01"));
             let end = client.read_to_end();
             let [error] = &end[..] else { panic!("{end:?}") };
@@ -299,6 +336,27 @@ fn clients_by_their_tokens() {
     assert_eq!(by_token(address, "app", &issuer.token("app", 60)), REFUSED, "but not that often");
     assert_eq!(issuer.asked.load(Ordering::Relaxed), 2);
     assert!(!pgweir.log().contains(token.split('.').nth(1).unwrap()), "no token in the log");
+}
+
+/// The issuer is who its certificate says, by a CA that this machine trusts.
+#[test]
+fn keys_by_https() {
+    let (trusted, others) = (Certificates::new(), Certificates::new());
+    let issuer = Issuer::encrypted(&trusted.issue("issuer", &Kind::of(&["localhost"])));
+    let options = issuer.options() + " cleartext=loopback";
+    let config = Config::new(Cluster::shared()).set("auth_type", "oauth");
+    let config = config.set("auth_oauth_options", options.as_str());
+    let trusting = |all: &Certificates| {
+        Pgweir::start(&config.clone().environment("SSL_CERT_FILE", certificates::text(&all.ca())))
+    };
+    let token = issuer.token("app", 60);
+    let pgweir = trusting(&trusted);
+    assert_eq!(by_token(pgweir.address(), "app", &token), "app", "{}", pgweir.log());
+    let pgweir = trusting(&others);
+    assert_eq!(by_token(pgweir.address(), "app", &token), REFUSED);
+    eventually("the log says why", || pgweir.log().contains("no new keys for tokens: "));
+    assert!(pgweir.log().contains("UnknownIssuer"), "{}", pgweir.log());
+    assert_eq!(issuer.asked.load(Ordering::Relaxed), 1);
 }
 
 #[test]
