@@ -15,6 +15,10 @@ use tokio::io::unix::AsyncFd;
 /// After an accept that failed, for want of file descriptors mostly: no busy loop.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Connections accepted before the others have their turn and the reactor looks for new bytes: of a crowd that comes at once no more
+/// are begun at a time, so that transactions don't wait for all of it.
+const IN_A_ROW: u32 = 4;
+
 /// Accepts until dropped.
 pub(super) async fn accept(listener: Listener, shared: Arc<Shared>) {
     #[expect(
@@ -30,6 +34,7 @@ pub(super) async fn accept(listener: Listener, shared: Arc<Shared>) {
         }
     };
     let mut failing = false;
+    let mut accepted_in_a_row = 0;
     loop {
         let Ok(mut ready) = listener.readable().await else { return };
         match ready.try_io(|listener| listener.get_ref().accept()) {
@@ -40,6 +45,12 @@ pub(super) async fn accept(listener: Listener, shared: Arc<Shared>) {
                 // One that comes after this look makes the socket ready again.
                 if !listener.get_ref().has_more() {
                     ready.clear_ready();
+                    accepted_in_a_row = 0;
+                    continue;
+                }
+                accepted_in_a_row += 1;
+                if accepted_in_a_row % IN_A_ROW == 0 {
+                    tokio::task::yield_now().await;
                 }
             }
             Ok(Err(error)) if is_peers(&error) => {}

@@ -16,6 +16,7 @@ use crate::credentials::store::Store;
 use crate::http;
 use crate::lifecycle::{Lifecycle, Phase, Shutdown};
 use crate::metrics::Metrics;
+use crate::net::aside::Aside;
 use crate::net::listen::Listener;
 use crate::params::set::Sets;
 use crate::params::statement::Scanner;
@@ -29,10 +30,10 @@ use crate::timer::{self, sleep};
 use crate::tls::Tls;
 use arc_swap::ArcSwap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// How often the end of a drain is looked for.
@@ -74,7 +75,7 @@ pub(super) fn run(source: Source, overrides: &Overrides) -> Result<(), AppError>
     timer::keep(runtime.handle());
     let workers = Workers::start(config.general.workers.map_or(cores, |n| n.get() as usize))?;
     let (orders, taken) = unbounded_channel();
-    let shared = Arc::new(share(config, (store, tls, rules), &workers, orders));
+    let shared = Arc::new(share(config, (store, tls, rules), &workers, orders)?);
     shared.directory_tls.store(directory_tls);
     announce(&shared.config.load(), &listeners, metrics_listener.as_ref());
     let change = Change { shared: &shared, source: &source, overrides, log: &log };
@@ -89,13 +90,13 @@ fn share(
     (store, tls, rules): (Store, Tls, Rules),
     workers: &Workers,
     orders: UnboundedSender<Order>,
-) -> Shared {
+) -> io::Result<Shared> {
     let login = auth::login::Settings {
         scram_iterations: config.general.scram_iterations,
         mock_key: MockKey::new(rand::random()),
         unknown: store.most_look_like(),
     };
-    Shared {
+    Ok(Shared {
         registry: Registry::default(),
         scanner: Scanner::default(),
         sets: Sets::default(),
@@ -116,14 +117,14 @@ fn share(
         lookups: Default::default(),
         tokens: Default::default(),
         issuers: Default::default(),
-        handshakes: Arc::new(Semaphore::new(handshakes_at_once())),
+        handshakes: Aside::new(handshakes_at_once())?,
         lifecycle: Lifecycle::default(),
         logins: Default::default(),
         opening: AtomicUsize::new(0),
         routines: Default::default(),
         server_ids: ServerIds::default(),
         runtime: workers.runtime.clone(),
-    }
+    })
 }
 
 async fn serve(

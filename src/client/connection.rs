@@ -168,7 +168,7 @@ async fn negotiate(
     let encryption = Encryption {
         is_required: tls.as_deref().is_some_and(Acceptor::is_required),
         acceptor: tls,
-        permits: &shared.handshakes,
+        aside: &shared.handshakes,
     };
     let receiving = async { startup::receive(stream, &encryption).await.map_err(Refused::from) };
     let wants = patience.bound(receiving).await?;

@@ -21,6 +21,7 @@ use crate::credentials::store::Store;
 use crate::credentials::tokens::{Asking, Tokens};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Metrics, PoolMetrics};
+use crate::net::aside::Aside;
 use crate::net::options::TcpOptions;
 use crate::params::custom::Customs;
 use crate::params::routines::Routines;
@@ -41,8 +42,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{Notify, Semaphore};
 
 /// One for the process.
 pub struct Shared {
@@ -88,8 +89,8 @@ pub struct Shared {
     pub issuers: Issuers,
     /// Whether pgweir is running or about to stop.
     pub lifecycle: Lifecycle,
-    /// Each for a step of one handshake's work, half as many as there are cores.
-    pub handshakes: Arc<Semaphore>,
+    /// Where the work of handshakes is done, by half as many threads as there are cores.
+    pub handshakes: Aside,
     /// Connections that have not logged in yet, to end them.
     pub logins: Logins,
     /// Connections that have not logged in yet.

@@ -1,6 +1,7 @@
 //! A connection up to its StartupMessage: TLS begun for who wants it, GSSENCRequest declined, CancelRequest handed on.
 
 use super::report::Trouble;
+use crate::net::aside::Aside;
 use crate::net::stream::Stream;
 use crate::roster::SecretSize;
 use crate::tls::{ALPN, Acceptor, Channel};
@@ -9,7 +10,6 @@ use crate::wire::startup::{self, MINOR, Pairs, Startup, StartupError};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 
 /// What TLS begins with.
 const CLIENT_HELLO: u8 = 0x16;
@@ -89,8 +89,8 @@ pub struct Encryption<'a> {
     pub acceptor: Option<Arc<Acceptor>>,
     /// Whether there is no session without it.
     pub is_required: bool,
-    /// For handshakes.
-    pub permits: &'a Arc<Semaphore>,
+    /// Where the work of handshakes is done.
+    pub aside: &'a Aside,
 }
 
 impl From<io::Error> for StartupEnd {
@@ -176,7 +176,7 @@ async fn secure(
     encryption: &Encryption<'_>,
 ) -> Result<(), StartupEnd> {
     // Boxed, so that a login without it is no larger for it.
-    Box::pin(stream.accept_tls(acceptor, more, encryption.permits)).await.map_err(StartupEnd::Handshake)
+    Box::pin(stream.accept_tls(acceptor, more, encryption.aside)).await.map_err(StartupEnd::Handshake)
 }
 
 /// Begins TLS with a client that doesn't ask first, as PostgreSQL does since 17; else leaves what it has read in `buffer`.

@@ -1,6 +1,7 @@
 //! A socket with TLS around it. What rustls has decrypted is always looked for before the socket, so a reader that is not
 //! told "pending" has not missed anything; what is encrypted is sent or in the caller's hands, never held here.
 
+use super::aside::Aside;
 use super::kept::Kept;
 use super::socket::Socket;
 use crate::tls::channel::Progress;
@@ -9,9 +10,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tokio::sync::Semaphore;
 
 /// Most ciphertext read at once, in bytes; a record and what is held of one always fit.
 const READ: usize = 160 * 1024;
@@ -58,20 +57,19 @@ impl Secured {
         }
     }
 
-    /// The handshake of a server; the client has sent `more` of it already. What makes the CPU hot is done by the runtime's
-    /// blocking threads, under a permit, which nobody has while it waits for its client.
+    /// The handshake of a server; the client has sent `more` of it already. What makes the CPU hot is done aside.
     pub(super) async fn accept(
         mut socket: Socket,
         channel: Box<Channel>,
         mut more: Vec<u8>,
-        (permits, verifies): (&Arc<Semaphore>, bool),
+        (aside, verifies): (&Aside, bool),
     ) -> io::Result<Self> {
         let mut hello = Vec::new();
         while is_begun_only(&more, &channel) {
             receive(&mut socket, &mut hello).await?;
             more.extend_from_slice(&hello);
         }
-        let (mut channel, mut progress) = take_step(channel, more, permits).await?;
+        let (mut channel, mut progress) = take_step(channel, more, aside).await?;
         loop {
             match progress {
                 // TLS 1.3 has only a ticket left to be sent. It could wait for the first plaintext, but a client that leaves
@@ -85,7 +83,7 @@ impl Secured {
             }
             receive(&mut socket, &mut hello).await?;
             if verifies || !channel.is_hard_at_first_only() {
-                (channel, progress) = take_step(channel, std::mem::take(&mut hello), permits).await?;
+                (channel, progress) = take_step(channel, std::mem::take(&mut hello), aside).await?;
             } else {
                 progress = channel.shake_hands(&hello);
             }
@@ -259,15 +257,13 @@ fn is_begun_only(bytes: &[u8], channel: &Channel) -> bool {
 async fn take_step(
     mut channel: Box<Channel>,
     more: Vec<u8>,
-    permits: &Arc<Semaphore>,
+    aside: &Aside,
 ) -> io::Result<(Box<Channel>, Result<Progress, TlsError>)> {
-    let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
-    let work = tokio::task::spawn_blocking(move || {
+    let step = aside.run(move || {
         let progress = channel.shake_hands(&more);
-        drop(permit);
         (channel, progress)
     });
-    work.await.map_err(io::Error::other)
+    step.await
 }
 
 async fn send(socket: &mut Socket, bytes: &[u8]) -> io::Result<()> {

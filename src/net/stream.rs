@@ -1,5 +1,6 @@
 //! A connection to a client or a server: a bare socket, or one with TLS around it.
 
+use super::aside::Aside;
 use super::kept::Kept;
 use super::low_water;
 use super::secured::Secured;
@@ -12,9 +13,7 @@ use rustix::net::{getpeername, getsockname};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::sync::Semaphore;
 
 /// A TCP or Unix-domain connection, registered with the reactor of the runtime that it was made in.
 ///
@@ -47,18 +46,13 @@ impl Stream {
         Ok(())
     }
 
-    /// Begins TLS with a client that wants it and has sent `more` of its handshake already. The permits are for what makes
-    /// the CPU hot. Not cancel safe: dropped, or failed, the connection is of no more use.
-    pub async fn accept_tls(
-        &mut self,
-        acceptor: &Acceptor,
-        more: Vec<u8>,
-        permits: &Arc<Semaphore>,
-    ) -> io::Result<()> {
+    /// Begins TLS with a client that wants it and has sent `more` of its handshake already. What makes the CPU hot is done
+    /// aside. Not cancel safe: dropped, or failed, the connection is of no more use.
+    pub async fn accept_tls(&mut self, acceptor: &Acceptor, more: Vec<u8>, aside: &Aside) -> io::Result<()> {
         let channel = Box::new(acceptor.channel()?);
         let socket = self.take_socket()?;
         self.0 = Kind::Secured(Box::new(
-            Secured::accept(socket, channel, more, (permits, acceptor.verifies())).await?,
+            Secured::accept(socket, channel, more, (aside, acceptor.verifies())).await?,
         ));
         Ok(())
     }
