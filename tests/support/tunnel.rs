@@ -18,7 +18,8 @@ pub type Version = SupportedProtocolVersion;
 pub const V12: &Version = &rustls::version::TLS12;
 pub const V13: &Version = &rustls::version::TLS13;
 
-fn config(ca: Option<&Path>, versions: &[&'static Version], alpn: &[&[u8]]) -> ClientConfig {
+/// Trusts `ca`, if there is one; shows no certificate.
+pub fn config(ca: Option<&Path>, versions: &[&'static Version], alpn: &[&[u8]]) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     if let Some(path) = ca {
         roots.add(CertificateDer::from_pem_file(path).expect("a certificate")).expect("a CA");
@@ -33,7 +34,8 @@ fn config(ca: Option<&Path>, versions: &[&'static Version], alpn: &[&[u8]]) -> C
     config
 }
 
-fn localhost() -> ServerName<'static> {
+/// Whom certificates have to be for.
+pub fn localhost() -> ServerName<'static> {
     ServerName::try_from("localhost").expect("a name")
 }
 

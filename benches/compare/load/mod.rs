@@ -6,6 +6,7 @@ mod fake;
 mod fake_session;
 mod poller;
 mod stage;
+mod storm;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -20,6 +21,9 @@ use poller::Poller;
 
 /// Time before the first figure is taken.
 const WARM_UP: Duration = Duration::from_secs(1);
+
+/// Between two looks whether it is over.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What was seen in the measured time.
 pub(crate) struct Seen {
@@ -101,12 +105,35 @@ impl Load {
         let mut pace = self.begin(rate)?;
         self.drive(&mut pace, from, &mut |_, _| {})?;
         edge()?;
+        let until = Instant::now() + duration;
+        self.measure(&mut pace, until, &mut || false, edge)
+    }
+
+    /// Measures while something goes on, at that rate and without warming up.
+    ///
+    /// # Errors
+    /// Any answer that isn't right, or if it goes on for ever.
+    pub(crate) fn run_while(&mut self, rate: u32, going: &mut dyn FnMut() -> bool) -> Result<Seen, String> {
+        let mut pace = self.begin(Some(rate))?;
+        let until = Instant::now() + PATIENCE * 5;
+        self.measure(&mut pace, until, &mut || !going(), &mut || Ok(()))
+    }
+
+    fn measure(
+        &mut self,
+        pace: &mut Pace,
+        until: Instant,
+        over: &mut dyn FnMut() -> bool,
+        edge: &mut dyn FnMut() -> Result<(), String>,
+    ) -> Result<Seen, String> {
         let (started, mut waits) = (Instant::now(), Vec::with_capacity(1 << 19));
         let mut shares = vec![0; self.clients.len()];
-        self.drive(&mut pace, started + duration, &mut |client, wait| {
-            waits.push(wait.as_secs_f64() * 1e6);
-            shares[client] += 1;
-        })?;
+        while !over() && Instant::now() < until {
+            self.drive(pace, until.min(Instant::now() + LOOK), &mut |client, wait| {
+                waits.push(wait.as_secs_f64() * 1e6);
+                shares[client] += 1;
+            })?;
+        }
         let seconds = started.elapsed().as_secs_f64();
         edge()?;
         self.finish()?;

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::super::cores::Cores;
-use super::super::poolers::{Kind, Pooler, Setup};
+use super::super::poolers::{Kind, Pooler, Setup, Tls};
+use super::super::support::certificates::{self, Certificates};
 use super::super::support::raw;
 use super::client::{Shape, log_in};
 use super::fake::FakeServer;
+use super::storm::Storm;
 use super::{Load, Seen};
 use pgweir::auth::scram::secret::ScramSecret;
 
@@ -23,6 +25,8 @@ pub(crate) struct Plan {
     pub(crate) delay: Duration,
     /// pgweir's metrics_compat, where its numbers are asked for.
     pub(crate) metrics: Option<&'static str>,
+    /// Whether clients may use TLS.
+    pub(crate) tls: bool,
 }
 
 impl Default for Plan {
@@ -34,6 +38,7 @@ impl Default for Plan {
             workers: 1,
             delay: Duration::ZERO,
             metrics: None,
+            tls: false,
         }
     }
 }
@@ -41,6 +46,7 @@ impl Default for Plan {
 /// Dropping it ends it all.
 pub(crate) struct Stage {
     pub(crate) pooler: Pooler,
+    certificates: Certificates,
     _server: FakeServer,
     _cores: Cores,
     plan: Plan,
@@ -57,6 +63,13 @@ impl Stage {
         let server = FakeServer::start(plan.delay).map_err(|e| format!("the fake server: {e}"))?;
         // PBKDF2 once instead of 4096 times: it is the clients who'd pay, at 10,000 logins.
         let verifier = ScramSecret::from_password(b"secret-app", 1, b"salt of sixteen.").stored_text();
+        let certificates = Certificates::new();
+        let tls = match plan.tls {
+            true => {
+                Tls::SomeClients(certificates.issue("localhost", &certificates::Kind::of(&["localhost"])))
+            }
+            false => Tls::Nobody,
+        };
         let setup = Setup {
             server: server.port,
             databases: plan.databases,
@@ -64,18 +77,23 @@ impl Stage {
             workers: plan.workers,
             clients: plan.clients,
             verifier: verifier.to_string(),
-            tls: None,
             metrics: plan.metrics,
+            tls,
         };
         cores.as_pooler();
         let pooler = kind.start(&setup);
         cores.as_load();
-        Ok(Self { pooler, _server: server, _cores: cores, plan })
+        Ok(Self { pooler, certificates, _server: server, _cores: cores, plan })
     }
 
     /// Clients that will ask, spread over the databases.
     pub(crate) fn load(&self, clients: u32, shape: Shape) -> Result<Load, String> {
         Load::connect((0..clients).map(|n| self.pooler.target(n % self.plan.databases)), shape)
+    }
+
+    /// Crowds of so many clients with TLS.
+    pub(crate) fn storm(&self, crowd: usize) -> Storm {
+        Storm::begin(([127, 0, 0, 1], self.pooler.port).into(), &self.certificates.ca(), crowd)
     }
 
     /// Clients that have prepared a statement, run it once, and say nothing more.

@@ -17,6 +17,8 @@ use super::support::raw::Target;
 
 /// max_prepared_statements
 const STATEMENTS: u32 = 200;
+/// listen_backlog: a crowd is to wait for the pooler, not for its own kernel's next try a second later.
+const BACKLOG: u32 = 4096;
 /// server_lifetime in seconds: no server is replaced meanwhile.
 const LIFETIME: u32 = 86_400;
 /// Clients beyond those of the measurement: whoever asks one thing beside it.
@@ -35,10 +37,37 @@ pub(crate) struct Setup {
     pub(crate) clients: u32,
     /// The SCRAM secret of user `app` as PostgreSQL stores it: no pooler knows the password.
     pub(crate) verifier: String,
-    /// Clients and PostgreSQL are to use TLS; the certificate is the pooler's.
-    pub(crate) tls: Option<Files>,
     /// pgweir's metrics_compat; its numbers are served only if it is set.
     pub(crate) metrics: Option<&'static str>,
+    pub(crate) tls: Tls,
+}
+
+/// Who uses TLS; the certificate is the pooler's.
+#[derive(Clone)]
+pub(crate) enum Tls {
+    Nobody,
+    /// Clients that want to.
+    SomeClients(Files),
+    /// All clients have to, and PostgreSQL.
+    Everybody(Files),
+}
+
+impl Tls {
+    fn certificate(&self) -> Option<&Files> {
+        match self {
+            Self::Nobody => None,
+            Self::SomeClients(files) | Self::Everybody(files) => Some(files),
+        }
+    }
+
+    /// client_tls_sslmode and server_tls_sslmode
+    fn modes(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Nobody => ("disable", "disable"),
+            Self::SomeClients(_) => ("allow", "disable"),
+            Self::Everybody(_) => ("require", "require"),
+        }
+    }
 }
 
 impl Setup {
@@ -143,7 +172,7 @@ impl Kind {
                 (started.port, Held::Own(Box::new(started)))
             }
         };
-        Pooler { port, encrypts: setup.tls.is_some(), held }
+        Pooler { port, encrypts: matches!(setup.tls, Tls::Everybody(_)), held }
     }
 }
 
@@ -209,8 +238,10 @@ fn configuration(setup: &Setup) -> Config {
         .set("workers", i64::from(setup.workers))
         .set("default_pool_size", i64::from(setup.servers))
         .set("max_client_conn", i64::from(setup.clients))
+        .set("listen_backlog", i64::from(BACKLOG))
         .set("max_prepared_statements", i64::from(STATEMENTS))
         .set("server_idle_timeout", 0)
+        .set("client_login_timeout", 0)
         .set("server_lifetime", i64::from(LIFETIME))
         .set("log_connections", false)
         .set("log_disconnections", false)
@@ -219,9 +250,9 @@ fn configuration(setup: &Setup) -> Config {
         Some(names) => config.set("metrics_compat", names),
         None => config.put("metrics", "listen", ""),
     };
-    let mode = if setup.tls.is_some() { "require" } else { "disable" };
-    config = config.set("server_tls_sslmode", mode).set("client_tls_sslmode", mode);
-    if let Some(files) = &setup.tls {
+    let (clients, servers) = setup.tls.modes();
+    config = config.set("server_tls_sslmode", servers).set("client_tls_sslmode", clients);
+    if let Some(files) = setup.tls.certificate() {
         config = config
             .set("client_tls_cert_file", text(&files.certificate))
             .set("client_tls_key_file", text(&files.key));

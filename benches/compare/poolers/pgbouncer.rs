@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::program::{self, Program, Running};
-use super::{LIFETIME, STATEMENTS, Setup};
+use super::{BACKLOG, LIFETIME, STATEMENTS, Setup};
 use crate::support::certificates::Files;
 use crate::support::process;
 
@@ -56,7 +56,9 @@ auth_file = {users}
 pool_mode = transaction
 default_pool_size = {servers}
 max_client_conn = {clients}
+listen_backlog = {BACKLOG}
 server_idle_timeout = 0
+client_login_timeout = 0
 server_lifetime = {LIFETIME}
 log_connections = 0
 log_disconnections = 0
@@ -65,10 +67,10 @@ log_stats = 0
         u8::from(setup.workers > 1),
     )
     .expect("strings take everything");
-    let mode = if setup.tls.is_some() { "require" } else { "disable" };
-    writeln!(text, "client_tls_sslmode = {mode}\nserver_tls_sslmode = {mode}")
+    let (clients, servers) = setup.tls.modes();
+    writeln!(text, "client_tls_sslmode = {clients}\nserver_tls_sslmode = {servers}")
         .expect("strings take everything");
-    if let Some(Files { certificate, key }) = &setup.tls {
+    if let Some(Files { certificate, key }) = setup.tls.certificate() {
         let (certificate, key) = (certificate.display(), key.display());
         writeln!(text, "client_tls_cert_file = {certificate}\nclient_tls_key_file = {key}")
             .expect("strings take everything");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::{Data, Measured, Outcome, Trouble};
-use crate::poolers::{Kind, Pooler, Setup};
+use crate::poolers::{Kind, Pooler, Setup, Tls};
 use crate::support::certificates::{self, Certificates, Files};
 use crate::support::cluster::{self, Cluster, Version};
 use crate::support::messages::Message;
@@ -55,7 +55,7 @@ impl Real {
 
     /// The same with TLS to both sides.
     pub(super) fn encrypting_pooler(&self, kind: &Kind) -> Pooler {
-        kind.start(&Setup { tls: Some(self.localhost.clone()), clients: 1100, ..self.setup() })
+        kind.start(&Setup { tls: Tls::Everybody(self.localhost.clone()), clients: 1100, ..self.setup() })
     }
 
     /// The certificate of the CA.
@@ -71,8 +71,8 @@ impl Real {
             workers: 1,
             clients: 100,
             verifier: self.verifier.clone(),
-            tls: None,
             metrics: None,
+            tls: Tls::Nobody,
         }
     }
 

@@ -1,6 +1,6 @@
 //! How long clients wait, and whether all wait alike.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Measured, Outcome, Trouble};
 use crate::Bench;
@@ -18,6 +18,35 @@ pub(super) fn latency(bench: &Bench, kind: &Kind) -> Outcome {
     let seen = load.run(Duration::from_secs(bench.seconds().into()), Some(RATE), &mut || Ok(()))?;
     let values = vec![seen.quantile(0.5), seen.quantile(0.99)];
     Ok(Measured { values, beside: format!("{:.0} a second", seen.per_second()) })
+}
+
+/// Clients that come at once.
+const RUSH: u32 = 2_000;
+/// How long their leaving is looked at.
+const LEAVE: Duration = Duration::from_secs(1);
+/// Those whose transactions are looked at.
+const ACTIVE: u32 = 8;
+
+/// A fleet of clients connects, all at once, and leaves so.
+pub(super) fn storm(bench: &Bench, kind: &Kind) -> Outcome {
+    if !kind.pools() {
+        return Err(Trouble::Skipped("it would only pass TLS on".into()));
+    }
+    let stage = Stage::set(kind, Plan { clients: RUSH + ACTIVE, tls: true, ..Plan::default() })?;
+    let mut load = stage.load(ACTIVE, Shape::Simple)?;
+    let time = Duration::from_secs(bench.seconds().into());
+    let before = load.run(time, Some(RATE), &mut || Ok(()))?.quantile(0.99);
+    let storm = stage.storm(RUSH as usize);
+    let coming = load.run_while(RATE, &mut || storm.goes_on())?.quantile(0.99);
+    let crowd = storm.end()?;
+    let logins = f64::from(RUSH) / crowd.took.as_secs_f64();
+    let left = Instant::now();
+    let leaving = std::thread::spawn(move || drop(crowd));
+    let going = load.run_while(RATE, &mut || left.elapsed() < LEAVE)?.quantile(0.99);
+    leaving.join().map_err(|_| "the crowd can't leave".to_owned())?;
+    let beside =
+        format!("p99 before {before:.0}, while they come {coming:.0}, while they leave {going:.0} µs");
+    Ok(Measured { values: vec![coming / before, going / before, logins], beside })
 }
 
 const CROWD: u32 = 200;
