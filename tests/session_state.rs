@@ -220,6 +220,27 @@ fn roles_follow_too() {
     assert_eq!(a.value("SELECT current_user"), "app");
 }
 
+/// In session mode nobody keeps count of what the client had set before.
+#[test]
+fn in_session_mode_a_custom_parameter_goes_back_to_its_startup_value_too() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = Pgweir::start(&Config::new(&cluster).set("pool_mode", "session"));
+    let options = "-c app.tenant=five -c app.other=six";
+    let mut client = Client::connect(&pgweir.target("app", "app").parameter("options", options));
+    let show = "SELECT current_setting('app.tenant') || ' ' || current_setting('app.other')";
+    client.query("SET app.other = ''");
+    for sql in [
+        "DO $$BEGIN RESET app.tenant; END$$",
+        "SET app.tenant = 'x'; RESET app.tenant",
+        "SET app.tenant = 'x'; RESET \"app\".\"tenant\"",
+    ] {
+        client.query(sql);
+        assert_eq!(client.value(show), "five ", "{sql}");
+    }
+    client.query("SELECT 1; RESET ALL");
+    assert_eq!(client.value(show), "five six");
+}
+
 /// Whatever role a server was left in and the client goes on in: what only a superuser may set is set as the user who logged in.
 #[test]
 fn what_only_a_superuser_may_set_follows_a_lesser_role() {

@@ -13,8 +13,8 @@ pub enum Resets {
     None,
     /// These were, surely, if the statement succeeded; to the end of the transaction (`true`) or for the session.
     These(Vec<Box<str>>, bool),
-    /// Any.
-    Unknown,
+    /// Any. Custom ones that are empty where nobody knows what they were before: these.
+    Unknown(Vec<Box<str>>),
 }
 
 impl Resets {
@@ -50,12 +50,21 @@ impl Resets {
         if these.is_empty() { Self::None } else { Self::These(these, local) }
     }
 
+    /// Nothing is known of what was.
+    pub const UNKNOWN: Self = Self::Unknown(Vec::new());
+
     /// As far as a look at the words tells: none, if it names none.
     fn of_words(text: &[u8], first: &Set) -> Self {
-        let named = |(name, _): (&str, &str)| memmem::find(text, name.as_bytes()).is_some();
+        let text: Vec<u8> = text.iter().copied().filter(|b| *b != b'"').collect();
+        let has = |word: &[u8]| memmem::find(&text, word).is_some();
+        let named = |(name, _): &(&str, &str)| has(name.as_bytes());
         let others = [&b"all"[..], b"zone", b"names", b"role", b"schema", b"$"];
-        let any = others.iter().any(|word| memmem::find(text, word).is_some()) || first.iter().any(named);
-        if any { Self::Unknown } else { Self::None }
+        if !others.into_iter().any(has) && !first.iter().any(|pair| named(&pair)) {
+            return Self::None;
+        }
+        let all = has(b"reset all") || has(b"discard all");
+        let customs = first.iter().filter(|pair| is_custom(pair.0.as_bytes()) && (all || named(pair)));
+        Self::Unknown(customs.map(|(name, _)| name.into()).collect())
     }
 
     /// Both.
@@ -63,13 +72,19 @@ impl Resets {
     pub fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::None, one) | (one, Self::None) => one,
-            _ => Self::Unknown,
+            (
+                Self::These(mut names, _) | Self::Unknown(mut names),
+                Self::These(more, _) | Self::Unknown(more),
+            ) => {
+                names.extend(more);
+                Self::Unknown(names)
+            }
         }
     }
 }
 
 /// Statements that give the parameters which were reset the values in `first` that the session began with. A custom one that `now`, what it
-/// had before, doesn't have a value for, is as it was. Plain ASCII.
+/// had before, doesn't have a value for, is as it was; without `now` one that is empty has been reset if its name was said. Plain ASCII.
 ///
 /// In a transaction it is SETs where those can say it: a SELECT would end the time in which its isolation level may be set.
 pub fn restore(first: &Set, now: Option<&Set>, resets: &Resets, in_transaction: bool) -> Vec<String> {
@@ -89,10 +104,9 @@ pub fn restore(first: &Set, now: Option<&Set>, resets: &Resets, in_transaction: 
     let local = matches!(resets, Resets::These(_, true));
     let of_these = |name: &str| match resets {
         Resets::These(names, _) => names.iter().any(|n| **n == *name),
-        _ => {
-            !is_custom(name.as_bytes())
-                || now.and_then(|now| now.value(name)).is_some_and(|value| !value.is_empty())
-        }
+        _ if !is_custom(name.as_bytes()) => true,
+        Resets::Unknown(named) if now.is_none() => named.iter().any(|n| **n == *name),
+        _ => now.and_then(|now| now.value(name)).is_some_and(|value| !value.is_empty()),
     };
     Vec::from_iter(select(first.iter().filter(|(name, _)| of_these(name)), local))
 }
@@ -172,7 +186,11 @@ mod tests {
         let (_, first) = first();
         let these =
             |names: &[&str], local| Resets::These(names.iter().map(|name| Box::from(*name)).collect(), local);
+        let unknown =
+            |customs: &[&str]| Resets::Unknown(customs.iter().map(|name| Box::from(*name)).collect());
         for (text, resets) in [
+            ("DO $$BEGIN RESET app.x; END$$", unknown(&["app.x"])),
+            ("SELECT 1; reset all", unknown(&["app.x"])),
             ("RESET TimeZone;\0", these(&["timezone"], false)),
             ("reset all", these(&["app.x", "search_path", "timezone"], false)),
             ("DISCARD ALL", these(&["app.x", "role", "search_path", "timezone"], false)),
@@ -182,12 +200,12 @@ mod tests {
             ("SET app.x TO DEFAULT", these(&["app.x"], false)),
             ("SET LOCAL search_path TO DEFAULT", these(&["search_path"], true)),
             ("SET SESSION TIME ZONE LOCAL", these(&["timezone"], false)),
-            ("SET app.x = DEFAULT", Resets::Unknown),
-            ("SET \"TimeZone\" TO DEFAULT", Resets::Unknown),
-            ("RESET TimeZone; SELECT 1", Resets::Unknown),
-            ("SET NAMES", Resets::Unknown),
+            ("SET app.x = DEFAULT", unknown(&["app.x"])),
+            ("SET \"TimeZone\" TO DEFAULT", unknown(&[])),
+            ("RESET TimeZone; SELECT 1", unknown(&[])),
+            ("SET NAMES", unknown(&[])),
             ("SELECT set_config('work_mem', NULL, false)", Resets::None),
-            ("DO 'BEGIN RESET TimeZone; END'", Resets::Unknown),
+            ("DO 'BEGIN RESET TimeZone; END'", unknown(&[])),
         ] {
             assert_eq!(Resets::of_text(text.as_bytes(), &first), resets, "{text}");
         }
@@ -209,9 +227,12 @@ mod tests {
                 "SET SESSION \"timezone\" TO 'it''s'"
             ]
         );
+        let unknown = Resets::of_text(b"DO 'BEGIN RESET app.x; END'", &first);
         let emptied = sets.with(&first, "app.x", Some(""));
-        assert!(!restore(&first, Some(&emptied), &Resets::Unknown, false).concat().contains("app.x"));
+        assert!(!restore(&first, Some(&emptied), &unknown, false).concat().contains("app.x"));
         let one = sets.with(&sets.intern([("app.x", "1")]), "app.x", Some(""));
-        assert!(restore(one.first(), Some(&one), &Resets::Unknown, false).is_empty());
+        assert!(restore(one.first(), Some(&one), &unknown, false).is_empty());
+        assert!(restore(&first, None, &unknown, false).concat().contains("app.x"));
+        assert!(!restore(&first, None, &Resets::UNKNOWN, false).concat().contains("app.x"));
     }
 }

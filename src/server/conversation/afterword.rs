@@ -58,7 +58,7 @@ impl Conversation {
     #[cold]
     pub(super) fn want_startup_values(&mut self) {
         if self.startup_values().is_some() && self.after.resets == Resets::None {
-            self.after.resets = Resets::Unknown;
+            self.after.resets = Resets::UNKNOWN;
         }
     }
 
