@@ -220,6 +220,32 @@ fn roles_follow_too() {
     assert_eq!(a.value("SELECT current_user"), "app");
 }
 
+/// A session runs as a role by its number: a server that still does so as the dropped one of the same name is of no use.
+#[test]
+fn a_role_made_anew_is_the_new_one_on_every_server() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql("app", "ALTER ROLE app SUPERUSER; CREATE ROLE worker");
+    let config = Config::new(&cluster).set("default_pool_size", 3).environment("PGWEIR_SWITCH_SERVERS", "1");
+    let pgweir = Pgweir::start(&config);
+    open_servers(&pgweir, 3);
+    // Another pool: roles are everybody's.
+    let (mut client, mut elsewhere) = (pgweir.client(), Client::connect(&pgweir.target("app", "other")));
+    let everywhere = |client: &mut Client| {
+        let users: Vec<_> =
+            (0..6).map(|_| client.value("SELECT current_user::text || pg_backend_pid()")).collect();
+        assert!(users.iter().all(|user| user.starts_with("worker")), "{users:?}");
+        assert_eq!(users.iter().collect::<std::collections::BTreeSet<_>>().len(), 3, "{users:?}");
+    };
+    client.query("SET ROLE worker");
+    everywhere(&mut client);
+    client.query("RESET ROLE");
+    for sql in ["DROP ROLE worker", "BEGIN; CREATE ROLE worker; COMMIT"] {
+        elsewhere.query(sql);
+    }
+    client.query("SET ROLE worker");
+    everywhere(&mut client);
+}
+
 /// In session mode nobody keeps count of what the client had set before.
 #[test]
 fn in_session_mode_a_custom_parameter_goes_back_to_its_startup_value_too() {

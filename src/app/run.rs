@@ -32,7 +32,7 @@ use arc_swap::ArcSwap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -100,6 +100,7 @@ fn share(
         registry: Registry::default(),
         scanner: Scanner::default(),
         sets: Sets::default(),
+        roles_made: AtomicU32::new(0),
         roster: Arc::default(),
         consoles: Arc::default(),
         desk: Desk::default(),

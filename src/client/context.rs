@@ -38,7 +38,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -53,6 +53,8 @@ pub struct Shared {
     pub scanner: Scanner,
     /// All parameter sets.
     pub sets: Sets,
+    /// How often roles may have been made or renamed: who ran as one before may not be the one of that name any more.
+    pub roles_made: AtomicU32,
     /// Who is connected.
     pub roster: Arc<Roster>,
     /// Who is connected to the console; they count for no limit.

@@ -1,7 +1,9 @@
 //! Making a leased server fit for somebody, and waiting until it is: at login, and when cleaning up. Cold paths only; a
 //! session does the same by polling.
 
+use super::pool_context::PoolContext;
 use crate::params::set::Set;
+use crate::params::traces::Traces;
 use crate::prepared::client_statements::ClientStatements;
 use crate::server::Server;
 use crate::server::connect::refusal;
@@ -10,6 +12,7 @@ use crate::server::prelude::{Needs, Prelude};
 use crate::wire::outgoing::Outgoing;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Why a server could not be made fit.
 #[derive(Debug)]
@@ -24,6 +27,18 @@ impl From<io::Error> for FitError {
     fn from(error: io::Error) -> Self {
         Self::Lost(error)
     }
+}
+
+/// Whether the server still runs as a role that may be another by now, though of the name that the client wants. It also notes what the
+/// client may do there unseen.
+#[cold]
+pub(super) fn is_someone_else(context: &PoolContext, wanted: &Set, server: &mut Server) -> bool {
+    if wanted.makes_temporary() {
+        server.talk.note(Traces::TEMPORARY);
+    }
+    let made = context.shared.roles_made.load(Ordering::Relaxed);
+    let before = std::mem::replace(&mut server.roles_made, made);
+    before != made && wanted.has_identity() && server.talk.parameters.has_identity()
 }
 
 /// Resets the server if asked to, and gives it these parameters. Not cancel safe: dropped half way, the lease must be

@@ -14,6 +14,7 @@ use crate::server::exchange::{Action, Reply};
 use crate::wire::backend;
 use crate::wire::frontend;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Context;
 
 impl Session {
@@ -25,6 +26,7 @@ impl Session {
         if talk.traces.has(Traces::REMADE) {
             talk.traces = talk.traces.without(Traces::REMADE);
             self.context.routines.outdate();
+            self.context.shared.roles_made.fetch_add(1, Ordering::Relaxed);
         }
         talk.traces.has(Traces::SHOWN.and(Traces::FOREVER))
             && self.context.is_transparent()

@@ -2,6 +2,7 @@
 
 use super::check;
 use super::cleanup;
+use super::fit;
 use super::relay::count_traffic;
 use super::report::Trouble;
 use super::session::{End, Link, Session, Turn};
@@ -101,19 +102,18 @@ impl Session {
         (server.began, server.query_began) = (now, now);
         let owner = std::mem::replace(&mut server.owner, self.member.entry().id);
         let stranger = owner != self.member.entry().id;
-        let must_reset = context.reset_always || (stranger && server.talk.dirty);
-        if self.state.wanted.makes_temporary() {
-            server.talk.note(Traces::TEMPORARY);
+        // A server the client had before others has older values than the last.
+        let own = self.hint == Some(slot) && !stranger;
+        let mut must_reset = context.reset_always || (stranger && server.talk.dirty);
+        if self.state.wanted.is_peculiar() {
+            must_reset |= fit::is_someone_else(context, &self.state.wanted, server) && !own;
         }
         if stranger {
             server.talk.prepared = Prepared::default();
         }
-        // A server the client had before others has older values than the last.
-        let own = self.hint == Some(slot) && !stranger;
         server.talk.foreign_sequences = !own && context.mode != PoolMode::Session;
         server.talk.sequences = context.sequences_at_begin();
-        let mut prelude = Prelude::None;
-        let mut front = Vec::new();
+        let (mut prelude, mut front) = (Prelude::None, Vec::new());
         if is_stale {
             // Any number of servers may have died since they served; one that is of no use from the start counts.
             self.unfit = if owner == NOBODY { self.unfit } else { 0 };

@@ -16,6 +16,7 @@ pub struct Set {
     channels: Channels,
     parse_context: Box<[u8]>,
     makes_temporary: bool,
+    has_identity: bool,
     /// The values the session began with, if it has changed since.
     first: Option<Arc<Self>>,
 }
@@ -64,9 +65,19 @@ impl Set {
     }
 
     /// Whether what a client with these creates may be temporary though no word says so: pg_temp is in its search_path.
-    #[inline]
     pub fn makes_temporary(&self) -> bool {
         self.makes_temporary
+    }
+
+    /// Whether it names a role to run as.
+    pub fn has_identity(&self) -> bool {
+        self.has_identity
+    }
+
+    /// Whether a server needs a closer look before it serves a client with these.
+    #[inline]
+    pub fn is_peculiar(&self) -> bool {
+        self.makes_temporary | self.has_identity
     }
 
     /// Whether all parameters are at the server's defaults.
@@ -160,6 +171,7 @@ impl Sets {
         }
         let set = Arc::new(Set {
             makes_temporary: key.0.iter().any(|(n, v)| **n == *"search_path" && v.contains("pg_temp")),
+            has_identity: key.0.iter().any(|(n, _)| matches!(&**n, "role" | "session_authorization")),
             parse_context: parse_context(&key.0),
             pairs: key.0.clone(),
             channels: key.1.clone(),

@@ -198,11 +198,11 @@ fn rare_effect(tag: &[u8]) -> Effect {
     }
 }
 
-/// Whether a command with this tag may have made a function, or another way to one.
+/// What a command with this tag may have made: a function, or another way to one, which may have been used at once; or a role.
 #[inline]
-pub fn remakes(tag: &[u8]) -> bool {
+pub fn remakes(tag: &[u8]) -> Traces {
     let Some(behind) = tag.strip_prefix(b"CREATE ").or_else(|| tag.strip_prefix(b"ALTER ")) else {
-        return false;
+        return Traces::NONE;
     };
     let makes: [&[u8]; 12] = [
         b"FUNCTION",
@@ -218,12 +218,16 @@ pub fn remakes(tag: &[u8]) -> bool {
         b"SCHEMA",
         b"DOMAIN",
     ];
-    makes.contains(&behind) || tag.ends_with(b" TABLE") || tag.ends_with(b" INDEX")
+    let makes = makes.contains(&behind) || tag.ends_with(b" TABLE") || tag.ends_with(b" INDEX");
+    if makes { Traces::ALL.and(Traces::REMADE) } else { Traces::NONE }
 }
 
 /// Whether a command with this tag may have taken values from sequences.
 pub fn advances(tag: &[u8]) -> bool {
     matches!(tag.first_chunk::<4>(), Some(b"INSE" | b"MERG" | b"COPY" | b"CALL")) || tag == b"DO"
+    if behind == b"ROLE" {
+        return Traces::REMADE;
+    }
 }
 
 /// What a command with this tag may have ended of the kinds that hold a client on its server.

@@ -39,7 +39,7 @@ impl Traces {
     pub const LOOKED_AT: Self = Self(512);
     /// No kind of state: the statement is DEALLOCATE, DISCARD, PREPARE or EXECUTE, or such a one may be in it.
     pub const NAMES: Self = Self(1024);
-    /// No kind of state: functions, triggers or views may have been made.
+    /// No kind of state: functions, triggers or views may have been made, or roles.
     pub const REMADE: Self = Self(2048);
     /// No kind of state: the statement asks for the session's own last value of a sequence.
     pub const SEQUENCES: Self = Self(4096);

@@ -44,6 +44,8 @@ pub struct Server {
     pub id: u64,
     /// The client it served last; [`NOBODY`] at first.
     pub owner: u64,
+    /// How often roles may have been made in the process when it last ran as one.
+    pub roles_made: u32,
     /// When it logged in.
     pub since: Instant,
     /// Parameters PostgreSQL reported at login.

@@ -14,11 +14,11 @@ impl Conversation {
         if self.watches_sequences() && statement::advances(tag) {
             self.note_sequences(Traces::ADVANCES);
         }
+        let made = statement::remakes(tag);
         // A temporary table is used by few, and made often.
-        let temporary = tag == b"CREATE TABLE" && self.traces.has(Traces::TEMPORARY);
-        if !temporary && statement::remakes(tag) {
-            // What was made may have been used at once.
-            self.note(Traces::ALL.and(Traces::REMADE));
+        let temporary = || tag == b"CREATE TABLE" && self.traces.has(Traces::TEMPORARY);
+        if !made.is_empty() && !temporary() {
+            self.note(made);
         }
         match statement::effect(tag) {
             Effect::None => self.note(statement::ends(tag).within(self.held)),

@@ -115,6 +115,8 @@ pub struct Conversation {
     pub foreign_sequences: bool,
     /// What the client has done with sequences.
     pub sequences: Sequences,
+    /// How often roles may have been made in the process when it last ran as one.
+    pub roles_made: u32,
     /// The channels it was last found to listen to while its client keeps it for them.
     pub listened: Vec<String>,
     /// Which notifications are still the client's.
@@ -159,6 +161,7 @@ impl Conversation {
             prepared: Prepared::default(),
             foreign_sequences: false,
             sequences: Sequences::default(),
+            roles_made: 0,
             listened: Vec::new(),
             cut: Cut::None,
             pids: (0, 0),
