@@ -95,6 +95,15 @@ impl Scanner {
         if self.finds_telltale(text) || may_set(text) { looked_at(text) } else { Traces::NONE }
     }
 
+    /// Whether nothing in the text can leave session state: no telltale, and a beginning that no statement has which does.
+    #[inline]
+    pub fn is_plain(&self, text: &[u8]) -> bool {
+        let text = text.strip_suffix(&[0]).unwrap_or(text);
+        let text = text.strip_suffix(b";").unwrap_or(text);
+        let begins = |three: [u8; 3]| may_set_by(three) || matches!(&three, b"dec" | b"loa" | b"lis");
+        text.len() <= LONGEST_SCAN && !self.finds_telltale(text) && !first_letters(text).is_some_and(begins)
+    }
+
     /// Whether one of the words is in the text, or a semicolon: several statements.
     #[inline]
     fn finds_telltale(&self, mut text: &[u8]) -> bool {
@@ -122,11 +131,21 @@ impl Scanner {
 /// tell.
 #[inline]
 fn may_set(text: &[u8]) -> bool {
+    first_letters(text).is_some_and(may_set_by)
+}
+
+/// The first three letters behind spaces and comments, folded.
+#[inline]
+fn first_letters(text: &[u8]) -> Option<[u8; 3]> {
     let text =
         if text.first().is_some_and(u8::is_ascii_alphabetic) { text } else { traces::behind_blank(text) };
-    let Some(&[a, b, c]) = text.first_chunk::<3>() else { return false };
+    text.first_chunk::<3>().map(|letters| letters.map(|b| b | FOLD))
+}
+
+#[inline]
+fn may_set_by(letters: [u8; 3]) -> bool {
     matches!(
-        [a | FOLD, b | FOLD, c | FOLD],
+        letters,
         [b's', b'e', b't']
             | [b'r', b'e', b's']
             | [b'd', b'o', _]
@@ -312,8 +331,15 @@ mod tests {
         ] {
             assert!(!scanner.traces(dirty.as_bytes()).is_empty(), "{dirty}");
         }
+            assert!(!scanner.is_plain(dirty.as_bytes()), "{dirty}");
         assert!(scanner.traces(b"SELECT abalance FROM pgbench_accounts WHERE aid = 1;\0").is_empty());
         assert!(!scanner.traces(b"SELECT 1; SET a = 1;\0").is_empty());
+        assert!(scanner.is_plain(b"SELECT abalance FROM pgbench_accounts WHERE aid = 1;\0"));
+        for leaves in ["DECLARE c CURSOR WITH HOLD FOR SELECT 1", "load 'x'", "LISTEN a", "/* b */ Listen a"]
+        {
+            let traces = traces::of_statements(leaves.as_bytes());
+            assert!(!traces.is_empty() && !scanner.is_plain(leaves.as_bytes()), "{leaves}");
+        }
         assert_eq!(scanner.traces(&vec![b' '; LONGEST_SCAN + 1]), Traces::ALL);
         assert!(TELLTALES.iter().all(|word| word.len() <= OVERLAP + 1));
         for at in 0..1100 {

@@ -317,6 +317,7 @@ impl<'b> Feed<'_, 'b> {
         match self.rules.refuses {
             Refuses::Nothing => None,
             refuses => refuses.instead_of(text),
+            _ if self.rules.looks.scanner.is_plain(text) => None,
         }
     }
 

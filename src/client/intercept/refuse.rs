@@ -2,6 +2,7 @@
 //! that the transaction's status and whatever is pipelined behind are right.
 
 use super::{Feed, Step};
+use crate::params::statement::Scanner;
 use crate::params::traces::{self, Traces};
 use crate::wire::frame::{self, HEADER};
 use crate::wire::frontend::Parse;
@@ -25,7 +26,7 @@ pub enum Refuses<'a> {
 }
 
 /// Whether a chunk begins with a statement that would tie its client to a server.
-pub fn would_pin(input: &[u8]) -> bool {
+pub fn would_pin(scanner: &Scanner, input: &[u8]) -> bool {
     let Ok(Some(header)) = frame::header(input) else { return false };
     let body = &input[HEADER..input.len().min(header.size)];
     let text = match header.tag {
@@ -34,7 +35,7 @@ pub fn would_pin(input: &[u8]) -> bool {
         _ => return false,
     };
     let text = text.split(|b| *b == 0).next().unwrap_or_default();
-    traces::of_statements(text).has(Traces::PINS)
+    !scanner.is_plain(text) && traces::of_statements(text).has(Traces::PINS)
 }
 
 impl Refuses<'_> {
