@@ -1027,6 +1027,46 @@ fn who_has_just_inserted_may_ask_for_the_value() {
     assert_eq!(other.value("SELECT 1"), "1");
 }
 
+/// With sequence_hold = "session" it may ask whenever it likes, for what it took in vain, too.
+#[test]
+fn who_has_taken_a_value_may_keep_it_for_the_session() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql(
+        "app",
+        "CREATE TABLE numbered (id serial, v text CHECK (v <> 'b')); GRANT ALL ON numbered, numbered_id_seq TO PUBLIC;
+         CREATE FUNCTION take_one() RETURNS int LANGUAGE plpgsql AS $$
+             DECLARE taken int; BEGIN INSERT INTO numbered DEFAULT VALUES RETURNING id INTO taken; RETURN taken; END$$",
+    );
+    let config = Config::new(&cluster).set("default_pool_size", 2).set("sequence_hold", "session");
+    let pgweir = Pgweir::start(&config.environment("PGWEIR_SWITCH_SERVERS", "1"));
+    open_servers(&pgweir, 2);
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    client.query("INSERT INTO numbered (v) VALUES ('a')");
+    for sql in ["SELECT 1", "SET work_mem = '7MB'", "SELECT 1"] {
+        client.query(sql);
+        other.query("INSERT INTO numbered (v) VALUES ('a')");
+        assert_eq!(client.value("SELECT lastval()"), "1", "{sql}");
+        other.query("DISCARD SEQUENCES");
+    }
+    assert_eq!(client.error("INSERT INTO numbered (v) VALUES ('b')").sqlstate(), "23514");
+    client.query("SELECT 1");
+    assert_eq!(client.value("SELECT currval('numbered_id_seq')"), "5");
+    let pinned = |count| pgweir.metric("pgweir_pool_pins", &["reason=\"sequence\""]) == count;
+    eventually("one client keeps a server", || pinned(1.0));
+    assert_ne!(pid(&mut other), pid(&mut client));
+    client.query("DISCARD SEQUENCES");
+    assert_eq!(client.error("SELECT lastval()").sqlstate(), "55000");
+    client.query("DISCARD ALL");
+    eventually("no client does", || pinned(0.0));
+    // The text of a SELECT tells nothing, but the catalogs do.
+    let taken = client.value("SELECT take_one()");
+    client.query("SELECT 1");
+    assert_eq!(client.value("SELECT lastval()"), taken);
+    client.query("DISCARD ALL");
+    eventually("no client does", || pinned(0.0));
+    assert_ne!(pid(&mut client), pid(&mut client));
+}
+
 /// A library stays loaded and a connection of dblink open: the client keeps its server, and nobody gets it afterwards.
 #[test]
 fn what_nothing_takes_back_goes_with_its_client() {

@@ -14,7 +14,7 @@ use crate::auth::attempts::Attempts;
 use crate::auth::hba::Rules;
 use crate::auth::secret::Secret;
 use crate::clock::Instant;
-use crate::config::{self, Config, Database, PoolMode, SessionState};
+use crate::config::{self, Config, Database, PoolMode, SessionState, WHOLE_SESSION};
 use crate::credentials::issuers::Issuers;
 use crate::credentials::lookups::Lookups;
 use crate::credentials::store::Store;
@@ -219,7 +219,7 @@ impl Shared {
             pins: Pins::default(),
             hub: Hub::default(),
             sequence_hold: general.sequence_hold,
-            customs: Customs::default(),
+            customs: customs(general.sequence_hold, &routines),
             routines,
             welcome,
             canonical: Mutex::default(),
@@ -339,4 +339,13 @@ pub fn pool_settings(config: &Config, database: &Database, user: &str) -> PoolSe
         switch: std::env::var_os("PGWEIR_SWITCH_SERVERS").is_some(),
         ..PoolSettings::default()
     }
+}
+
+/// None yet; whether somebody asks for last values of sequences is known where they are kept for the session.
+fn customs(sequence_hold: Option<Duration>, routines: &Routines) -> Customs {
+    let keeps = sequence_hold == Some(WHOLE_SESSION);
+    if keeps {
+        routines.want_sequences();
+    }
+    Customs::asking(keeps)
 }

@@ -4,6 +4,7 @@
 use super::session::{Link, Session, Turn};
 use super::transaction::{Active, Step};
 use crate::clock::Instant;
+use crate::config::WHOLE_SESSION;
 use crate::params::traces::Traces;
 use crate::server::conversation::Sequences;
 use crate::timer::sleep;
@@ -25,7 +26,13 @@ impl Session {
             self.unasked = 0;
         }
         let talk = &active.lease.talk;
-        self.unasked < IN_VAIN && talk.is_sound() && talk.held.is_empty() && !talk.heard.fatal
+        let worthwhile = self.unasked < IN_VAIN || self.keeps_sequences();
+        worthwhile && talk.is_sound() && talk.held.is_empty() && !talk.heard.fatal
+    }
+
+    /// Whether who has taken a value keeps its server as who has made a temporary table does.
+    pub(super) fn keeps_sequences(&self) -> bool {
+        self.context.sequence_hold == Some(WHOLE_SESSION)
     }
 
     /// The transaction is over, and the client keeps the server until its next or until the time is over.
@@ -42,8 +49,12 @@ impl Session {
         let Link::Active(active) = &mut self.link else { return Turn::Again };
         active.step = Step::Between;
         active.lease.began = now;
-        active.lease.talk.held = Traces::SEQUENCES;
+        if time == WHOLE_SESSION {
+            self.tie(Traces::SEQUENCES);
+            return Turn::Again;
+        }
         active.lease.talk.had_its_sequences();
+        active.lease.talk.held = Traces::SEQUENCES;
         self.knock_after(time);
         Turn::Again
     }
@@ -56,7 +67,7 @@ impl Session {
         active.lease.began = now;
         active.lease.talk.held = Traces::SEQUENCES;
         self.link = Link::Active(active);
-        self.knock_after(self.context.sequence_hold.unwrap_or_default().max(LINGER));
+        self.knock_after(LINGER);
         Turn::Again
     }
 
@@ -71,8 +82,10 @@ impl Session {
     /// Gives a held server back whose time is over.
     #[cold]
     pub(super) fn let_go(&mut self) {
-        let (now, time) = (Instant::now(), self.context.sequence_hold.unwrap_or_default());
+        let now = Instant::now();
         let Link::Active(active) = &mut self.link else { return };
+        let hold = self.context.sequence_hold.unwrap_or_default();
+        let time = if active.lease.talk.is_sound() { hold } else { LINGER };
         let held = active.step == Step::Between && active.lease.talk.held == Traces::SEQUENCES;
         if held && u128::from(now.nanos_since(active.lease.began)) >= time.as_nanos() {
             active.lease.talk.held = Traces::NONE;

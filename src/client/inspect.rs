@@ -131,14 +131,30 @@ impl Session {
             self.take_settings(&found);
         }
         let mut held = found.held.and(kinds.within(Traces::FOREVER));
+        if self.keeps_sequences()
+            && matches!(&self.link, Link::Active(active) if active.lease.talk.may_be_asked())
+        {
+            held = held.and(Traces::SEQUENCES);
+        }
         if kinds.has(Traces::CHANNELS) && !self.take_channels(&found.channels) {
             held = held.without(Traces::CHANNELS);
         }
+        self.tie(held);
+        let Link::Active(active) = &mut self.link else { return };
+        let talk = &mut active.lease.talk;
+        talk.foreign_sequences = false;
+        talk.prepared = Prepared::default();
+        talk.traces = kinds.within(Traces::HIDDEN);
+        talk.dirty = !held.is_empty() || !talk.traces.is_empty();
+    }
+
+    /// From now on it is `held` that ties the client to its server.
+    pub(super) fn tie(&mut self, held: Traces) {
         let client = self.id();
         let Link::Active(active) = &mut self.link else { return };
-        self.context.pins.change(client, &active.lease, (active.lease.talk.held, held));
-        let talk = &mut active.lease.talk;
-        let new = REASONS.iter().filter(|(kind, _)| held.has(*kind) && !talk.held.has(*kind));
+        let before = std::mem::replace(&mut active.lease.talk.held, held);
+        self.context.pins.change(client, &active.lease, (before, held));
+        let new = REASONS.iter().filter(|(kind, _)| held.has(*kind) && !before.has(*kind));
         let (cells, key) = (self.context.cells(), self.context.pool.key());
         for (kind, reason) in new.filter(|(kind, _)| *kind != Traces::CHANNELS) {
             cells.pinned(*reason);
@@ -147,11 +163,6 @@ impl Session {
                 tracing::info!(client, database, user, reason, "client keeps its server");
             }
         }
-        talk.held = held;
-        talk.foreign_sequences = false;
-        talk.prepared = Prepared::default();
-        talk.traces = kinds.within(Traces::HIDDEN);
-        talk.dirty = !held.is_empty() || !talk.traces.is_empty();
     }
 
     /// RESET has gone to the server's own value; the client's is the one it began with.

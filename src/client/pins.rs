@@ -10,13 +10,14 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::task::Waker;
 
 /// What ties a client to its server, and what the metrics call it.
-pub const REASONS: [(Traces, PinReason); 6] = [
+pub const REASONS: [(Traces, PinReason); 7] = [
     (Traces::FOREVER, PinReason::Other),
     (Traces::TEMPORARY, PinReason::TempTable),
     (Traces::LOCKS, PinReason::AdvisoryLock),
     (Traces::CURSORS, PinReason::HoldCursor),
     (Traces::CHANNELS, PinReason::Listen),
     (Traces::STATEMENTS, PinReason::SqlPrepare),
+    (Traces::SEQUENCES, PinReason::Sequence),
 ];
 
 /// Those of one pool.

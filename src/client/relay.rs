@@ -5,6 +5,7 @@ use super::intercept::{self, Fed, Pause, Refuses, Rules};
 use super::session::{End, Link, Session, Turn};
 use super::transaction::{Active, Step};
 use crate::clock::Instant;
+use crate::config::WHOLE_SESSION;
 use crate::metrics::Cells;
 use crate::net::buffers::{Buffers, HELD_SIZE, READ_SIZE};
 use crate::net::stream;
@@ -312,7 +313,9 @@ impl Session {
                 active.lease.began = active.lease.query_began;
             }
             active.step = Step::Relay;
-            if active.lease.talk.held == Traces::SEQUENCES {
+            if active.lease.talk.held == Traces::SEQUENCES
+                && self.context.sequence_hold != Some(WHOLE_SESSION)
+            {
                 active.lease.talk.held = Traces::NONE;
             }
             let roster = &self.context.shared.roster;

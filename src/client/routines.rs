@@ -5,6 +5,7 @@ use super::fit::drain;
 use super::report::printable;
 use crate::params::catalog::{self, Found, ROUNDS};
 use crate::params::routines::{Names, Reading, Routines};
+use crate::params::traces::Traces;
 use crate::server::Server;
 use crate::server::exchange::{Action, Reply};
 use crate::timer::timeout;
@@ -62,12 +63,14 @@ pub async fn learn(server: &mut Server, routines: &Routines, database: &str) -> 
 }
 
 async fn read(server: &mut Server, reading: &Reading<'_>, database: &str) -> Result<(), Unread> {
-    let fingerprint = catalog::read_fingerprint(&ask(server, &catalog::fingerprint()).await?)?;
+    let sequences = reading.wants_sequences();
+    let mut fingerprint = catalog::read_fingerprint(&ask(server, &catalog::fingerprint()).await?)?;
+    fingerprint.push(u8::from(sequences));
     if reading.is_known(&fingerprint) {
         return Ok(());
     }
     let mut found = Found::default();
-    found.take_sources(&ask(server, &catalog::sources()).await?)?;
+    found.take_sources(&ask(server, &catalog::sources(sequences)).await?, sequences)?;
     for _ in 0..ROUNDS {
         let Some(query) = found.next_query() else { break };
         found.take_users(&ask(server, &query).await?)?;
@@ -80,11 +83,12 @@ async fn read(server: &mut Server, reading: &Reading<'_>, database: &str) -> Res
 
 /// For an operator: after a statement with one of these names PostgreSQL is asked for what it has left.
 fn tell(names: &Names, database: &str) {
-    let count = names.names.len();
+    let changing = || names.names.iter().filter(|(_, leaves, _)| *leaves != Traces::ADVANCES);
+    let count = changing().count();
     if count == 0 {
         return;
     }
-    let some = names.names.iter().take(TOLD).map(|(name, ..)| printable(&String::from_utf8_lossy(name)));
+    let some = changing().take(TOLD).map(|(name, ..)| printable(&String::from_utf8_lossy(name)));
     let some = some.collect::<Vec<_>>().join(", ");
     let more = if count > TOLD { ", …" } else { "" };
     tracing::info!(database, count, "functions that change session state, and what calls them: {some}{more}");

@@ -11,9 +11,9 @@ use super::section::{Difference, Effect, Preset, Section, Setting, difference, s
 use super::units::{
     AuthType, FileMode, FilePath, KeepaliveSeconds, Limit, ListenAddr, ListenAddrs, LogFormat, LogLevel,
     MetricsCompat, MillisecondsOrOff, Name, NameOrNone, Network, Networks, Number, OneOf, PinsReached,
-    PoolMode, PositiveOrNone, Refusal, RootCerts, Roots, Seconds, SecondsOrOff, SecretOrNone, SessionState,
-    Size, SocketDir, Sql, SqlOrNone, SslMode, Switch, SyslogFacility, TcpPort, TextList, TextOrNone,
-    TlsProtocols, Unit,
+    PoolMode, PositiveOrNone, Refusal, RootCerts, Roots, Seconds, SecondsOrOff, SecondsOrSession,
+    SecretOrNone, SessionState, Size, SocketDir, Sql, SqlOrNone, SslMode, Switch, SyslogFacility, TcpPort,
+    TextList, TextOrNone, TlsProtocols, Unit,
 };
 use Preset::Is;
 
@@ -72,7 +72,7 @@ section! {
     /// What becomes of a statement that would add one: an error, or (outside a transaction) it waits.
     pub max_pins_reached: PinsReached as OneOf<PinsReached> = Is(r#""refuse""#), Restart;
     /// How long a client that has taken a value from a sequence keeps its server to ask for it (currval, lastval); 0 never.
-    pub sequence_hold: Option<Duration> as SecondsOrOff = Is(r#""20ms""#), Restart;
+    pub sequence_hold: Option<Duration> as SecondsOrSession = Is(r#""20ms""#), Restart;
     /// What makes a used server clean for its next client; empty means never.
     pub server_reset_query: Option<String> as SqlOrNone = Is(r#""DISCARD ALL""#), Restart;
     /// Reset at every release, not only when a dirty server changes hands.

@@ -125,6 +125,8 @@ labels! {
         Listen = "listen",
         /// SQL PREPARE.
         SqlPrepare = "sql_prepare",
+        /// A value of a sequence, with `sequence_hold = "session"`.
+        Sequence = "sequence",
         /// Anything else.
         Other = "other",
     }

@@ -47,14 +47,16 @@ pub fn fingerprint() -> String {
     )
 }
 
-/// Functions of users whose source may change session state; which of them do is for [`of_source`] to say.
-pub fn sources() -> String {
+/// Functions of users whose source may change session state, or take values from sequences if that matters; which of them do is
+/// for [`of_source`] to say.
+pub fn sources(sequences: bool) -> String {
+    let advances = if sequences { "nextval|setval|insert|merge|copy|" } else { "" };
     format!(
         "{FRONT}SELECT lanname, oid::text, encode(convert_to(proname, 'UTF8'), 'hex'), encode(convert_to(src, 'UTF8'), 'hex') \
          FROM (SELECT p.oid, p.proname, l.lanname, CASE WHEN p.prosqlbody IS NULL THEN p.prosrc ELSE pg_get_function_sqlbody(p.oid) END AS src \
          FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.oid >= 16384 AND l.lanname <> 'internal' \
          AND NOT (l.lanname = 'c' AND EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'))) f \
-         WHERE lanname = 'c' OR src ~* E'set_config|advisory|temp|dblink|setseed|pg_settings|replication_origin|currval|lastval|hold|spi_|\\\\m(execute|call|do|listen|unlisten|prepare|deallocate|load|reset)\\\\M|(^|;|\\\\*/|\\\\n|\\\\m(begin|then|else|loop)\\\\M)\\\\s*set\\\\s' LIMIT 20000"
+         WHERE lanname = 'c' OR src ~* E'{advances}set_config|advisory|temp|dblink|setseed|pg_settings|replication_origin|currval|lastval|hold|spi_|\\\\m(execute|call|do|listen|unlisten|prepare|deallocate|load|reset)\\\\M|(^|;|\\\\*/|\\\\n|\\\\m(begin|then|else|loop)\\\\M)\\\\s*set\\\\s' LIMIT 20000"
     )
 }
 
@@ -134,10 +136,15 @@ impl Found {
     ///
     /// # Errors
     /// When a row isn't what was asked for.
-    pub fn take_sources(&mut self, reply: &[u8]) -> Result<(), WireError> {
+    pub fn take_sources(&mut self, reply: &[u8], sequences: bool) -> Result<(), WireError> {
         for [language, oid, name, source] in rows(reply)? {
             let (name, source) = (from_hex(&name)?, from_hex(&source)?);
-            let leaves = of_source(&language, &source);
+            let found = of_source(&language, &source);
+            if sequences && found.has(Traces::ADVANCES) {
+                // Of those that call it nothing is known: there may be many, and little depends on it.
+                self.names.names.push((name.clone(), Traces::ADVANCES, Touch::Any));
+            }
+            let leaves = found.without(Traces::ADVANCES);
             if leaves.is_empty() {
                 continue;
             }

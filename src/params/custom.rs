@@ -16,6 +16,11 @@ pub struct Customs {
 }
 
 impl Customs {
+    /// None yet; whether last values of sequences are wanted from the start.
+    pub fn asking(sequences: bool) -> Self {
+        Self { sequences: AtomicBool::new(sequences), names: Mutex::default() }
+    }
+
     /// A text asks for the session's own last value of a sequence.
     pub fn ask_sequences(&self) {
         self.sequences.store(true, Ordering::Relaxed);

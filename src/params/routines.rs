@@ -32,6 +32,9 @@ struct Finder {
     names: Names,
 }
 
+/// What it does isn't known.
+const ANYTHING: Traces = Traces::ALL.and(Traces::ADVANCES);
+
 /// There are names to look for.
 const SOME: u8 = 1;
 /// It isn't known which there are: every statement may leave anything.
@@ -47,6 +50,8 @@ pub struct Routines {
     reading: AtomicBool,
     /// Whether it was told that they can't be read.
     told: AtomicBool,
+    /// Whether functions that take values from sequences are looked for, too.
+    sequences: AtomicBool,
     /// Counts what made the knowledge old.
     changes: AtomicU32,
     /// What the catalogs were like when they were read last.
@@ -60,6 +65,7 @@ impl Default for Routines {
             finder: ArcSwapOption::default(),
             reading: AtomicBool::new(false),
             told: AtomicBool::new(false),
+            sequences: AtomicBool::new(false),
             changes: AtomicU32::new(0),
             fingerprint: Mutex::default(),
         }
@@ -69,7 +75,7 @@ impl Default for Routines {
 impl Routines {
     /// Of a database whose functions don't matter.
     pub fn nothing() -> Self {
-        Self { state: AtomicU8::new(0), ..Self::default() }
+        Self { state: AtomicU8::new(0), sequences: AtomicBool::new(true), ..Self::default() }
     }
 }
 
@@ -87,6 +93,7 @@ impl Routines {
         match self.state.load(Ordering::Relaxed) & (SOME | UNKNOWN) {
             0 => Traces::NONE,
             SOME => self.find(text),
+            // Not that it takes a value: all clients would keep their servers for it.
             _ => Traces::ALL,
         }
     }
@@ -114,6 +121,14 @@ impl Routines {
         self.state.fetch_or(UNKNOWN | DUE, Ordering::AcqRel);
     }
 
+    /// Somebody asks for last values of sequences: it matters which functions take values.
+    #[cold]
+    pub fn want_sequences(&self) {
+        if !self.sequences.swap(true, Ordering::AcqRel) {
+            self.remind();
+        }
+    }
+
     /// What is known is some time old.
     pub fn remind(&self) {
         self.state.fetch_or(DUE, Ordering::AcqRel);
@@ -132,6 +147,11 @@ impl Routines {
 }
 
 impl Reading<'_> {
+    /// Whether functions that take values from sequences are looked for, too.
+    pub fn wants_sequences(&self) -> bool {
+        self.routines.sequences.load(Ordering::Acquire)
+    }
+
     /// Whether the catalogs are as they were when they were read last.
     pub fn is_known(&self, fingerprint: &[u8]) -> bool {
         *self.routines.fingerprint.lock() == fingerprint
@@ -198,7 +218,7 @@ fn may_write(text: &[u8]) -> bool {
 /// What running a function may leave, told from its source.
 pub fn of_source(language: &[u8], source: &[u8]) -> Traces {
     if !matches!(language, b"sql" | b"plpgsql") {
-        return Traces::ALL;
+        return ANYTHING;
     }
     let text = source.to_ascii_lowercase();
     let (mut found, mut before) = (Traces::NONE, &b""[..]);
@@ -207,7 +227,7 @@ pub fn of_source(language: &[u8], source: &[u8]) -> Traces {
         let begins = is_beginning(&text[..text.len() - behind.len() - word.len()], before);
         found = found.and(match word {
             b"execute" if runs_known_text(behind) => Traces::NONE,
-            b"execute" => Traces::ALL,
+            b"execute" => ANYTHING,
             b"set" if begins && !traces::is_local_set(&[b"set", before_semicolon(behind)].concat()) => {
                 Traces::SETTINGS
             }
@@ -217,9 +237,10 @@ pub fn of_source(language: &[u8], source: &[u8]) -> Traces {
             b"load" if begins => Traces::HIDDEN.and(Traces::FOREVER),
             b"hold" if before == b"with" => Traces::CURSORS,
             b"discard" | b"set" | b"reset" => Traces::NONE,
+            b"insert" | b"merge" | b"copy" => Traces::ADVANCES,
             b"pg_settings" if memchr::memmem::find(&text, b"update").is_some() => Traces::SETTINGS,
             _ => traces::of_word(word, before, behind)
-                .within(Traces::ALL.and(Traces::SEQUENCES).and(Traces::FOREVER)),
+                .within(Traces::ALL.and(Traces::SEQUENCES).and(Traces::ADVANCES).and(Traces::FOREVER)),
         });
         before = word;
     }
@@ -286,12 +307,14 @@ mod tests {
             ("BEGIN UPDATE t SET a = 1;\n UPDATE t\n SET b = 2; END", Traces::NONE),
             ("BEGIN IF a THEN RESET ALL; END IF; END", Traces::SETTINGS),
             ("BEGIN LISTEN a; END", Traces::CHANNELS),
-            ("BEGIN EXECUTE 'PREPARE p1 AS SELECT 1'; END", Traces::ALL),
-            ("BEGIN EXECUTE format('INSERT INTO %I VALUES ($1.*)', t) USING NEW; END", Traces::NONE),
+            ("BEGIN RETURN nextval('s'); END", Traces::ADVANCES),
+            ("INSERT INTO t DEFAULT VALUES", Traces::ADVANCES),
+            ("BEGIN EXECUTE 'PREPARE p1 AS SELECT 1'; END", ANYTHING),
+            ("BEGIN EXECUTE format('INSERT INTO %I VALUES ($1.*)', t) USING NEW; END", Traces::ADVANCES),
             ("BEGIN EXECUTE 'SELECT set_config(' || x; END", Traces::SETTINGS.and(Traces::HIDDEN)),
-            ("BEGIN EXECUTE 'create temp table x ()'; END", Traces::ALL),
+            ("BEGIN EXECUTE 'create temp table x ()'; END", ANYTHING),
             ("BEGIN EXECUTE format('CREATE INDEX ON %I (a)', t); END", Traces::NONE),
-            ("BEGIN EXECUTE q; END", Traces::ALL),
+            ("BEGIN EXECUTE q; END", ANYTHING),
             ("BEGIN CREATE TEMP TABLE tt1 (id int); END", Traces::TEMPORARY),
             ("SELECT pg_try_advisory_lock(1)", Traces::LOCKS),
             ("BEGIN update pg_settings set setting = '1' where name = 'work_mem'; END", Traces::SETTINGS),
@@ -300,7 +323,7 @@ mod tests {
         ] {
             assert_eq!(of_source(b"plpgsql", source.as_bytes()), leaves, "{source}");
         }
-        assert_eq!(of_source(b"plpython3u", b"pass"), Traces::ALL);
+        assert_eq!(of_source(b"plpython3u", b"pass"), ANYTHING);
     }
 
     #[test]

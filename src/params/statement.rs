@@ -177,6 +177,8 @@ pub enum Effect {
     Left(Traces),
     /// DEALLOCATE ALL: no prepared statement is left.
     StatementsGone,
+    /// DISCARD SEQUENCES: no last value of a sequence is left.
+    SequencesGone,
     /// DISCARD ALL: nothing is left.
     AllGone,
 }
@@ -203,9 +205,8 @@ fn rare_effect(tag: &[u8]) -> Effect {
         _ => match tag {
             b"DISCARD ALL" => Effect::AllGone,
             b"DEALLOCATE ALL" => Effect::StatementsGone,
-            b"SET CONSTRAINTS" | b"PREPARE TRANSACTION" | b"DISCARD PLANS" | b"DISCARD SEQUENCES" => {
-                Effect::None
-            }
+            b"DISCARD SEQUENCES" => Effect::SequencesGone,
+            b"SET CONSTRAINTS" | b"PREPARE TRANSACTION" | b"DISCARD PLANS" => Effect::None,
             b"SET" | b"RESET" => Effect::Left(Traces::SETTINGS),
             b"LISTEN" | b"UNLISTEN" => Effect::Left(Traces::CHANNELS),
             b"PREPARE" | b"DEALLOCATE" => Effect::Left(Traces::STATEMENTS),
@@ -223,6 +224,9 @@ pub fn remakes(tag: &[u8]) -> Traces {
     let Some(behind) = tag.strip_prefix(b"CREATE ").or_else(|| tag.strip_prefix(b"ALTER ")) else {
         return Traces::NONE;
     };
+    if behind == b"ROLE" {
+        return Traces::REMADE;
+    }
     let makes: [&[u8]; 12] = [
         b"FUNCTION",
         b"PROCEDURE",
@@ -244,9 +248,6 @@ pub fn remakes(tag: &[u8]) -> Traces {
 /// Whether a command with this tag may have taken values from sequences.
 pub fn advances(tag: &[u8]) -> bool {
     matches!(tag.first_chunk::<4>(), Some(b"INSE" | b"MERG" | b"COPY" | b"CALL")) || tag == b"DO"
-    if behind == b"ROLE" {
-        return Traces::REMADE;
-    }
 }
 
 /// What a command with this tag may have ended of the kinds that hold a client on its server.
@@ -330,16 +331,16 @@ mod tests {
             "select * into pg_temp.x",
         ] {
             assert!(!scanner.traces(dirty.as_bytes()).is_empty(), "{dirty}");
-        }
             assert!(!scanner.is_plain(dirty.as_bytes()), "{dirty}");
+        }
         assert!(scanner.traces(b"SELECT abalance FROM pgbench_accounts WHERE aid = 1;\0").is_empty());
-        assert!(!scanner.traces(b"SELECT 1; SET a = 1;\0").is_empty());
         assert!(scanner.is_plain(b"SELECT abalance FROM pgbench_accounts WHERE aid = 1;\0"));
         for leaves in ["DECLARE c CURSOR WITH HOLD FOR SELECT 1", "load 'x'", "LISTEN a", "/* b */ Listen a"]
         {
             let traces = traces::of_statements(leaves.as_bytes());
             assert!(!traces.is_empty() && !scanner.is_plain(leaves.as_bytes()), "{leaves}");
         }
+        assert!(!scanner.traces(b"SELECT 1; SET a = 1;\0").is_empty());
         assert_eq!(scanner.traces(&vec![b' '; LONGEST_SCAN + 1]), Traces::ALL);
         assert!(TELLTALES.iter().all(|word| word.len() <= OVERLAP + 1));
         for at in 0..1100 {

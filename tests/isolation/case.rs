@@ -88,6 +88,7 @@ impl Bench<'_> {
             .set("pool_mode", mode)
             .set("workers", 2)
             .set("default_pool_size", i64::try_from(servers).expect("few"));
+        let config = if servers > CLIENTS { config.set("sequence_hold", "session") } else { config };
         Pgweir::start(&if script.switch { config.environment("PGWEIR_SWITCH_SERVERS", "1") } else { config })
     }
 }

@@ -26,7 +26,7 @@ use proptest::test_runner::{Config as Settings, RngSeed, TestCaseError, TestErro
 use script::{Family, Script};
 use support::cluster::{Cluster, Version};
 
-/// The kinds of state that are right in session mode, and in transaction mode. Not yet: sequences.
+/// The kinds of state that are right in session mode, and in transaction mode with few servers: sequences need more.
 const SESSION_MODE: &str =
     "parameters,roles,statements,temp,locks,cursors,listen,sequences,mixed,functions,hidden";
 const TRANSACTION_MODE: &str = "parameters,roles,statements,temp,locks,cursors,listen,functions,hidden";
@@ -34,6 +34,9 @@ const TRANSACTION_MODE: &str = "parameters,roles,statements,temp,locks,cursors,l
 /// Values said at login, which RESET goes back to, apart from the others: what a function resets is the server's own value until
 /// the client's next transaction.
 const STARTUP_VALUES: &str = "startup,parameters,roles";
+
+/// Last values of sequences, in session mode's company; with servers enough for all, since who takes a value keeps one.
+const LAST_VALUES: &str = "sequences,parameters,hidden";
 
 /// Statements of SQL and of the protocol in one name space, apart from functions that prepare what the client's text doesn't name.
 const ONE_NAME_SPACE: &str = "mixed,statements,parameters";
@@ -170,6 +173,17 @@ fn one_name_space() {
         between: Between::Pgweir("transaction", 3),
         families: families(ONE_NAME_SPACE),
         cases: 15,
+    });
+}
+
+#[test]
+fn last_values_of_sequences() {
+    run(&Variant {
+        name: "last_values_of_sequences",
+        version: Version::V15,
+        between: Between::Pgweir("transaction", script::CLIENTS + 1),
+        families: families(LAST_VALUES),
+        cases: 10,
     });
 }
 

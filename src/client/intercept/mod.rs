@@ -78,8 +78,9 @@ impl Looks<'_> {
     /// Has the pool's servers forget their sequences from now on if a client asks for its own.
     #[inline]
     fn asking(self, traces: Traces) -> Traces {
-        if traces.has(Traces::SEQUENCES) {
+        if traces.has(Traces::SEQUENCES) && !self.customs.asks_sequences() {
             self.customs.ask_sequences();
+            self.routines.want_sequences();
         }
         traces
     }
@@ -316,8 +317,8 @@ impl<'b> Feed<'_, 'b> {
     fn refused(&self, text: &[u8]) -> Option<String> {
         match self.rules.refuses {
             Refuses::Nothing => None,
-            refuses => refuses.instead_of(text),
             _ if self.rules.looks.scanner.is_plain(text) => None,
+            refuses => refuses.instead_of(text),
         }
     }
 

@@ -98,6 +98,32 @@ impl Unit for SecondsOrOff {
     }
 }
 
+/// Longer than anything lasts: to the end of the session.
+pub const WHOLE_SESSION: Duration = Duration::MAX;
+
+/// A time in seconds, or "session", which becomes [`WHOLE_SESSION`]; 0 becomes `None`.
+pub(in crate::config) struct SecondsOrSession;
+
+impl Unit for SecondsOrSession {
+    type Written = Written;
+    type Value = Option<Duration>;
+
+    fn allowed() -> String {
+        format!(r#"{}; "session" to its end"#, SecondsOrOff::allowed())
+    }
+
+    fn accept(written: Written) -> Result<Option<Duration>, Refusal> {
+        match &written {
+            Written::Text(text) if text.trim() == "session" => Ok(Some(WHOLE_SESSION)),
+            _ => SecondsOrOff::accept(written),
+        }
+    }
+
+    fn show(value: &Option<Duration>) -> String {
+        if *value == Some(WHOLE_SESSION) { r#""session""#.to_owned() } else { SecondsOrOff::show(value) }
+    }
+}
+
 /// A time in milliseconds, as `PgBouncer` and Linux count `tcp_user_timeout`; 0 becomes `None`.
 pub(in crate::config) struct MillisecondsOrOff;
 

@@ -15,8 +15,9 @@ use toml::de::{DeValue, ValueDeserializer};
 
 pub use address::{Host, Hosts, ListenAddr, MetricsListen};
 pub(super) use address::{HostName, HostNames, ListenAddrs, SocketAddress};
+pub use duration::WHOLE_SESSION;
 pub(super) use duration::{
-    KeepaliveSeconds, MillisecondsOrOff, Seconds, SecondsOrOff, Written as TimeWritten,
+    KeepaliveSeconds, MillisecondsOrOff, Seconds, SecondsOrOff, SecondsOrSession, Written as TimeWritten,
 };
 pub use network::Network;
 pub(super) use network::Networks;

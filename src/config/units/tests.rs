@@ -75,6 +75,9 @@ fn durations() {
     ];
     refuses::<Seconds>(&not);
     refuses::<SecondsOrOff>(&not);
+    takes::<SecondsOrSession>(&or_off);
+    takes::<SecondsOrSession>(&[("\"session\"", Some(WHOLE_SESSION))]);
+    refuses::<SecondsOrSession>(&not);
 }
 
 #[test]

@@ -33,8 +33,10 @@ impl Conversation {
                 self.deallocate_all(client);
                 self.note(self.held.within(Traces::STATEMENTS));
             }
+            Effect::SequencesGone => self.sequences_are_gone(),
             Effect::AllGone => {
                 self.deallocate_all(client);
+                self.sequences_are_gone();
                 self.want_startup_values();
                 self.note(Traces::SHOWN);
             }

@@ -115,8 +115,6 @@ pub struct Conversation {
     pub foreign_sequences: bool,
     /// What the client has done with sequences.
     pub sequences: Sequences,
-    /// How often roles may have been made in the process when it last ran as one.
-    pub roles_made: u32,
     /// The channels it was last found to listen to while its client keeps it for them.
     pub listened: Vec<String>,
     /// Which notifications are still the client's.
@@ -161,7 +159,6 @@ impl Conversation {
             prepared: Prepared::default(),
             foreign_sequences: false,
             sequences: Sequences::default(),
-            roles_made: 0,
             listened: Vec::new(),
             cut: Cut::None,
             pids: (0, 0),
@@ -416,7 +413,7 @@ impl Conversation {
             return Decided::Pass(fate);
         }
         let code = backend::sqlstate(body);
-        self.heard.errors.push(code);
+        self.hear_error(code);
         if let (Some(instead), Fate::Forward) = (self.overdue_words(&code, header.size - body.len()), fate) {
             return instead;
         }

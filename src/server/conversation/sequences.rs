@@ -27,8 +27,25 @@ impl Conversation {
     /// The client goes on where its values are.
     #[cold]
     pub fn had_its_sequences(&mut self) {
+        if !self.held.has(Traces::SEQUENCES) {
+            self.forget_sequences();
+        }
+    }
+
+    /// There is no last value any more, or none that matters.
+    #[cold]
+    pub(super) fn forget_sequences(&mut self) {
         if self.watches_sequences() {
             self.sequences = Sequences::Untouched;
+        }
+    }
+
+    /// DISCARD has taken all last values: one that the client keeps the server for is looked after as any other state.
+    #[cold]
+    pub(super) fn sequences_are_gone(&mut self) {
+        self.forget_sequences();
+        if self.held.has(Traces::SEQUENCES) {
+            self.note(Traces::LOCKS);
         }
     }
 
@@ -36,6 +53,13 @@ impl Conversation {
     #[inline]
     pub(super) fn watches_sequences(&self) -> bool {
         self.sequences != Sequences::Unwatched
+    }
+
+    /// The client is told of an error. What has failed may have taken a value, and that stays taken.
+    #[cold]
+    pub(super) fn hear_error(&mut self, code: [u8; 5]) {
+        self.heard.errors.push(code);
+        self.note_sequences(Traces::ADVANCES);
     }
 
     /// A text tells that it takes a value, or asks for one.
