@@ -30,9 +30,9 @@ soak: ## random session state of 8 clients over 3 servers beside plain connectio
 	PGWEIR_SOAK_MINUTES=$(MINUTES) PGWEIR_ISOLATION=$(FAMILIES) \
 	  cargo test --locked --test isolation -- --nocapture transaction_mode
 
-pg-regress: build ## PostgreSQL's own tests, direct and through pgweir; MODE=transaction SUITE=regress,isolation TESTS="test_setup …" REUSE=1 NO_SWITCH=1
+pg-regress: build ## PostgreSQL's own tests, direct and through pgweir; MODE=transaction SUITE=regress,isolation TESTS="test_setup …" REUSE=1 NO_SWITCH=1 KEEP_SEQUENCES=1
 	tests/tools/install pg_regress
-	@tests/regress/run --mode $(MODE) --suite $(SUITE) --pgweir $(abspath $(pgweir)) $(if $(REUSE),--reuse) $(if $(NO_SWITCH),--no-switch) $(TESTS)
+	@tests/regress/run --mode $(MODE) --suite $(SUITE) --pgweir $(abspath $(pgweir)) $(if $(REUSE),--reuse) $(if $(NO_SWITCH),--no-switch) $(if $(KEEP_SEQUENCES),--keep-sequences) $(TESTS)
 
 MODE ?= transaction
 SUITE ?= regress,isolation
@@ -50,9 +50,9 @@ bench: bench-build ## beside PgBouncer and haproxy, about 6 minutes; ROWS=main|a
 bench-help: bench-build
 	@exec $(compare) --help
 
-bench-gate: gate-build ## user instructions a transaction against the recorded ones, half a minute; RECORD=1 records them
+bench-gate: gate-build ## user instructions a transaction against the recorded ones, half a minute; RECORD=1 records them; SESSION_STATE=discard
 	tests/tools/install valgrind
-	@exec $(gate) $(if $(RECORD),record,check) $(pgweir)
+	@PGWEIR_GATE_SESSION_STATE=$(or $(SESSION_STATE),transparent) exec $(gate) $(if $(RECORD),record,check) $(pgweir)
 
 profile: gate-build ## flame graphs and system calls of a transaction; OUT=directory
 	tests/tools/install valgrind strace

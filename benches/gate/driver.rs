@@ -15,6 +15,9 @@ pub(crate) const CLIENTS: usize = 8;
 const VERIFIER: &str = "SCRAM-SHA-256$4096:cGd3ZWlyLWdhdGUtc2FsdA==$\
     KxzGdGllocgOS/dSimFZEx7i4o0PQC2yTxD5LYnWIKc=:KjQtfsVaQlERYy+p9ITzbb7E/7oMu/WEAEir0MGwQ0w=";
 
+/// Names another `session_state` than the one that is recorded.
+const STATE: &str = "PGWEIR_GATE_SESSION_STATE";
+
 /// What pgweir is started with: one worker, no listener but the clients', nothing that happens by itself.
 pub(crate) fn configuration(workload: Workload, postgres: &Postgres) -> Config {
     let auth_type = if workload == Workload::Login { "scram-sha-256" } else { "trust" };
@@ -26,6 +29,7 @@ pub(crate) fn configuration(workload: Workload, postgres: &Postgres) -> Config {
         .set("server_idle_timeout", 0)
         .set("log_connections", false)
         .set("log_disconnections", false)
+        .set("session_state", &*std::env::var(STATE).unwrap_or_else(|_| "transparent".to_owned()))
         .put("users.app", "password", VERIFIER)
         .put("metrics", "listen", "")
         .without("databases.other");
