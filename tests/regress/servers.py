@@ -11,7 +11,8 @@ BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda bin: float(bi
 PATIENCE = 60
 
 # What `pg_regress --temp-instance` writes, and what lets it run beside others: no durability, no sockets in shared places. A pooler
-# keeps servers for each user of the tests.
+# keeps servers for each user of the tests. A backend never unloads a library, so whether a test finds plpgsql loaded (guc asks) would
+# depend on what its backend did before; here every backend begins with it, in the direct run, too.
 SETTINGS = """
 log_autovacuum_min_duration = 0
 log_checkpoints = on
@@ -23,6 +24,7 @@ listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
 fsync = off
 max_connections = 300
+session_preload_libraries = 'plpgsql'
 """
 # As pg_regress alters each database it creates.
 DATABASE_SETTINGS = {"lc_messages": "C", "lc_monetary": "C", "lc_numeric": "C", "lc_time": "C", "bytea_output": "hex",
@@ -139,7 +141,7 @@ class Cluster(Child):
 class Pgweir(Child):
     end_signal = 2  # SIGINT: at once
 
-    def __init__(self, binary, mode, cluster, place, switch):
+    def __init__(self, binary, mode, cluster, place, switch, settings=()):
         self.address = ("127.0.0.1", free_port())
         config = place / "pgweir.toml"
         # trust, too, lets only known users in, and in PostgreSQL's tests nobody else connects.
@@ -154,7 +156,7 @@ auth_file = "{users}"
 pool_mode = "{mode}"
 default_pool_size = 60
 max_client_conn = 500
-[databases."*"]
+{"".join(f"{line}{chr(10)}" for line in settings)}[databases."*"]
 host = "127.0.0.1"
 port = {cluster.address[1]}
 [metrics]
