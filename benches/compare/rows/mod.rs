@@ -85,7 +85,7 @@ const fn figure(label: &'static str, unit: &'static str) -> Figure {
     Figure { label, unit }
 }
 
-pub(crate) static ROWS: [Row; 20] = [
+pub(crate) static ROWS: [Row; 21] = [
     Row {
         name: "simple",
         main: true,
