@@ -1205,3 +1205,72 @@ fn a_place_is_given_back_by_who_never_got_a_server() {
     busy.query("COMMIT");
     assert!(next.rows("SELECT pg_advisory_lock(1)").is_ok());
 }
+
+/// PostgreSQL reads literals by parameters at Parse: who has others must not share what came of it, whenever they were set.
+#[test]
+fn statements_are_shared_by_those_who_mean_the_same() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = Pgweir::start(&Config::new(&cluster).set("default_pool_size", 1));
+    let named = |text: &str| [parse("s", text), bind("", "s", &[]), execute("", 0), sync()].concat();
+    let value = |messages: Vec<Message>| {
+        let row = messages.iter().rfind(|m| m.tag == b'D').unwrap_or_else(|| panic!("{messages:?}"));
+        String::from_utf8_lossy(&row.body[6..]).into_owned()
+    };
+    let (day, null) =
+        ("SELECT to_char('01/02/2020'::date, 'MM')", "SELECT count(*) FROM (SELECT 1 WHERE NULL = NULL) x");
+    let dmy = "SET DateStyle = 'ISO, DMY'";
+    for (nth, (sets, text, own, others)) in [
+        (&[dmy][..], day, "02", "01"),
+        (&["BEGIN; SET LOCAL TRANSFORM_NULL_EQUALS = on"], null, "1", "0"),
+        (&["BEGIN", "SELECT set_config('transform_null_equals', 'on', true)"], null, "1", "0"),
+        (&["SET transform_null_equals = on", "SELECT 1"], null, "1", "0"),
+        (&["BEGIN; SET DateStyle = 'ISO, DMY'", "ROLLBACK"], day, "01", "01"),
+        (&["SET array_nulls = off", "SELECT 1"], "SELECT ('{NULL}'::text[])[1] IS NULL", "f", "t"),
+        (
+            &["SET extra_float_digits = -10", "SELECT 1"],
+            "SELECT (1::float8 / 3)::text",
+            "0.33333",
+            "0.3333333333333333",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for waits in [true, false] {
+            let text = format!("{text} /* {nth} {waits} */");
+            let (mut client, mut other) = (pgweir.client(), pgweir.client());
+            let mut batches: Vec<_> = sets.iter().map(|sql| query(sql)).collect();
+            batches.push(named(&text));
+            let mut answer = Vec::new();
+            if waits {
+                for batch in &batches {
+                    client.send(batch);
+                    answer = client.read_until_ready();
+                }
+            } else {
+                client.send(&batches.concat());
+                batches.iter().for_each(|_| answer = client.read_until_ready());
+            }
+            assert_eq!(value(answer), own, "{text}");
+            client.query("COMMIT");
+            other.send(&named(&text));
+            assert_eq!(value(other.read_until_ready()), others, "another's {text}");
+            client.terminate();
+        }
+    }
+    // Parsed on another server than where it was set up, it is nobody else's either.
+    let text = format!("{day} /* moved */");
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    other.send(&[parse("s", &text), sync()].concat());
+    other.read_until_ready();
+    other.query("DISCARD PLANS");
+    client.send(&[parse("s", &text), sync()].concat());
+    client.read_until_ready();
+    client.query(dmy);
+    cluster.sql("app", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'");
+    let bound = [bind("", "s", &[]), execute("", 0), sync()].concat();
+    for (who, expected) in [(&mut client, "02"), (&mut other, "01")] {
+        who.send(&bound);
+        assert_eq!(value(who.read_until_ready()), expected);
+    }
+}

@@ -113,6 +113,7 @@ impl Session {
         }
         server.talk.foreign_sequences = !own && context.mode != PoolMode::Session;
         server.talk.sequences = context.sequences_at_begin();
+        server.talk.forget_context();
         let (mut prelude, mut front) = (Prelude::None, Vec::new());
         if is_stale {
             // Any number of servers may have died since they served; one that is of no use from the start counts.

@@ -1,6 +1,7 @@
 //! Functions that change session state where the text of a statement doesn't show it: called by name, by a trigger, in a view
 //! or a policy. PostgreSQL's catalogs tell which there are; a text that has the name of one may leave what it leaves.
 
+use super::context;
 use super::traces::{self, Traces};
 use aho_corasick::{AhoCorasick, MatchKind};
 use arc_swap::ArcSwapOption;
@@ -33,7 +34,7 @@ struct Finder {
 }
 
 /// What it does isn't known.
-const ANYTHING: Traces = Traces::ALL.and(Traces::ADVANCES);
+const ANYTHING: Traces = Traces::ALL.and(Traces::ADVANCES).and(Traces::CONTEXT);
 
 /// There are names to look for.
 const SOME: u8 = 1;
@@ -244,7 +245,7 @@ pub fn of_source(language: &[u8], source: &[u8]) -> Traces {
         });
         before = word;
     }
-    found
+    if found.has(Traces::SETTINGS) { found.and(context::moved_by(source)) } else { found }
 }
 
 /// Whether a statement begins behind this.
@@ -321,9 +322,11 @@ mod tests {
             ("DECLARE c CURSOR FOR SELECT 1; BEGIN OPEN c; END", Traces::NONE),
             ("BEGIN DECLARE c CURSOR WITH HOLD FOR SELECT 1; END", Traces::CURSORS),
         ] {
-            assert_eq!(of_source(b"plpgsql", source.as_bytes()), leaves, "{source}");
+            let found = of_source(b"plpgsql", source.as_bytes());
+            assert_eq!(found.without(Traces::CONTEXT), leaves.without(Traces::CONTEXT), "{source}");
         }
         assert_eq!(of_source(b"plpython3u", b"pass"), ANYTHING);
+        assert!(of_source(b"sql", b"SELECT set_config('timezone', 'CET', false)").has(Traces::CONTEXT));
     }
 
     #[test]

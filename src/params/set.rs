@@ -1,5 +1,6 @@
 //! A set of parameter values, interned: two equal sets are the same allocation, so a lease compares pointers.
 
+use super::context;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -20,17 +21,6 @@ pub struct Set {
     /// The values the session began with, if it has changed since.
     first: Option<Arc<Self>>,
 }
-
-/// Parameters that change what PostgreSQL makes of a text at Parse, where it folds literals and resolves names.
-const PARSE_CONTEXT: [&str; 7] = [
-    "client_encoding",
-    "datestyle",
-    "intervalstyle",
-    "role",
-    "search_path",
-    "standard_conforming_strings",
-    "timezone",
-];
 
 impl Set {
     /// Names and values, sorted by name.
@@ -193,7 +183,7 @@ fn sorted<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Pairs {
 
 fn parse_context(pairs: &Pairs) -> Box<[u8]> {
     let mut context = Vec::new();
-    for (name, value) in pairs.iter().filter(|(name, _)| PARSE_CONTEXT.contains(&&**name)) {
+    for (name, value) in pairs.iter().filter(|(name, _)| context::has(name)) {
         [name.as_bytes(), b"\0", value.as_bytes(), b"\0"]
             .iter()
             .for_each(|part| context.extend_from_slice(part));
@@ -223,6 +213,10 @@ mod tests {
         assert_eq!(
             sets.intern([("TimeZone", "CET"), ("application_name", "x")]).parse_context(),
             b"timezone\0CET\0"
+        );
+        assert_eq!(
+            sets.intern([("array_nulls", "off"), ("work_mem", "1MB")]).parse_context(),
+            b"array_nulls\0off\0"
         );
         assert!(Arc::ptr_eq(&none, &sets.empty()) && none.is_empty());
     }

@@ -1,5 +1,6 @@
 //! What a statement may leave behind in its session, told from its text and its command tag. Errs towards "something".
 
+use super::context;
 use super::traces::{self, Traces};
 use aho_corasick::AhoCorasick;
 use aho_corasick::packed::{Config, MatchKind, Searcher};
@@ -88,7 +89,7 @@ impl Scanner {
     #[inline]
     pub fn traces(&self, text: &[u8]) -> Traces {
         if text.len() > LONGEST_SCAN {
-            return Traces::ALL;
+            return Traces::ALL.and(Traces::CONTEXT);
         }
         let text = text.strip_suffix(&[0]).unwrap_or(text);
         let text = text.strip_suffix(b";").unwrap_or(text);
@@ -161,11 +162,12 @@ fn may_set_by(letters: [u8; 3]) -> bool {
 #[cold]
 fn looked_at(text: &[u8]) -> Traces {
     let text = traces::behind_blank(text);
+    let told = Traces::LOOKED_AT.and(traces::resets(text)).and(context::moved_by(text));
     if traces::is_local_set(text) {
-        return Traces::LOOKED_AT.and(Traces::LOCAL_SET).and(traces::resets(text));
+        return told.and(Traces::LOCAL_SET);
     }
     let named = if traces::is_plain(text) { Traces::NAMED_SET } else { Traces::NONE };
-    traces::of_text(text).and(named).and(traces::resets(text)).and(Traces::LOOKED_AT)
+    traces::of_text(text).and(named).and(told)
 }
 
 /// What a command tag tells about the session.
@@ -341,7 +343,7 @@ mod tests {
             assert!(!traces.is_empty() && !scanner.is_plain(leaves.as_bytes()), "{leaves}");
         }
         assert!(!scanner.traces(b"SELECT 1; SET a = 1;\0").is_empty());
-        assert_eq!(scanner.traces(&vec![b' '; LONGEST_SCAN + 1]), Traces::ALL);
+        assert_eq!(scanner.traces(&vec![b' '; LONGEST_SCAN + 1]), Traces::ALL.and(Traces::CONTEXT));
         assert!(TELLTALES.iter().all(|word| word.len() <= OVERLAP + 1));
         for at in 0..1100 {
             let text = [&vec![b' '; at], &b"PG_Replication_Origin"[..], &[b'y'; 700]].concat();

@@ -4,7 +4,7 @@ use memchr::memmem;
 
 /// Kinds of session state, as a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Traces(u16);
+pub struct Traces(u32);
 
 impl Traces {
     /// Nothing outlives the transaction.
@@ -52,6 +52,9 @@ impl Traces {
 
     /// No kind of state: the statement takes a value from a sequence, which the client may ask for again.
     pub const ADVANCES: Self = Self(32768);
+
+    /// No kind of state: what PostgreSQL makes of a text at Parse may change ([`super::context`]).
+    pub const CONTEXT: Self = Self(65536);
 
     /// Both.
     #[must_use]
@@ -161,7 +164,7 @@ pub(super) fn of_word(word: &[u8], before: &[u8], behind: &[u8]) -> Traces {
 }
 
 /// Whether DO's text or language follows: in `ON CONFLICT … DO` neither does.
-fn runs_text(behind: &[u8]) -> bool {
+pub(super) fn runs_text(behind: &[u8]) -> bool {
     let behind = behind.trim_ascii_start();
     behind.starts_with(b"'")
         || behind.starts_with(b"$")
@@ -170,7 +173,7 @@ fn runs_text(behind: &[u8]) -> bool {
 }
 
 /// Whether the first argument is a plain literal.
-fn names_a_literal(behind: &[u8]) -> bool {
+pub(super) fn names_a_literal(behind: &[u8]) -> bool {
     let arguments = behind.trim_ascii_start().strip_prefix(b"(").map(<[u8]>::trim_ascii_start);
     let Some(literal) = arguments.and_then(|a| a.strip_prefix(b"'")) else { return false };
     let Some(end) = memchr::memchr(b'\'', literal) else { return false };
@@ -179,11 +182,13 @@ fn names_a_literal(behind: &[u8]) -> bool {
 
 /// Whether the arguments that begin `behind` are set_config's with `true` as the third. A backslash may hide where
 /// literals end, so with one the answer is no.
-fn is_local(behind: &[u8]) -> bool {
+pub(super) fn is_local(behind: &[u8]) -> bool {
     let Some(arguments) = behind.trim_ascii_start().strip_prefix(b"(") else { return false };
     let (mut depth, mut commas, mut last, mut quote) = (0, 0, 0, None);
     for (at, &byte) in arguments.iter().enumerate() {
         match (quote, byte) {
+            // A parameter.
+            (None, b'$') if arguments.get(at + 1).is_some_and(u8::is_ascii_digit) => {}
             (_, b'\\' | b'$') => return false,
             (Some(open), _) if byte == open => quote = None,
             (Some(_), _) => {}
@@ -372,6 +377,8 @@ mod tests {
             ("SELECT set_config('a', E'\\', true)', false)", Traces::SETTINGS),
             ("SELECT set_config('a', /* , true) */ 'b', false)", Traces::SETTINGS),
             ("SELECT set_config('a', $$, true)$$, false)", Traces::SETTINGS),
+            ("SELECT set_config('a', $1, true)", Traces::NONE),
+            ("SELECT set_config('a', $1$, true)$1$, false)", Traces::SETTINGS),
             ("SELECT temperature, temp FROM template", Traces::NONE),
             ("CREATE /* a /* nested */ */ TEMP TABLE t ()", Traces::TEMPORARY),
             ("DO $$BEGIN PREPARE p AS SELECT 1; RAISE; END$$", Traces::ALL.and(Traces::NAMES)),

@@ -25,12 +25,24 @@ pub struct Statement {
     id: StatementId,
     server_name: Box<str>,
     definition: Box<[u8]>,
-    context: Box<[u8]>,
+    /// `None`: nobody knows it, and only one client has the statement.
+    context: Option<Box<[u8]>>,
     traces: Traces,
     stale: AtomicBool,
 }
 
 impl Statement {
+    fn new(id: u64, context: Option<&[u8]>, definition: &[u8], traces: Traces) -> Self {
+        Self {
+            id: StatementId(id),
+            server_name: format!("{PREFIX}{id}").into_boxed_str(),
+            definition: definition.into(),
+            context: context.map(Box::from),
+            traces,
+            stale: AtomicBool::new(false),
+        }
+    }
+
     /// Its id.
     pub fn id(&self) -> StatementId {
         self.id
@@ -112,21 +124,37 @@ impl Registry {
         }
         known.last_id += 1;
         let id = known.last_id;
-        let statement = Arc::new(Statement {
-            id: StatementId(id),
-            server_name: format!("{PREFIX}{id}").into_boxed_str(),
-            definition: definition.into(),
-            context: context.into(),
-            traces: traces(),
-            stale: AtomicBool::new(false),
-        });
+        let statement = Arc::new(Statement::new(id, Some(context), definition, traces()));
         known.statements.insert(key.into(), Arc::downgrade(&statement));
         statement
     }
 
     /// What takes the place of a stale statement: the same definition, to be parsed anew wherever it is used.
     pub fn renew(&self, stale: &Statement) -> Arc<Statement> {
-        self.intern(&stale.context, &stale.definition, || stale.traces)
+        match &stale.context {
+            Some(context) => self.intern(context, &stale.definition, || stale.traces),
+            None => self.unshared(&stale.definition, stale.traces),
+        }
+    }
+
+    /// A statement of this definition that nobody else gets: it isn't known in which parse context it is parsed.
+    #[cold]
+    pub fn unshared(&self, definition: &[u8], traces: Traces) -> Arc<Statement> {
+        let mut known = self.known.lock();
+        known.last_id += 1;
+        Arc::new(Statement::new(known.last_id, None, definition, traces))
+    }
+
+    /// What takes the place of a statement where it has to be parsed in this parse context; `None`: in one that isn't known.
+    #[cold]
+    pub fn suited(&self, statement: &Arc<Statement>, context: Option<&[u8]>) -> Arc<Statement> {
+        let (definition, traces) = (&statement.definition, statement.traces);
+        match (&statement.context, context) {
+            (None, _) => Arc::clone(statement),
+            (Some(_), None) => self.unshared(definition, traces),
+            (Some(own), Some(context)) if **own == *context => Arc::clone(statement),
+            (Some(_), Some(context)) => self.intern(context, definition, || traces),
+        }
     }
 
     /// Number of definitions remembered, those no client holds any more included until they are purged.
@@ -167,6 +195,12 @@ mod tests {
         let renewed = registry.renew(&c_again);
         assert!(Arc::ptr_eq(&c, &c_again) && renewed.id() != c.id() && !renewed.traces().is_empty());
         assert!(Arc::ptr_eq(&renewed, &registry.renew(&c)));
+        let suited = |statement, context| registry.suited(statement, context);
+        assert!(Arc::ptr_eq(&suited(&a, Some(b"timezone=UTC")), &elsewhere));
+        assert!(Arc::ptr_eq(&suited(&a, Some(b"")), &a));
+        let own = suited(&a, None);
+        assert!(own.id() != a.id() && Arc::ptr_eq(&suited(&own, Some(b"")), &own));
+        assert!(!Arc::ptr_eq(&suited(&a, None), &own) && registry.renew(&own).id() != own.id());
         let old = a.id();
         drop((a, b));
         assert_ne!(registry.intern(b"", b"SELECT 1\0\0\0", || Traces::NONE).id(), old);

@@ -19,15 +19,16 @@ impl Feed<'_, '_> {
         if self.is_unsettled_name(significant(&command.name)) {
             return Some(Step::Pause(Pause::Stall));
         }
-        let statement = self.client.names.find(significant(&command.name)).map(Arc::clone)?;
+        let mut statement = self.client.names.find(significant(&command.name)).map(Arc::clone)?;
         if command.verb == Verb::Execute && !self.server.names.touch(statement.id()) {
             let exchange = &self.server.exchange;
             if !exchange.is_drained() {
                 return Some(Step::Pause(Pause::Stall));
             }
-            if exchange.needs_sync() || exchange.status() == Status::Failed || !self.provide(&statement) {
+            if exchange.needs_sync() || exchange.status() == Status::Failed {
                 return None;
             }
+            statement = self.provide(significant(&command.name), statement)?;
             self.out.inject(|v| v.extend_from_slice(SYNC));
             self.server.exchange.expect(Reply::Sync, Action::Swallow);
         }
@@ -67,9 +68,9 @@ impl Feed<'_, '_> {
         if self.is_unsettled_name(name) {
             return Err(Pause::Stall);
         }
-        let Some(statement) = self.client.names.find(name).map(Arc::clone) else { return Ok(None) };
-        if command.verb == Verb::Execute && !self.provide(&statement) {
-            return Err(Pause::Stall);
+        let Some(mut statement) = self.client.names.find(name).map(Arc::clone) else { return Ok(None) };
+        if command.verb == Verb::Execute {
+            statement = self.provide(name, statement).ok_or(Pause::Stall)?;
         }
         Ok(Some([&*self.in_place(text, &command, &statement), types].concat()))
     }

@@ -22,7 +22,7 @@ const BOUND_KEPT: usize = 1024;
 /// Longest front of a Bind that may hold its two names, in bytes.
 const LONGEST_NAMES: usize = 16 * 1024;
 
-impl<'b> Feed<'_, 'b> {
+impl<'a, 'b> Feed<'a, 'b> {
     pub(super) fn parse(&mut self, message: Message<'b>) -> Result<Step, WireError> {
         if self.rules.names == Names::Passed {
             self.parse_passed(message.body);
@@ -70,9 +70,9 @@ impl<'b> Feed<'_, 'b> {
         } else if self.is_unsettled_name(name) {
             return Step::Pause(Pause::Stall);
         } else if let Some(taken) = self.client.names.find(name).map(Arc::clone) {
-            if !self.provide(&taken) {
+            let Some(taken) = self.provide(name, taken) else {
                 return Step::Pause(Pause::Stall);
-            }
+            };
             let rest = message.header.size - HEADER - (end + 1);
             self.out.inject(|v| frontend::parse_name(v, taken.server_name(), rest));
             self.server.exchange.expect(Reply::DuplicateParse, Action::Forward);
@@ -123,17 +123,21 @@ impl<'b> Feed<'_, 'b> {
             return Step::Pause(Pause::Stall);
         }
         if let Some(taken) = self.client.names.find(name).map(Arc::clone) {
-            let known = self.server.exchange.is_status_known();
-            if !known || !self.provide(&taken) {
+            if !self.server.exchange.is_status_known() {
                 return Step::Pause(Pause::Stall);
             }
+            let Some(taken) = self.provide(name, taken) else {
+                return Step::Pause(Pause::Stall);
+            };
             self.inject_parse(taken.server_name(), parse.definition, Reply::DuplicateParse, Action::Forward);
             self.note_name(parse.name, false);
             return Step::Replaced;
         }
-        let context = self.rules.parse_context;
-        let statement =
-            self.rules.registry.intern(context, parse.definition, || self.rules.looks.of_words(parse.query));
+        let (registry, looks) = (self.rules.registry, self.rules.looks);
+        let statement = match self.context() {
+            Some(context) => registry.intern(context, parse.definition, || looks.of_words(parse.query)),
+            None => registry.unshared(parse.definition, looks.of_words(parse.query)),
+        };
         // At its Bind this Parse is owed.
         if self.server.foreign_sequences
             && let Err(pause) = self.own_sequences(self.rules.looks.of_statement(&statement))
@@ -299,9 +303,7 @@ impl<'b> Feed<'_, 'b> {
                 }
                 let traces = self.rules.looks.of_statement(&statement);
                 self.own_sequences(traces)?;
-                if !self.provide(&statement) {
-                    return Err(Pause::Stall);
-                }
+                let statement = self.provide(name, statement).ok_or(Pause::Stall)?;
                 if self.server.exchange.is_drained() {
                     self.server.bound.clear();
                     self.server.gone = ClientNames::default();
@@ -362,16 +364,35 @@ impl<'b> Feed<'_, 'b> {
         Ok(traces)
     }
 
-    /// Parses a statement on the server unless it has it; `false` when that can't be known yet.
-    pub(super) fn provide(&mut self, statement: &Arc<Statement>) -> bool {
-        if self.is_unsettled_statement(statement) {
-            return false;
+    /// Parses the client's statement of this name on the server unless it has it; `None` when that can't be known yet. Where
+    /// the parse context isn't the one it was made for, another takes its place: others that share it must get what they meant.
+    pub(super) fn provide(&mut self, name: &[u8], mut statement: Arc<Statement>) -> Option<Arc<Statement>> {
+        if self.is_unsettled_statement(&statement) {
+            return None;
         }
-        if !self.server.names.touch(statement.id()) {
-            self.inject_parse(statement.server_name(), statement.definition(), Reply::Parse, Action::Swallow);
-            self.now_has(statement);
+        if self.server.names.touch(statement.id()) {
+            return Some(statement);
         }
-        true
+        let suited = self.rules.registry.suited(&statement, self.context());
+        if !Arc::ptr_eq(&suited, &statement) {
+            statement = suited;
+            self.client.names.share(name, Arc::clone(&statement), &self.rules.registry.names);
+            if self.is_unsettled_statement(&statement) {
+                return None;
+            }
+            if self.server.names.touch(statement.id()) {
+                return Some(statement);
+            }
+        }
+        self.inject_parse(statement.server_name(), statement.definition(), Reply::Parse, Action::Swallow);
+        self.now_has(&statement);
+        Some(statement)
+    }
+
+    /// The values what is sent now is parsed by, if they are known.
+    #[inline]
+    fn context(&mut self) -> Option<&'a [u8]> {
+        self.server.knows_context().then_some(self.rules.parse_context)
     }
 
     fn inject_parse(&mut self, name: &[u8], definition: &[u8], reply: Reply, action: Action) {

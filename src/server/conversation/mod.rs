@@ -81,6 +81,15 @@ pub struct Tally {
 /// Whose unnamed statement a server holds: client and generation.
 pub type UnnamedOwner = (u64, u32);
 
+/// What the values are that PostgreSQL parses by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParseContext {
+    /// The client's.
+    Known,
+    /// A request, or the transaction, may have changed them.
+    Moved,
+}
+
 /// The owner of an unnamed statement that may be anybody's, or not be there.
 const SOMEBODY: UnnamedOwner = (0, 0);
 
@@ -91,6 +100,8 @@ pub struct Conversation {
     pub exchange: Exchange<Promise>,
     /// Statements the server has under pgweir's names.
     pub names: ServerNames,
+    /// Whether it is known what texts are parsed by.
+    pub context: ParseContext,
     /// Whose unnamed statement it holds.
     pub unnamed: Option<UnnamedOwner>,
     /// Parameters replayed to it.
@@ -147,6 +158,7 @@ impl Conversation {
         Self {
             exchange: Exchange::default(),
             names: ServerNames::new(max_prepared_statements),
+            context: ParseContext::Known,
             unnamed: None,
             parameters: defaults,
             dirty: false,
@@ -183,8 +195,36 @@ impl Conversation {
             self.traces = self.traces.and(left);
             self.dirty = true;
         }
+        if traces.has(Traces::SEQUENCES.and(Traces::ADVANCES).and(Traces::CONTEXT)) {
+            self.note_beside(traces);
+        }
+    }
+
+    #[cold]
+    fn note_beside(&mut self, traces: Traces) {
+        if traces.has(Traces::CONTEXT) {
+            self.context = ParseContext::Moved;
+        }
         if traces.has(Traces::SEQUENCES.and(Traces::ADVANCES)) {
             self.note_sequences(traces);
+        }
+    }
+
+    /// Whether what is sent now is parsed with the parameters the client is known to have: no request is under way that may
+    /// change them, and no transaction that may have.
+    #[inline]
+    pub fn knows_context(&mut self) -> bool {
+        if self.context == ParseContext::Moved && self.exchange.is_free() {
+            self.forget_context();
+        }
+        self.context == ParseContext::Known
+    }
+
+    /// No request is under way: what the client has counts, unless the server was left with what nobody has asked for.
+    #[inline]
+    pub fn forget_context(&mut self) {
+        if !self.traces.has(Traces::SETTINGS) {
+            self.context = ParseContext::Known;
         }
     }
 
@@ -358,6 +398,7 @@ impl Conversation {
     pub fn reset(&mut self, defaults: Arc<Set>) {
         (self.dirty, self.traces, self.held) = (false, Traces::NONE, Traces::NONE);
         (self.prepared, self.foreign_sequences) = (Prepared::default(), false);
+        self.context = ParseContext::Known;
         self.after = Afterword::default();
         (self.cut, self.overdue) = (Cut::None, None);
         self.names.clear();
