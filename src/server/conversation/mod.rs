@@ -234,12 +234,6 @@ impl Conversation {
         self.exchange.is_free() && self.sending == 0 && self.receiving == 0
     }
 
-    /// Whether the books are right and the prelude, if there was one, succeeded.
-    #[inline]
-    pub fn is_sound(&self) -> bool {
-        self.exchange.doubt().is_none() && self.heard.prelude_error.is_none()
-    }
-
     /// Whether nothing is owed, and the next message of the client begins a batch.
     #[inline]
     pub fn is_between_batches(&self) -> bool {

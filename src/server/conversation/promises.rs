@@ -36,6 +36,12 @@ pub enum Promise {
 }
 
 impl Conversation {
+    /// Whether the books are right and the prelude, if there was one, succeeded.
+    #[inline]
+    pub fn is_sound(&self) -> bool {
+        self.exchange.doubt().is_none() && self.heard.prelude_error.is_none()
+    }
+
     /// All statements are gone but those that were asked for behind the command that did it.
     #[cold]
     pub(super) fn deallocate_all(&mut self, client: &mut ClientStatements) {
