@@ -1274,3 +1274,29 @@ fn statements_are_shared_by_those_who_mean_the_same() {
         assert_eq!(value(who.read_until_ready()), expected);
     }
 }
+
+/// What one server has by itself another may not.
+#[test]
+fn what_was_set_counts_though_it_is_the_default_here() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = Pgweir::start(&Config::new(&cluster).set("default_pool_size", 2));
+    let (mut old, mut new, mut client) = (pgweir.client(), pgweir.client(), pgweir.client());
+    old.query("BEGIN");
+    cluster.sql("app", "ALTER DATABASE app SET timezone = 'CET'");
+    assert_eq!(new.value("SHOW timezone"), "CET");
+    client.query("SET timezone = 'CET'");
+    let mut on_the_old = |client: &mut Client, zone: &str| {
+        new.query("BEGIN");
+        old.query("COMMIT");
+        assert_eq!(client.value("SHOW timezone"), zone);
+        old.query("BEGIN");
+        new.query("COMMIT");
+    };
+    on_the_old(&mut client, "CET");
+    client.query("BEGIN; SET LOCAL timezone = 'Asia/Tokyo'; COMMIT");
+    on_the_old(&mut client, "CET");
+    client.query("SET timezone = 'Asia/Tokyo'; RESET timezone");
+    on_the_old(&mut client, "Etc/UTC");
+    client.query("BEGIN; SET LOCAL timezone = 'Asia/Tokyo'; COMMIT");
+    on_the_old(&mut client, "Etc/UTC");
+}

@@ -165,24 +165,21 @@ impl Session {
         }
     }
 
-    /// RESET has gone to the server's own value; the client's is the one it began with.
+    /// RESET has gone to the server's own value; the client's is the one it began with. What it has set counts though it is the
+    /// default here: it needn't be the default of another server.
     fn take_settings(&mut self, found: &Found) {
         let sets = &self.context.shared.sets;
         let first = Arc::clone(self.state.wanted.first());
-        let own = |name: &str, value: &str| match first.value(&name.to_ascii_lowercase()) {
-            Some(_) => true,
-            None => self.context.default_of(name).as_deref() != Some(value),
-        };
-        let set = found.settings.iter().map(|(name, value)| (&**name, &**value));
-        let set: Vec<_> = set.filter(|(name, value)| own(name, value)).collect();
+        let set = || found.settings.iter().map(|(name, value)| (&**name, &**value));
         let channels =
             |set: &Arc<Set>, of: &Set| sets.listening(set, of.channels().iter().map(|name| &**name));
-        let has = sets.since(&first, set.iter().copied());
-        let wanted = sets.since(&first, first.iter().chain(set));
+        let has = sets.since(&first, set());
+        let wanted = sets.since(&first, first.iter().chain(set()));
         self.state.wanted = channels(&wanted, &self.state.wanted);
         if let Link::Active(active) = &mut self.link {
             let talk = &mut active.lease.talk;
             talk.parameters = channels(&has, &talk.parameters);
+            talk.reported_since = None;
         }
     }
 

@@ -349,6 +349,7 @@ impl Session {
             self.context.pins.dismiss(self.member.entry().id);
         }
         active.lease.talk.overdue = None;
+        active.lease.talk.reported_since = None;
         active.lease.end_bulk();
         let unfit = active.lease.talk.heard.prelude_error.is_some();
         if unfit || active.lease.talk.exchange.doubt().is_some() {
@@ -432,8 +433,7 @@ impl Session {
                 continue;
             }
             let sets = &self.context.shared.sets;
-            let value =
-                if self.context.default_of(&name).as_deref() == Some(&value) { None } else { Some(&*value) };
+            let value = active.lease.reported(&name, &value, &self.state.wanted).then_some(&*value);
             let talk = &mut active.lease.talk;
             talk.parameters = sets.with(&talk.parameters, &name, value);
             self.state.wanted = sets.with(&self.state.wanted, &name, value);

@@ -11,6 +11,7 @@ pub mod prelude;
 use crate::clock::Instant;
 use crate::net::kept::Kept;
 use crate::net::stream::Stream;
+use crate::params::set::Set;
 use crate::tls::Channel;
 use bulk::Bulk;
 use connect::Address;
@@ -18,6 +19,7 @@ use conversation::Conversation;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 use tokio::sync::oneshot;
 
@@ -103,6 +105,16 @@ impl Server {
             local: self.stream.local_address(),
             peer: self.stream.peer_address(),
         }
+    }
+
+    /// Whether a value reported while a client has the server is one that client has of its own. The value the server logged in
+    /// with may be what is left after RESET or SET LOCAL; it isn't where the client had it before.
+    #[cold]
+    pub fn reported(&mut self, name: &str, value: &str, wanted: &Arc<Set>) -> bool {
+        let before = self.talk.reported_since.get_or_insert_with(|| Arc::clone(wanted));
+        let lower = name.to_ascii_lowercase();
+        let is_default = self.welcome.iter().any(|(n, v)| n.eq_ignore_ascii_case(name) && v == value);
+        !is_default || before.value(&lower) == Some(value) || before.first().value(&lower).is_some()
     }
 
     /// Where it is connected to.

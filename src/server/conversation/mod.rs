@@ -106,6 +106,8 @@ pub struct Conversation {
     pub unnamed: Option<UnnamedOwner>,
     /// Parameters replayed to it.
     pub parameters: Arc<Set>,
+    /// What its client had when this lease's first change of a parameter was reported.
+    pub reported_since: Option<Arc<Set>>,
     /// Whether it carries session state that its next client must not see.
     pub dirty: bool,
     /// Kinds of state that may have changed since it was last known.
@@ -161,6 +163,7 @@ impl Conversation {
             context: ParseContext::Known,
             unnamed: None,
             parameters: defaults,
+            reported_since: None,
             dirty: false,
             traces: Traces::NONE,
             held: Traces::NONE,
