@@ -3,6 +3,7 @@
 
 mod by_name;
 mod declare;
+mod large;
 #[cfg(test)]
 mod model;
 mod refuse;

@@ -20,7 +20,7 @@ use std::sync::Arc;
 const BOUND_KEPT: usize = 1024;
 
 /// Longest front of a Bind that may hold its two names, in bytes.
-const LONGEST_NAMES: usize = 16 * 1024;
+pub(super) const LONGEST_NAMES: usize = 16 * 1024;
 
 impl<'a, 'b> Feed<'a, 'b> {
     pub(super) fn parse(&mut self, message: Message<'b>) -> Result<Step, WireError> {
@@ -50,39 +50,6 @@ impl<'a, 'b> Feed<'a, 'b> {
             return Ok(Step::Forward);
         }
         Ok(self.parse_named(parse))
-    }
-
-    /// A statement too large to be kept: it is streamed to this server and good for as long as the client has it.
-    fn parse_large(&mut self, message: Message<'b>) -> Step {
-        let Some(end) = memchr::memchr(0, message.body) else {
-            if message.body.len() < LONGEST_NAMES {
-                return Step::Pause(Pause::More);
-            }
-            self.server.exchange.expect(Reply::Parse, Action::Forward);
-            return Step::Forward;
-        };
-        if let Some(instead) = self.refused(&message.body[end + 1..]) {
-            return self.parse_instead(&message.body[..end], instead);
-        }
-        let name = significant(&message.body[..end]);
-        if name.is_empty() {
-            self.parse_unnamed(&[], Traces::ALL);
-        } else if self.is_unsettled_name(name) {
-            return Step::Pause(Pause::Stall);
-        } else if let Some(taken) = self.client.names.find(name).map(Arc::clone) {
-            let Some(taken) = self.provide(name, taken) else {
-                return Step::Pause(Pause::Stall);
-            };
-            let rest = message.header.size - HEADER - (end + 1);
-            self.out.inject(|v| frontend::parse_name(v, taken.server_name(), rest));
-            self.server.exchange.expect(Reply::DuplicateParse, Action::Forward);
-            self.note_name(&message.body[..end], false);
-            return Step::Front(end + 1);
-        } else {
-            self.server.exchange.expect(Reply::Parse, Action::Forward);
-        }
-        self.server.note(Traces::HIDDEN);
-        Step::Forward
     }
 
     pub(super) fn parse_unnamed(&mut self, definition: &[u8], traces: Traces) {
@@ -324,7 +291,7 @@ impl<'a, 'b> Feed<'a, 'b> {
     }
 
     /// Keeps what the client calls a statement for the error its request may bring, unless the statement tells.
-    fn note_name(&mut self, name: &[u8], nobodys: bool) {
+    pub(super) fn note_name(&mut self, name: &[u8], nobodys: bool) {
         if nobodys || is_cut(name) || self.client.names.is_aliased() {
             self.server.exchange.promise(Promise::Called(name.into()));
         }

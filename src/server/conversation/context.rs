@@ -1,0 +1,65 @@
+//! What texts are parsed by, and how far the messages under way are.
+
+use super::Conversation;
+use crate::params::traces::Traces;
+use crate::server::exchange::Fate;
+
+/// What the values are that PostgreSQL parses by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParseContext {
+    /// The client's.
+    Known,
+    /// A request, or the transaction, may have changed them.
+    Moved,
+}
+
+impl Conversation {
+    #[cold]
+    pub(super) fn note_beside(&mut self, traces: Traces) {
+        if traces.has(Traces::CONTEXT) {
+            self.context = ParseContext::Moved;
+        }
+        if traces.has(Traces::SEQUENCES.and(Traces::ADVANCES)) {
+            self.note_sequences(traces);
+        }
+    }
+
+    /// Whether what is sent now is parsed with the parameters the client is known to have: no request is under way that may
+    /// change them, and no transaction that may have.
+    #[inline]
+    pub fn knows_context(&mut self) -> bool {
+        if self.context == ParseContext::Moved && self.exchange.is_free() {
+            self.forget_context();
+        }
+        self.context == ParseContext::Known
+    }
+
+    /// No request is under way: what the client has counts, unless the server was left with what nobody has asked for.
+    #[inline]
+    pub fn forget_context(&mut self) {
+        if !self.traces.has(Traces::SETTINGS) {
+            self.context = ParseContext::Known;
+        }
+    }
+
+    /// Whether nothing is owed, and the next message of the client begins a batch.
+    #[inline]
+    pub fn is_between_batches(&self) -> bool {
+        self.sending == 0 && self.exchange.is_drained() && !self.exchange.needs_sync()
+    }
+
+    /// Whether the client has got the beginning of a message whose rest is still to come.
+    pub fn is_forwarding_part(&self) -> bool {
+        self.receiving > 0 && self.receiving_fate == Fate::Forward
+    }
+
+    /// Bytes of the message that is being passed on that are still to come.
+    pub fn still_to_come(&self) -> usize {
+        self.receiving
+    }
+
+    /// Whether the server is between two messages in both directions.
+    pub fn is_whole(&self) -> bool {
+        self.sending == 0 && self.receiving == 0
+    }
+}
