@@ -1308,3 +1308,52 @@ fn what_was_set_counts_though_it_is_the_default_here() {
     client.query("BEGIN; SET LOCAL timezone = 'Asia/Tokyo'; COMMIT");
     on_the_old(&mut client, "Etc/UTC");
 }
+
+/// Statements dropped by the extended protocol, however it is cut and portals are called, and used again at once.
+#[test]
+fn what_a_batch_drops_it_may_make_again() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = Pgweir::start(&Config::new(&cluster).set("default_pool_size", 1));
+    let tags = |messages: &[Message]| -> String { messages.iter().map(|m| char::from(m.tag)).collect() };
+    let (mut client, mut direct) = (pgweir.client(), Client::connect(&cluster.target("app", "app")));
+    for portal in ["", "p"] {
+        for client in [&mut client, &mut direct] {
+            client.send(&[parse("s", "SELECT 1"), sync()].concat());
+            client.read_until_ready();
+            let ends = [execute(portal, 0), sync()].concat();
+            let begins = [parse("", "DEALLOCATE s"), bind(portal, "", &[]), message(b'H', b"")].concat();
+            client.send(&[&begins, &ends[..5]].concat());
+            assert_eq!(tags(&client.read_until(|m| m.tag == b'2')), "12");
+            client.send(&ends[5..]);
+            let dropped = client.read_until_ready();
+            assert_eq!(tags(&dropped), "CZ");
+            assert_eq!(dropped[0].body, b"DEALLOCATE\0");
+            for drops in ["DEALLOCATE s", "DEALLOCATE ALL"] {
+                client.send(&[parse("s", "SELECT 1"), parse("t", "SELECT 5"), sync()].concat());
+                client.read_until_ready();
+                let drops = [parse("", drops), bind(portal, "", &[]), execute(portal, 0)].concat();
+                let batch =
+                    [drops.clone(), parse("s", "SELECT 1"), bind("", "s", &[]), execute("", 0), sync()];
+                client.send(&batch.concat());
+                assert_eq!(tags(&client.read_until_ready()), "12C12DCZ");
+                client.send(&[bind("", "s", &[]), execute("", 0), sync()].concat());
+                assert_eq!(tags(&client.read_until_ready()), "2DCZ");
+                // What fails drops nothing.
+                client.send(
+                    &[
+                        parse("", "SELECT 1 / (random() * 0)::int"),
+                        bind("", "", &[]),
+                        execute("", 0),
+                        drops,
+                        sync(),
+                    ]
+                    .concat(),
+                );
+                assert_eq!(tags(&client.read_until_ready()), "12EZ");
+                client.send(&[bind("", "s", &[]), execute("", 0), sync()].concat());
+                assert_eq!(tags(&client.read_until_ready()), "2DCZ");
+                client.query("DEALLOCATE ALL");
+            }
+        }
+    }
+}

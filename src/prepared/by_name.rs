@@ -57,6 +57,19 @@ pub fn read(text: &[u8]) -> Option<ByName> {
     ends.then(|| ByName { verb, name, place: at..at + rest.len() - behind.len() })
 }
 
+/// Whether a text is one DEALLOCATE ALL or DISCARD ALL.
+pub fn drops_all(text: &[u8]) -> bool {
+    let text = text.strip_suffix(&[0]).unwrap_or(text).trim_ascii_end();
+    let text = text.strip_suffix(b";").unwrap_or(text).trim_ascii_end();
+    let (verb, rest) = word(behind_blank(text));
+    let (mut what, mut behind) = word(behind_blank(rest));
+    if what.eq_ignore_ascii_case(b"prepare") && verb.eq_ignore_ascii_case(b"deallocate") {
+        (what, behind) = word(behind_blank(behind));
+    }
+    let drops = [&b"deallocate"[..], b"discard"].iter().any(|drops| verb.eq_ignore_ascii_case(drops));
+    drops && what.eq_ignore_ascii_case(b"all") && behind.is_empty()
+}
+
 fn word(text: &[u8]) -> (&[u8], &[u8]) {
     let end = text.iter().position(|b| !in_identifier(*b)).unwrap_or(text.len());
     text.split_at(end)
@@ -106,6 +119,22 @@ mod tests {
         ] {
             let read = read(text.as_bytes()).expect(text);
             assert_eq!((read.verb, &*read.name, &text[read.place]), (verb, name.as_bytes(), place), "{text}");
+        }
+    }
+
+    #[test]
+    fn commands_that_drop_all() {
+        for (text, drops) in [
+            ("DEALLOCATE ALL", true),
+            (" /* x */ deallocate Prepare all ;\0", true),
+            ("discard all;", true),
+            ("DISCARD PLANS", false),
+            ("DISCARD PREPARE ALL", false),
+            ("DEALLOCATE \"all\"", false),
+            ("DEALLOCATE alle", false),
+            ("DEALLOCATE ALL; SELECT 1", false),
+        ] {
+            assert_eq!(drops_all(text.as_bytes()), drops, "{text}");
         }
     }
 

@@ -62,6 +62,12 @@ impl ServerNames {
         self.known.pop(&id)
     }
 
+    /// Takes out all statements.
+    pub fn take_all(&mut self) -> Vec<Arc<Statement>> {
+        self.newest = None;
+        std::iter::from_fn(|| self.known.pop_lru()).map(|(_, statement)| statement).collect()
+    }
+
     /// The server no longer has the statement.
     pub fn remove(&mut self, id: StatementId) {
         self.forget_newest(id);

@@ -75,20 +75,6 @@ impl Feed<'_, '_> {
         Ok(Some([&*self.in_place(text, &command, &statement), types].concat()))
     }
 
-    /// What was bound last is being executed.
-    #[cold]
-    pub(super) fn execute_by_name(&mut self) {
-        let definition =
-            self.client.unnamed().map(|(definition, ..)| definition.to_vec()).unwrap_or_default();
-        let text = definition.split(|b| *b == 0).next().unwrap_or_default();
-        match self.command(text) {
-            Some(ByName { verb: Verb::Deallocate, name, .. }) => {
-                self.server.exchange.promise(Promise::Deallocates(significant(&name).into()));
-            }
-            _ => self.server.exchange.promise(Promise::Drops),
-        }
-    }
-
     /// A Parse where PostgreSQL keeps the client's names: only what it may reset is of interest.
     pub(super) fn parse_passed(&mut self, body: &[u8]) {
         self.server.note(Traces::ALL);
@@ -121,7 +107,7 @@ impl Feed<'_, '_> {
         if renamed { Ok(()) } else { self.declare_in_batch(&text) }
     }
 
-    fn command(&self, text: &[u8]) -> Option<ByName> {
+    pub(super) fn command(&self, text: &[u8]) -> Option<ByName> {
         let may = self.rules.names == Names::Kept && !self.client.names.is_empty();
         if may { by_name::read(text) } else { None }
     }

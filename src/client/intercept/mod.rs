@@ -3,6 +3,7 @@
 
 mod by_name;
 mod declare;
+mod execute;
 mod large;
 #[cfg(test)]
 mod model;
@@ -264,7 +265,7 @@ impl<'b> Feed<'_, 'b> {
     #[inline]
     fn plain_run(&mut self, mut at: usize) -> usize {
         let exchange = &mut self.server.exchange;
-        if exchange.is_skipping() || exchange.is_copy_in() || !self.server.bound_set.is_empty() {
+        if exchange.is_skipping() || exchange.is_copy_in() || !self.server.portals.is_empty() {
             return at;
         }
         while let Some(&[tag, a, b, c, d]) = self.input[at..].first_chunk::<HEADER>() {
@@ -300,7 +301,7 @@ impl<'b> Feed<'_, 'b> {
             f::BIND => return Ok(self.bind(message)),
             f::DESCRIBE => return Ok(self.describe(message)),
             f::CLOSE => return Ok(self.close(message)),
-            f::EXECUTE => self.execute(message.body),
+            f::EXECUTE => return Ok(self.execute(message)),
             f::SYNC if exchange.is_copy_in() => exchange.sync_in_copy(),
             f::SYNC => exchange.expect(Reply::Sync, Action::Forward),
             f::COPY_DONE | f::COPY_FAIL => exchange.expect(Reply::CopyEnd, Action::Forward),
@@ -346,25 +347,6 @@ impl<'b> Feed<'_, 'b> {
     #[inline]
     fn traces(&self, text: &[u8]) -> Traces {
         self.rules.looks.traces(text)
-    }
-
-    /// An Execute of the unnamed portal runs what was bound last.
-    fn execute(&mut self, body: &[u8]) {
-        self.server.exchange.expect(Reply::Execute, Action::Forward);
-        let bound = self.server.bound_set;
-        if bound.is_empty() || body.first() != Some(&0) {
-            return;
-        }
-        if bound.has(ANY_SET) {
-            self.server.exchange.promise(Promise::Set(bound));
-        }
-        if bound.has(Traces::RESETS) {
-            let text = std::mem::take(&mut self.server.bound_text);
-            self.server.hold_back(&text);
-        }
-        if bound.has(Traces::NAMES) {
-            self.execute_by_name();
-        }
     }
 
     #[inline]

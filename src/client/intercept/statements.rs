@@ -3,7 +3,7 @@
 //! Errors are left to PostgreSQL wherever it can raise them, so that the transaction's status is right: a name nobody
 //! knows is sent as it is, a Parse of a name that is taken is sent under the name of the statement that has it.
 
-use super::{ANY_SET, Feed, Message, Names, Pause, Step, by_name::ends_transaction};
+use super::{Feed, Message, Names, Pause, Step, by_name::ends_transaction};
 use crate::params::traces::Traces;
 use crate::prepared::client_names::ClientNames;
 use crate::prepared::client_statements::{KEPT, Unnamed, is_cut, significant};
@@ -163,7 +163,6 @@ impl<'a, 'b> Feed<'a, 'b> {
             exchange.expect(Reply::Bind, Action::Forward);
             return Step::Forward;
         };
-        self.server.bound_set = Traces::NONE;
         let (server_name, traces) = match self.use_statement(names.statement) {
             Ok(used) => used,
             Err(pause) => return Step::Pause(pause),
@@ -173,12 +172,7 @@ impl<'a, 'b> Feed<'a, 'b> {
         {
             return Step::Pause(pause);
         }
-        if names.portal.is_empty() {
-            self.server.bound_set = traces.within(ANY_SET.and(Traces::NAMES));
-            if traces.has(Traces::RESETS) && self.server.startup_values().is_some() {
-                self.server.bound_text = self.text_of(names.statement);
-            }
-        }
+        self.note_portal(names.portal, names.statement, traces);
         if traces.has(Traces::HIDDEN) && traces.has(Traces::SETTINGS) {
             self.rules.looks.customs.learn_bound(message.body);
         }

@@ -83,6 +83,19 @@ pub struct Tally {
 /// Whose unnamed statement a server holds: client and generation.
 pub type UnnamedOwner = (u64, u32);
 
+/// A portal whose Execute promises something.
+#[derive(Debug)]
+pub struct Portal {
+    /// The client's name for it; empty for the unnamed one.
+    pub name: Box<[u8]>,
+    /// What the text of its statement tells about SETs in it, and whether it names statements.
+    pub set: Traces,
+    /// That text, if it may reset parameters or names statements.
+    pub text: Vec<u8>,
+    /// Whether that is the unnamed statement's: what it names has been renamed, not declared.
+    pub unnamed: bool,
+}
+
 /// The owner of an unnamed statement that may be anybody's, or not be there.
 const SOMEBODY: UnnamedOwner = (0, 0);
 
@@ -107,10 +120,8 @@ pub struct Conversation {
     pub traces: Traces,
     /// Kinds of state that tie its client to it.
     pub held: Traces,
-    /// What the text of the statement bound last to the unnamed portal tells about SETs in it.
-    pub bound_set: Traces,
-    /// That text, if it may reset parameters.
-    pub bound_text: Vec<u8>,
+    /// Portals whose statements change parameters or statements when they are executed.
+    pub portals: Vec<Portal>,
     /// What the client sent behind a chained prelude, until that has succeeded.
     pub chained: Vec<u8>,
     /// The reply to an inspection under way, as it comes.
@@ -160,8 +171,7 @@ impl Conversation {
             dirty: false,
             traces: Traces::NONE,
             held: Traces::NONE,
-            bound_set: Traces::NONE,
-            bound_text: Vec::new(),
+            portals: Vec::new(),
             chained: Vec::new(),
             inspection: None,
             prepared: Prepared::default(),

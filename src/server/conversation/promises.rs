@@ -53,8 +53,25 @@ impl Conversation {
         });
     }
 
+    /// DEALLOCATE ALL or DISCARD ALL is being executed: for what follows in its batch all statements are gone already.
+    #[cold]
+    pub fn drop_all(&mut self, client: &mut ClientStatements) {
+        self.gone = client.names.clone();
+        let dropped: Vec<_> = client.names.iter().map(|(name, s)| (Box::from(name), Arc::clone(s))).collect();
+        client.names.retain(|_| false);
+        for (name, statement) in dropped {
+            self.exchange.promise(Promise::ClientClosed(name, statement));
+        }
+        for statement in self.names.take_all() {
+            self.exchange.promise(Promise::ServerLacks(statement));
+        }
+    }
+
     /// Whether the reply that comes next is one to a DEALLOCATE by name: it is done.
     pub(super) fn deallocated(&mut self, client: &mut ClientStatements) -> bool {
+        if self.exchange.front_promises().any(|p| matches!(p, Promise::ClientClosed(..))) {
+            return true;
+        }
         let name = self.exchange.front_promises().find_map(|p| match p {
             Promise::Deallocates(name) => Some(name),
             _ => None,
