@@ -1357,3 +1357,18 @@ fn what_a_batch_drops_it_may_make_again() {
         }
     }
 }
+
+/// PostgreSQL answers nothing of an open batch by itself: what a Query needs must not wait for it.
+#[test]
+fn a_query_within_a_batch_finds_its_statements() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = two_servers(&cluster);
+    let mut client = pgweir.client();
+    client.send(&[parse("s", "SELECT 41"), sync()].concat());
+    client.read_until_ready();
+    for sql in ["EXECUTE s", "EXPLAIN EXECUTE s"] {
+        client.send(&[parse("", "SELECT 1"), bind("", "", &[]), execute("", 0), query(sql)].concat());
+        let tags: String = client.read_until_ready().iter().map(|m| char::from(m.tag)).collect();
+        assert!(tags.starts_with("12DCTD") && tags.ends_with("CZ") && !tags.contains('E'), "{sql}: {tags}");
+    }
+}

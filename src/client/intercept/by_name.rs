@@ -22,15 +22,20 @@ impl Feed<'_, '_> {
         let mut statement = self.client.names.find(significant(&command.name)).map(Arc::clone)?;
         if command.verb == Verb::Execute && !self.server.names.touch(statement.id()) {
             let exchange = &self.server.exchange;
-            if !exchange.is_drained() {
+            // Of what was asked since the last Sync nothing is answered before this Query is.
+            let in_batch = exchange.needs_sync();
+            let is_ready = if in_batch { exchange.is_status_known() } else { exchange.is_drained() };
+            if !is_ready {
                 return Some(Step::Pause(Pause::Stall));
             }
-            if exchange.needs_sync() || exchange.status() == Status::Failed {
+            if exchange.status() == Status::Failed {
                 return None;
             }
             statement = self.provide(significant(&command.name), statement)?;
-            self.out.inject(|v| v.extend_from_slice(SYNC));
-            self.server.exchange.expect(Reply::Sync, Action::Swallow);
+            if !in_batch {
+                self.out.inject(|v| v.extend_from_slice(SYNC));
+                self.server.exchange.expect(Reply::Sync, Action::Swallow);
+            }
         }
         let instead = self.in_place(text, &command, &statement);
         self.query_drops_unnamed();

@@ -18,6 +18,10 @@ impl Feed<'_, '_> {
         if memmem::find(&text.to_ascii_lowercase(), b"prepare ").is_some() {
             self.server.prepared = Prepared::BySqlToo;
         }
+        // Of what was asked since the last Sync nothing is answered before this Query is.
+        if self.server.exchange.needs_sync() {
+            return self.declare_in_batch(text).err();
+        }
         let meant = self.meant(text);
         if meant.is_empty() {
             return None;
@@ -26,7 +30,7 @@ impl Feed<'_, '_> {
         if !exchange.is_drained() {
             return Some(Pause::Stall);
         }
-        if !exchange.needs_sync() && exchange.status() != Status::Failed {
+        if exchange.status() != Status::Failed {
             self.declare(meant);
             self.out.inject(|v| v.extend_from_slice(SYNC));
             self.server.exchange.expect(Reply::Sync, Action::Behind);
