@@ -1274,6 +1274,7 @@ fn statements_that_move_are_shared_by_those_who_mean_the_same() {
     client.read_until_ready();
     client.query("SET DateStyle = 'ISO, DMY'");
     cluster.sql("app", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'");
+    eventually("the server is gone", || cluster.connections("usename = 'app'") == 0);
     let bound = [bind("", "s", &[]), execute("", 0), sync()].concat();
     for (who, expected) in [(&mut client, "02"), (&mut other, "01")] {
         who.send(&bound);
