@@ -32,7 +32,7 @@ use arc_swap::ArcSwap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -205,7 +205,10 @@ async fn stop(shared: &Shared) {
     let rosters = [&shared.roster, &shared.consoles];
     rosters.iter().for_each(|roster| roster.kick_all(Kick::Now));
     let until = Instant::now() + PARTING;
-    while rosters.iter().any(|roster| roster.connected() > 0) && Instant::now() < until {
+    let is_told = || {
+        rosters.iter().all(|roster| roster.connected() == 0) && shared.opening.load(Ordering::Relaxed) == 0
+    };
+    while !is_told() && Instant::now() < until {
         sleep(LOOK).await;
     }
     shared.pools.shutdown();
