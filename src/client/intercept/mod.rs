@@ -68,13 +68,23 @@ impl Looks<'_> {
     /// What running a text leaves behind, functions included.
     #[inline]
     fn traces(self, text: &[u8]) -> Traces {
-        self.asking(self.of_words(text).and(self.routines.traces(text)))
+        self.asking(self.of_words(text).and(self.of_functions(text)))
     }
 
     /// The same of a statement whose words have been looked at.
     #[inline]
     fn of_statement(self, statement: &Statement) -> Traces {
-        self.asking(statement.traces().and(self.routines.traces(statement.definition())))
+        self.asking(statement.traces().and(self.of_functions(statement.definition())))
+    }
+
+    /// What functions leave behind that a text may call. The parameters they set may be named only in what they are told.
+    #[inline]
+    fn of_functions(self, text: &[u8]) -> Traces {
+        let traces = self.routines.traces(text);
+        if traces.has(Traces::SETTINGS) {
+            self.customs.learn(text);
+        }
+        traces
     }
 
     /// Has the pool's servers forget their sequences from now on if a client asks for its own.
