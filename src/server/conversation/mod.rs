@@ -28,6 +28,7 @@ use crate::wire::scan::{self, Stop};
 use crate::wire::tag::backend as b;
 pub use afterword::{Afterword, Prepared};
 pub use context::ParseContext;
+use context::tells_of_copy_data;
 use memchr::memmem;
 pub use notifications::Cut;
 pub use overdue::Overdue;
@@ -394,6 +395,9 @@ impl Conversation {
 
     #[cold]
     fn error(&mut self, header: Header, body: &[u8], client: &mut ClientStatements) -> Decided {
+        if tells_of_copy_data(body) {
+            self.exchange.copy_data_was_read();
+        }
         let (fate, mut broken) = self.exchange.on_error();
         let called = broken.extract_if(.., |b| matches!(b.promise, Promise::Called(_)) && b.ran).next();
         broken.into_iter().for_each(|broken| self.break_promise(broken, client));

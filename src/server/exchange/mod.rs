@@ -197,6 +197,12 @@ impl<P> Exchange<P> {
         self.doubt
     }
 
+    /// The server has come to the data of a COPY, and so to the Sync in front of them, which it ignored.
+    #[cold]
+    pub fn copy_data_was_read(&mut self) {
+        self.ignored_sync = 0;
+    }
+
     /// Whether one more ReadyForQuery than is owed may come, so that the server should be its client's for some time still.
     /// Says so once.
     #[cold]
