@@ -985,8 +985,12 @@ fn an_older_value_of_a_sequence_is_no_answer() {
     let mut client = pgweir.client();
     for _ in 0..2 {
         client.query("SELECT nextval('s')");
-        client.query("SELECT nextval('s')");
-        assert_eq!(client.error("SELECT currval('s')").sqlstate(), "55000");
+        let newest = client.value("SELECT nextval('s')");
+        // While one server is asked what functions there are, the client has to stay on the other.
+        match client.rows("SELECT currval('s')") {
+            Ok(rows) => assert_eq!(rows, [[Some(newest)]]),
+            Err(error) => assert_eq!(error.sqlstate(), "55000"),
+        }
     }
 }
 
