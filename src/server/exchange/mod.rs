@@ -207,7 +207,11 @@ impl<P> Exchange<P> {
     /// Says so once.
     #[cold]
     pub fn take_late_ready(&mut self) -> bool {
-        self.doubt.replace("a Sync may have been answered that was sent before COPY data") == Some(LATE_READY)
+        let is_late = self.doubt == Some(LATE_READY);
+        if is_late {
+            self.doubt = Some("a Sync may have been answered that was sent before COPY data");
+        }
+        is_late
     }
 
     /// From now on the server must not be used again.
