@@ -110,8 +110,7 @@ async fn scrub(lease: &mut Lease<Server>, context: &PoolContext) -> Result<(), F
     // A rollback has taken SETs back, or what was cancelled had made some: nobody knew of them.
     for (name, value, own) in heard.parameters {
         if !own && tracked::follows_client(&name) {
-            let is_own = lease.welcome.iter().any(|(n, v)| n.eq_ignore_ascii_case(&name) && *v == value);
-            let value = (!is_own).then_some(&*value);
+            let value = (!lease.began_with(&name, &value)).then_some(&*value);
             lease.talk.parameters = context.shared.sets.with(&lease.talk.parameters, &name, value);
             lease.talk.dirty = true;
         }

@@ -113,8 +113,13 @@ impl Server {
     pub fn reported(&mut self, name: &str, value: &str, wanted: &Arc<Set>) -> bool {
         let before = self.talk.reported_since.get_or_insert_with(|| Arc::clone(wanted));
         let lower = name.to_ascii_lowercase();
-        let is_default = self.welcome.iter().any(|(n, v)| n.eq_ignore_ascii_case(name) && v == value);
-        !is_default || before.value(&lower) == Some(value) || before.first().value(&lower).is_some()
+        let had = before.value(&lower) == Some(value) || before.first().value(&lower).is_some();
+        had || !self.began_with(name, value)
+    }
+
+    /// Whether PostgreSQL reported this value as the server logged in: its own default.
+    pub fn began_with(&self, name: &str, value: &str) -> bool {
+        self.welcome.iter().any(|(n, v)| n.eq_ignore_ascii_case(name) && v == value)
     }
 
     /// Where it is connected to.
