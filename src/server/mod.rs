@@ -130,7 +130,9 @@ impl Server {
     /// A large read is dealt with and the reply goes on: from now on as much is waited for as is sure to come soon.
     #[cold]
     pub fn await_bulk(&mut self, read: usize, reader: &Waker) {
-        if !self.talk.exchange.is_drained() && self.stream.tls().is_none() {
+        // What a Unix-domain socket has is told whatever was asked for.
+        let is_tcp = matches!(self.key.address, Address::Tcp(..));
+        if is_tcp && !self.talk.exchange.is_drained() && self.stream.tls().is_none() {
             self.bulk.go_on(read, self.talk.still_to_come(), &self.stream, reader);
         }
     }
