@@ -3,8 +3,6 @@
 use super::Conversation;
 use crate::params::traces::Traces;
 use crate::server::exchange::Fate;
-use crate::wire::backend;
-use memchr::memmem;
 
 /// What the values are that PostgreSQL parses by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,13 +62,4 @@ impl Conversation {
     pub fn is_whole(&self) -> bool {
         self.sending == 0 && self.receiving == 0
     }
-}
-
-/// Whether an error was raised by the data of a COPY or by their end. Its context is translated: in another language the answer
-/// is no, and the server is not used again.
-pub(super) fn tells_of_copy_data(body: &[u8]) -> bool {
-    let by_end = || backend::field(body, b'R') == Some(b"CopyGetData");
-    let by_line =
-        || backend::field(body, b'W').is_some_and(|context| memmem::find(context, b", line ").is_some());
-    backend::field(body, b'W').is_some_and(|context| context.starts_with(b"COPY ")) && (by_end() || by_line())
 }

@@ -6,6 +6,7 @@ use crate::params::statement::{self, Effect};
 use crate::params::traces::Traces;
 use crate::prepared::client_statements::ClientStatements;
 use crate::wire::backend;
+use memchr::memmem;
 
 impl Conversation {
     #[inline]
@@ -76,4 +77,13 @@ impl Conversation {
         }
         fate
     }
+}
+
+/// Whether an error was raised by the data of a COPY or by their end. Its context is translated: in another language the answer
+/// is no, and the server is not used again.
+pub(super) fn tells_of_copy_data(body: &[u8]) -> bool {
+    let context = backend::field(body, b'W').filter(|context| context.starts_with(b"COPY "));
+    context.is_some_and(|context| {
+        memmem::find(context, b", line ").is_some() || backend::field(body, b'R') == Some(b"CopyGetData")
+    })
 }

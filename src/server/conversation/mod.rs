@@ -28,7 +28,7 @@ use crate::wire::scan::{self, Stop};
 use crate::wire::tag::backend as b;
 pub use afterword::{Afterword, Prepared};
 pub use context::ParseContext;
-use context::tells_of_copy_data;
+use effects::tells_of_copy_data;
 use memchr::memmem;
 pub use notifications::Cut;
 pub use overdue::Overdue;
