@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use support::cluster::Cluster;
-use support::messages::{bind, execute, parse, query, sync};
+use support::messages::{bind, describe_portal, execute, parse, query, sync};
 use support::pgweir::{Config, Pgweir};
 use support::raw::{Client, Target};
 use support::{PATIENCE, eventually};
@@ -418,32 +418,71 @@ fn term_lets_a_transaction_end() {
     assert!(pgweir.stop().success());
 }
 
-/// A table is altered under a prepared statement: PostgreSQL refuses it once, and then it works again, for the client
-/// that had it, for others, and on every server.
+/// The statement `s` run: how many columns there were, or the error. The client is told of the columns, or goes by what it knows.
+fn run_prepared(client: &mut Client, parse_it: bool, told: bool) -> Result<u8, String> {
+    let parse_it = if parse_it { parse("s", "SELECT * FROM t") } else { Vec::new() };
+    let describe = if told { describe_portal("") } else { Vec::new() };
+    client.send(&[parse_it, bind("", "s", &[]), describe, execute("", 0), sync()].concat());
+    let replies = client.read_until_ready();
+    if let Some(error) = replies.iter().find(|m| m.tag == b'E') {
+        return Err(error.sqlstate().to_owned());
+    }
+    let columns = |tag| replies.iter().find(|m| m.tag == tag).map(|m| m.body[1]);
+    assert!(!told || columns(b'T') == columns(b'D'), "{replies:?}");
+    Ok(columns(b'D').expect("a row"))
+}
+
+/// A table is altered through pgweir under prepared statements: nothing fails where the client is told of its columns, or
+/// prepares the statement anew, also within the transaction that altered it.
+#[test]
+fn an_altered_table_fails_nobody() {
+    let (cluster, _pgweir, target) = start("altered_here", |config| config.set("default_pool_size", 2));
+    cluster
+        .sql("altered_here", "CREATE TABLE t (a int); INSERT INTO t VALUES (1); ALTER TABLE t OWNER TO app");
+    let mut clients: Vec<Client> = (0..2).map(|_| Client::connect(&target)).collect();
+    // Each on a server of its own.
+    clients.iter_mut().for_each(|client| drop(client.query("BEGIN")));
+    clients.iter_mut().for_each(|client| assert_eq!(run_prepared(client, true, true), Ok(1)));
+    clients.iter_mut().for_each(|client| drop(client.query("COMMIT")));
+    let mut altering = Client::connect(&target);
+    for columns in 2..4 {
+        altering.query("BEGIN");
+        altering.query(&format!("ALTER TABLE t ADD b{columns} int"));
+        assert_eq!(run_prepared(&mut altering, true, false), Ok(columns));
+        altering.query("DEALLOCATE s");
+        altering.query("COMMIT");
+        clients.iter_mut().for_each(|client| drop(client.query("BEGIN")));
+        clients.iter_mut().for_each(|client| assert_eq!(run_prepared(client, false, true), Ok(columns)));
+        let mut newcomer = Client::connect(&target);
+        clients.iter_mut().for_each(|client| drop(client.query("COMMIT")));
+        assert_eq!(run_prepared(&mut newcomer, true, false), Ok(columns));
+    }
+}
+
+/// A table is altered past pgweir under a prepared statement: PostgreSQL refuses it once. Then it works again on every server for
+/// whoever is told of its columns or prepares it anew; whoever goes by the old ones is told so, as by PostgreSQL.
 #[test]
 fn an_altered_table_is_prepared_anew() {
     let (cluster, _pgweir, target) = start("altered", |config| config.set("default_pool_size", 2));
     cluster.sql("altered", "CREATE TABLE t (a int); INSERT INTO t VALUES (1); GRANT ALL ON t TO PUBLIC");
-    let run = |client: &mut Client, parse_it: bool| {
-        let text = "SELECT * FROM t";
-        let parse_it = if parse_it { parse("s", text) } else { Vec::new() };
-        client.send(&[parse_it, bind("", "s", &[]), execute("", 0), sync()].concat());
-        let replies = client.read_until_ready();
-        replies.iter().find(|m| m.tag == b'E').map(|m| m.sqlstate().to_owned())
-    };
+    let run = run_prepared;
+    let refused = Err("0A000".to_owned());
     let mut clients: Vec<Client> = (0..2).map(|_| Client::connect(&target)).collect();
     // Each on a server of its own.
     clients.iter_mut().for_each(|client| drop(client.query("BEGIN")));
-    clients.iter_mut().for_each(|client| assert_eq!(run(client, true), None));
+    clients.iter_mut().for_each(|client| assert_eq!(run(client, true, false), Ok(1)));
     clients.iter_mut().for_each(|client| drop(client.query("COMMIT")));
     cluster.sql("altered", "ALTER TABLE t ADD b int");
-    assert_eq!(run(&mut clients[0], false).as_deref(), Some("0A000"));
-    for round in 0..3 {
+    assert_eq!(run(&mut clients[0], false, true), refused);
+    for _ in 0..3 {
         clients.iter_mut().for_each(|client| drop(client.query("BEGIN")));
-        clients.iter_mut().for_each(|client| assert_eq!(run(client, false), None, "round {round}"));
+        assert_eq!(run(&mut clients[0], false, true), Ok(2));
         clients.iter_mut().for_each(|client| drop(client.query("COMMIT")));
+        assert_eq!(run(&mut clients[1], false, false), refused);
+        clients[1].query("SELECT 1");
     }
-    assert_eq!(run(&mut Client::connect(&target), true), None);
+    assert_eq!(run(&mut clients[1], false, true), Ok(2));
+    assert_eq!(run(&mut Client::connect(&target), true, false), Ok(2));
 }
 
 /// Names of databases that don't exist leave no pool behind.

@@ -28,6 +28,10 @@ impl Session {
             self.context.routines.outdate();
             self.context.shared.roles_made.fetch_add(1, Ordering::Relaxed);
         }
+        if talk.traces.has(Traces::RESHAPED) {
+            talk.traces = talk.traces.without(Traces::RESHAPED);
+            self.context.shared.registry.reshaped();
+        }
         talk.traces.has(Traces::SHOWN.and(Traces::FOREVER))
             && self.context.is_transparent()
             && talk.is_sound()

@@ -221,8 +221,39 @@ fn rare_effect(tag: &[u8]) -> Effect {
 }
 
 /// What a command with this tag may have made: a function, or another way to one, which may have been used at once; or a role.
+/// Or what it may have changed or dropped, so that statements made before give something else.
 #[inline]
 pub fn remakes(tag: &[u8]) -> Traces {
+    match tag.first_chunk::<4>() {
+        Some(b"CREA" | b"ALTE" | b"DROP") => makes(tag).and(reshapes(tag)),
+        _ => Traces::NONE,
+    }
+}
+
+#[cold]
+fn reshapes(tag: &[u8]) -> Traces {
+    let kinds: [&[u8]; 12] = [
+        b"TABLE",
+        b"VIEW",
+        b"MATERIALIZED VIEW",
+        b"FOREIGN TABLE",
+        b"TYPE",
+        b"DOMAIN",
+        b"FUNCTION",
+        b"PROCEDURE",
+        b"ROUTINE",
+        b"SCHEMA",
+        b"EXTENSION",
+        b"OWNED",
+    ];
+    let behind = tag.strip_prefix(b"ALTER ").or_else(|| tag.strip_prefix(b"DROP "));
+    // A view may be replaced, with more columns; other things have to be dropped first.
+    let reshapes = behind.is_some_and(|kind| kinds.contains(&kind)) || tag == b"CREATE VIEW";
+    if reshapes { Traces::RESHAPED.and(Traces::CONTEXT) } else { Traces::NONE }
+}
+
+#[cold]
+fn makes(tag: &[u8]) -> Traces {
     let Some(behind) = tag.strip_prefix(b"CREATE ").or_else(|| tag.strip_prefix(b"ALTER ")) else {
         return Traces::NONE;
     };
@@ -296,6 +327,18 @@ mod tests {
             "FUTURE COMMAND",
         ] {
             assert!(matches!(effect(dirty.as_bytes()), Effect::Left(_)), "{dirty}");
+        }
+        for (tag, reshapes) in [
+            ("ALTER TABLE", true),
+            ("DROP VIEW", true),
+            ("CREATE VIEW", true),
+            ("ALTER TYPE", true),
+            ("CREATE TABLE", false),
+            ("DROP INDEX", false),
+            ("ALTER ROLE", false),
+            ("DELETE 5", false),
+        ] {
+            assert_eq!(remakes(tag.as_bytes()).has(Traces::RESHAPED), reshapes, "{tag}");
         }
         assert_eq!(effect(b"DISCARD ALL"), Effect::AllGone);
         assert_eq!(effect(b"DEALLOCATE ALL"), Effect::StatementsGone);

@@ -28,7 +28,7 @@ impl Traces {
     /// Whatever PostgreSQL can show.
     pub const SHOWN: Self = Self(63);
     /// What makes it worth a look at the session behind a transaction.
-    pub const LOOKED_BEHIND: Self = Self(63 | 2048 | 8192);
+    pub const LOOKED_BEHIND: Self = Self(63 | 2048 | 8192 | 131_072);
     /// Anything at all.
     pub const ALL: Self = Self(127);
     /// No kind of state, on the contrary: the statement is a SET whose command tag says more than it does.
@@ -55,6 +55,9 @@ impl Traces {
 
     /// No kind of state: what PostgreSQL makes of a text at Parse may change ([`super::context`]).
     pub const CONTEXT: Self = Self(65536);
+
+    /// No kind of state: tables, views or types may have changed, and with them what statements give.
+    pub const RESHAPED: Self = Self(131_072);
 
     /// Both.
     #[must_use]
@@ -134,7 +137,7 @@ pub(super) fn of_word(word: &[u8], before: &[u8], behind: &[u8]) -> Traces {
         b"execute" => Traces::SHOWN.and(Traces::NAMES),
         // Whatever they run stays if it isn't transactional and they fail; then there is no command tag.
         b"do" if runs_text(behind) && memmem::find(behind, b"create").is_some() => {
-            Traces::ALL.and(Traces::REMADE)
+            Traces::ALL.and(Traces::REMADE).and(Traces::RESHAPED)
         }
         b"do" if runs_text(behind) => Traces::ALL,
         b"call" => Traces::ALL,

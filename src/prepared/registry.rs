@@ -5,7 +5,7 @@ use crate::params::traces::Traces;
 use parking_lot::Mutex;
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 /// Prefix of every statement name pgweir gives PostgreSQL.
@@ -28,17 +28,20 @@ pub struct Statement {
     /// `None`: nobody knows it, and only one client has the statement.
     context: Option<Box<[u8]>>,
     traces: Traces,
+    /// Of the registry when it was made.
+    shape: u64,
     stale: AtomicBool,
 }
 
 impl Statement {
-    fn new(id: u64, context: Option<&[u8]>, definition: &[u8], traces: Traces) -> Self {
+    fn new(id: u64, context: Option<&[u8]>, definition: &[u8], traces: Traces, shape: u64) -> Self {
         Self {
             id: StatementId(id),
             server_name: format!("{PREFIX}{id}").into_boxed_str(),
             definition: definition.into(),
             context: context.map(Box::from),
             traces,
+            shape,
             stale: AtomicBool::new(false),
         }
     }
@@ -58,12 +61,12 @@ impl Statement {
         &self.definition
     }
 
-    /// PostgreSQL has said that its result type has changed: servers that have it can only fail. A new one takes its place.
+    /// PostgreSQL has said that its result type has changed: servers that have it can only fail.
     pub fn set_stale(&self) {
         self.stale.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it is of no more use.
+    /// Whether PostgreSQL has said that its result type has changed.
     #[inline]
     pub fn is_stale(&self) -> bool {
         self.stale.load(Ordering::Relaxed)
@@ -81,6 +84,8 @@ pub struct Registry {
     /// The names clients have for them.
     pub names: NameSets,
     known: Mutex<Known>,
+    /// How often tables and what else statements depend on have changed, as far as that was seen.
+    shape: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -95,7 +100,7 @@ const PURGE_FROM: usize = 1024;
 impl Default for Registry {
     fn default() -> Self {
         let known = Known { statements: HashMap::new(), last_id: 0, purge_at: PURGE_FROM };
-        Self { names: NameSets::default(), known: Mutex::new(known) }
+        Self { names: NameSets::default(), known: Mutex::new(known), shape: AtomicU64::new(0) }
     }
 }
 
@@ -114,7 +119,7 @@ impl Registry {
         };
         let mut known = self.known.lock();
         if let Some(statement) = known.statements.get(&*key).and_then(Weak::upgrade)
-            && !statement.is_stale()
+            && !self.is_outdated(&statement)
         {
             return statement;
         }
@@ -124,12 +129,28 @@ impl Registry {
         }
         known.last_id += 1;
         let id = known.last_id;
-        let statement = Arc::new(Statement::new(id, Some(context), definition, traces()));
+        let statement = Arc::new(Statement::new(id, Some(context), definition, traces(), self.shape()));
         known.statements.insert(key.into(), Arc::downgrade(&statement));
         statement
     }
 
-    /// What takes the place of a stale statement: the same definition, to be parsed anew wherever it is used.
+    fn shape(&self) -> u64 {
+        self.shape.load(Ordering::Relaxed)
+    }
+
+    /// Tables, or what else statements depend on, may have changed: whoever parses a statement from now on gets a new one, as
+    /// from PostgreSQL, and not one that servers made before.
+    pub fn reshaped(&self) {
+        self.shape.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the statement's result type may have changed since it was made, or is known to have.
+    #[inline]
+    pub fn is_outdated(&self, statement: &Statement) -> bool {
+        statement.shape != self.shape() || statement.is_stale()
+    }
+
+    /// What takes the place of an outdated statement: the same definition, to be parsed anew wherever it is used.
     pub fn renew(&self, stale: &Statement) -> Arc<Statement> {
         match &stale.context {
             Some(context) => self.intern(context, &stale.definition, || stale.traces),
@@ -142,7 +163,7 @@ impl Registry {
     pub fn unshared(&self, definition: &[u8], traces: Traces) -> Arc<Statement> {
         let mut known = self.known.lock();
         known.last_id += 1;
-        Arc::new(Statement::new(known.last_id, None, definition, traces))
+        Arc::new(Statement::new(known.last_id, None, definition, traces, self.shape()))
     }
 
     /// What takes the place of a statement where it has to be parsed in this parse context; `None`: in one that isn't known.
@@ -201,8 +222,12 @@ mod tests {
         let own = suited(&a, None);
         assert!(own.id() != a.id() && Arc::ptr_eq(&suited(&own, Some(b"")), &own));
         assert!(!Arc::ptr_eq(&suited(&a, None), &own) && registry.renew(&own).id() != own.id());
-        let old = a.id();
-        drop((a, b));
+        registry.reshaped();
+        let reshaped = registry.intern(b"", b"SELECT 1\0\0\0", || Traces::NONE);
+        assert!(reshaped.id() != a.id() && registry.is_outdated(&a) && !registry.is_outdated(&reshaped));
+        assert!(Arc::ptr_eq(&registry.renew(&a), &reshaped) && !a.is_stale());
+        let old = reshaped.id();
+        drop((a, b, reshaped));
         assert_ne!(registry.intern(b"", b"SELECT 1\0\0\0", || Traces::NONE).id(), old);
     }
 

@@ -156,6 +156,8 @@ struct Message<'b> {
     header: Header,
     /// Its body as far as it is here.
     body: &'b [u8],
+    /// Where in the input what is here of it ends.
+    end: usize,
 }
 
 impl Message<'_> {
@@ -251,7 +253,7 @@ impl<'b> Feed<'_, 'b> {
             };
             frame::check_frontend(header)?;
             let here = header.size.min(self.input.len() - at);
-            let message = Message { header, body: &self.input[at + HEADER..at + here] };
+            let message = Message { header, body: &self.input[at + HEADER..at + here], end: at + here };
             match self.message(message)? {
                 Step::Pause(pause) => break pause,
                 Step::Replaced if here < header.size => self.server.sending_fate = Fate::Swallow,

@@ -13,11 +13,9 @@ use crate::server::exchange::{Action, Exchange, Reply, Status};
 use crate::wire::error::WireError;
 use crate::wire::frame::HEADER;
 use crate::wire::frontend::{self, BindNames, Parse, Target};
+use crate::wire::tag::frontend as f;
 use memchr::memmem;
 use std::sync::Arc;
-
-/// Most statements remembered as bound while replies are owed.
-const BOUND_KEPT: usize = 1024;
 
 /// Longest front of a Bind that may hold its two names, in bytes.
 pub(super) const LONGEST_NAMES: usize = 16 * 1024;
@@ -163,7 +161,7 @@ impl<'a, 'b> Feed<'a, 'b> {
             exchange.expect(Reply::Bind, Action::Forward);
             return Step::Forward;
         };
-        let (server_name, traces) = match self.use_statement(names.statement) {
+        let (server_name, traces) = match self.use_statement(names.statement, Some(message.end)) {
             Ok(used) => used,
             Err(pause) => return Step::Pause(pause),
         };
@@ -179,7 +177,7 @@ impl<'a, 'b> Feed<'a, 'b> {
         self.server.exchange.expect(Reply::Bind, Action::Forward);
         self.server.tally.binds += 1;
         let Some(server_name) = server_name else { return Step::Forward };
-        self.note_name(names.statement, server_name.is_nobodys());
+        self.note_sent(names.statement, &server_name);
         let rest = message.header.size - HEADER - names.size;
         self.out.inject(|v| frontend::bind_names(v, names.portal, server_name.bytes(), rest));
         Step::Front(names.size)
@@ -194,14 +192,14 @@ impl<'a, 'b> Feed<'a, 'b> {
             && let Ok(Target::Statement(name)) = Target::read(message.body)
         {
             called = name;
-            match self.use_statement(name) {
+            match self.use_statement(name, None) {
                 Ok((server_name, _)) => renamed = server_name,
                 Err(pause) => return Step::Pause(pause),
             }
         }
         self.server.exchange.expect(Reply::Describe, Action::Forward);
         let Some(server_name) = renamed else { return Step::Forward };
-        self.note_name(called, server_name.is_nobodys());
+        self.note_sent(called, &server_name);
         self.out.inject(|v| frontend::describe_statement(v, server_name.bytes()));
         Step::Replaced
     }
@@ -247,17 +245,28 @@ impl<'a, 'b> Feed<'a, 'b> {
     }
 
     /// Makes the server ready for a statement the client names; the name to send, `None` for the client's own.
-    /// Also what executing it leaves behind.
-    fn use_statement(&mut self, name: &[u8]) -> Result<(Option<SentName>, Traces), Pause> {
+    /// Also what executing it leaves behind. A Bind of it ends at `bound`, else it is a Describe.
+    #[inline]
+    fn use_statement(
+        &mut self,
+        name: &[u8],
+        bound: Option<usize>,
+    ) -> Result<(Option<SentName>, Traces), Pause> {
         if name.is_empty() {
             return self.use_unnamed().map(|traces| (None, traces));
         }
         let name = significant(name);
         match self.client.names.find(name).map(Arc::clone) {
             Some(mut statement) => {
-                if statement.is_stale() {
-                    statement = self.rules.registry.renew(&statement);
-                    self.client.names.share(name, Arc::clone(&statement), &self.rules.registry.names);
+                if self.rules.registry.is_outdated(&statement) {
+                    // Nobody may get other columns than it believes in.
+                    let is_told = bound.is_none_or(|end| self.input.get(end) == Some(&f::DESCRIBE));
+                    if is_told {
+                        statement = self.rules.registry.renew(&statement);
+                        self.client.names.share(name, Arc::clone(&statement), &self.rules.registry.names);
+                    } else if statement.is_stale() && self.server.exchange.status() != Status::Failed {
+                        return Ok((Some(SentName::Outdated), Traces::NONE));
+                    }
                 }
                 if self.is_unsettled_name(name) {
                     return Err(Pause::Stall);
@@ -269,9 +278,6 @@ impl<'a, 'b> Feed<'a, 'b> {
                     self.server.bound.clear();
                     self.server.gone = ClientNames::default();
                 }
-                if self.server.bound.len() < BOUND_KEPT {
-                    self.server.bound.push(statement.id());
-                }
                 self.server.note(traces);
                 self.evict();
                 Ok((Some(SentName::Server(statement)), traces))
@@ -282,6 +288,17 @@ impl<'a, 'b> Feed<'a, 'b> {
             }
             None => Ok((None, Traces::NONE)),
         }
+    }
+
+    /// What has to be known of a Bind, or Describe, should it fail.
+    #[inline]
+    fn note_sent(&mut self, called: &[u8], sent: &SentName) {
+        match sent {
+            SentName::Server(statement) => self.server.note_bind(statement.id()),
+            SentName::Outdated => return self.server.exchange.promise(Promise::Outdated),
+            SentName::Nobodys => {}
+        }
+        self.note_name(called, matches!(sent, SentName::Nobodys));
     }
 
     /// Keeps what the client calls a statement for the error its request may bring, unless the statement tells.
@@ -406,17 +423,15 @@ fn is_unsettled(exchange: &Exchange<Promise>, statement: &Statement) -> bool {
 enum SentName {
     Server(Arc<Statement>),
     Nobodys,
+    /// Nobody's either: the client would not be told that what it executes gives something else now.
+    Outdated,
 }
 
 impl SentName {
-    fn is_nobodys(&self) -> bool {
-        matches!(self, Self::Nobodys)
-    }
-
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Server(statement) => statement.server_name(),
-            Self::Nobodys => NOBODYS,
+            Self::Nobodys | Self::Outdated => NOBODYS,
         }
     }
 }

@@ -48,11 +48,11 @@ impl Scene {
         sent
     }
 
-    /// The server answers with these tags (`E26000` an error, `ZI` ready); returns what the client got.
+    /// The server answers with these tags (`E26000` an error, `ZI` ready; `_` a space); returns what the client got.
     fn answer(&mut self, tags: &str) -> String {
         let mut bytes = Vec::new();
         for word in tags.split(' ') {
-            match word.as_bytes() {
+            match word.replace('_', " ").as_bytes() {
                 [b'E', code @ ..] => message(&mut bytes, b'E', |v| {
                     v.extend_from_slice(b"SERROR\0VERROR\0C");
                     v.extend_from_slice(code);
@@ -77,7 +77,7 @@ impl Scene {
     }
 }
 
-/// `Pname=text`, `Bname`, `Sname` (Describe), `Cname` (Close), `E`, `Y` (Sync), `Qtext`, `H`.
+/// `Pname=text`, `Bname`, `Sname` (Describe), `D` (of the portal), `Cname` (Close), `E`, `Y` (Sync), `Qtext`, `H`.
 fn messages(script: &str) -> Vec<u8> {
     let mut out = Vec::new();
     for word in script.split(' ') {
@@ -93,6 +93,7 @@ fn messages(script: &str) -> Vec<u8> {
             }
             "S" => frontend::describe_statement(&mut out, rest.as_bytes()),
             "C" => frontend::close_statement(&mut out, rest.as_bytes()),
+            "D" => message(&mut out, f::DESCRIBE, |v| v.extend_from_slice(b"P\0")),
             "E" => message(&mut out, f::EXECUTE, |v| v.extend_from_slice(&[0; 5])),
             "Y" => message(&mut out, f::SYNC, |_| ()),
             "H" => message(&mut out, f::FLUSH, |_| ()),
@@ -115,6 +116,7 @@ fn describe(mut bytes: &[u8]) -> String {
                 format!("P{}={}", text(parse.name), text(parse.query))
             }
             f::BIND => format!("B{}", text(frontend::BindNames::read(body).unwrap().statement)),
+            f::DESCRIBE if body[0] == b'P' => "D".to_owned(),
             f::DESCRIBE => format!("S{}", text(&body[1..])),
             f::CLOSE => format!("C{}", text(&body[1..])),
             f::EXECUTE => "E".to_owned(),
@@ -370,7 +372,8 @@ fn a_huge_named_statement_is_streamed() {
     assert_eq!(s.send("Bhuge E Y"), "Bhuge E Y");
 }
 
-/// A table was altered: the statement fails once, then it is parsed anew, for every client and on every server.
+/// A table was altered past pgweir: the statement fails. Then it is parsed anew for whoever will be told of its new columns or
+/// prepares it again, on every server; others get PostgreSQL's error.
 #[test]
 fn a_stale_plan_fails_once() {
     let mut s = Scene::new(10);
@@ -380,14 +383,47 @@ fn a_stale_plan_fails_once() {
     let mut error = Vec::new();
     message(&mut error, b'E', |v| {
         v.extend_from_slice(
-            b"SERROR\0VERROR\0C0A000\0Mcached plan must not change result type\0RRevalidateCachedQuery\0\0",
+            b"SERROR\0VERROR\0C0A000\0Mcached plan must not change result type\0Fplancache.c\0RRevalidateCachedQuery\0\0",
         );
     });
     let mut scratch = Vec::new();
     let mut out = Outgoing::new(&error, &mut scratch);
     s.server.receive(&error, &mut s.client, &mut out).unwrap();
     s.answer("ZI");
-    assert_eq!(s.send("Ba E Y"), "Ppgweir_2=one Bpgweir_2 E Y");
-    assert_eq!(s.answer("1 2 CX ZI"), "2 C Z");
+    assert!(s.server.traces.has(Traces::RESHAPED));
+    assert_eq!(s.send("Ba E Y"), "Bpgweir_0 E Y");
+    let mut unknown = Vec::new();
+    message(&mut unknown, b'E', |v| {
+        v.extend_from_slice(b"SERROR\0VERROR\0C26000\0Mprepared statement \"pgweir_0\" does not exist\0\0");
+    });
+    let mut scratch = Vec::new();
+    let mut out = Outgoing::new(&unknown, &mut scratch);
+    s.server.receive(&unknown, &mut s.client, &mut out).unwrap();
+    assert_eq!(out.bytes()[HEADER..], error[HEADER..]);
+    s.answer("ZI");
+    s.registry.reshaped();
+    assert_eq!(s.send("Ba D E Y"), "Ppgweir_2=one Bpgweir_2 D E Y");
+    assert_eq!(s.answer("1 2 n CX ZI"), "2 n C Z");
     assert_eq!(s.send("Pb=one Bb E Y"), "Bpgweir_2 E Y");
+}
+
+/// A table was altered through pgweir: nothing fails that is told of its new columns, or is prepared from then on, also in the
+/// transaction that altered it.
+#[test]
+fn statements_are_made_anew_for_an_altered_table() {
+    let mut s = Scene::new(10);
+    s.send("Pa=one Y");
+    s.answer("1 ZI");
+    s.send("Qalter");
+    s.answer("CALTER_TABLE\0 ZT");
+    assert_eq!(s.send("Pb=one Bb E Y"), "Ppgweir_2=one Bpgweir_2 E Y");
+    assert_eq!(s.answer("1 2 CSELECT_1\0 ZI"), "1 2 C Z");
+    // The look at what the transaction left behind does that.
+    s.server.traces = Traces::NONE;
+    s.registry.reshaped();
+    assert_eq!(s.send("Ba E Y"), "Bpgweir_1 E Y");
+    assert_eq!(s.answer("2 CSELECT_1\0 ZI"), "2 C Z");
+    assert_eq!(s.send("Ba D E Y"), "Ppgweir_3=one Bpgweir_3 D E Y");
+    assert_eq!(s.answer("1 2 n CSELECT_1\0 ZI"), "2 n C Z");
+    assert_eq!(s.send("Pc=one Sc Bc D E Y"), "Spgweir_3 Bpgweir_3 D E Y");
 }

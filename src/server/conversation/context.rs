@@ -19,6 +19,7 @@ impl Conversation {
         if traces.has(Traces::CONTEXT) {
             self.context = ParseContext::Moved;
         }
+        self.traces = self.traces.and(traces.within(Traces::RESHAPED));
         if traces.has(Traces::SEQUENCES.and(Traces::ADVANCES)) {
             self.note_sequences(traces);
         }

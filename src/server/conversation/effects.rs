@@ -16,10 +16,8 @@ impl Conversation {
             self.note_sequences(Traces::ADVANCES);
         }
         let made = statement::remakes(tag);
-        // A temporary table is used by few, and made often.
-        let temporary = || tag == b"CREATE TABLE" && self.traces.has(Traces::TEMPORARY);
-        if !made.is_empty() && !temporary() {
-            self.note(made);
+        if !made.is_empty() {
+            self.note_made(tag, made);
         }
         match statement::effect(tag) {
             Effect::None => self.note(statement::ends(tag).within(self.held)),
@@ -42,6 +40,18 @@ impl Conversation {
                 self.note(Traces::SHOWN);
             }
         }
+    }
+
+    /// A temporary table is used by few, and made, changed and dropped often.
+    #[cold]
+    fn note_made(&mut self, tag: &[u8], mut made: Traces) {
+        if tag.ends_with(b" TABLE") && self.traces.and(self.held).has(Traces::TEMPORARY) {
+            made = made.without(Traces::RESHAPED.and(Traces::CONTEXT));
+            if tag.starts_with(b"CREATE") {
+                return;
+            }
+        }
+        self.note(made);
     }
 
     /// A SET was done, or a RESET. One of a custom parameter whose name nobody knows could be neither asked for nor taken back.

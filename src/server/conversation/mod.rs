@@ -4,6 +4,7 @@
 mod afterword;
 mod context;
 mod effects;
+mod errors;
 mod notifications;
 mod overdue;
 mod promises;
@@ -16,8 +17,7 @@ use crate::params::traces::Traces;
 use crate::prepared::by_name;
 use crate::prepared::client_names::ClientNames;
 use crate::prepared::client_statements::ClientStatements;
-use crate::prepared::registry::{NOBODYS, PREFIX, StatementId};
-use crate::prepared::rewrite;
+use crate::prepared::registry::StatementId;
 use crate::prepared::server_names::ServerNames;
 use crate::wire::backend;
 use crate::wire::encode;
@@ -29,7 +29,6 @@ use crate::wire::tag::backend as b;
 pub use afterword::{Afterword, Prepared};
 pub use context::ParseContext;
 use effects::tells_of_copy_data;
-use memchr::memmem;
 pub use notifications::Cut;
 pub use overdue::Overdue;
 pub use promises::Promise;
@@ -145,8 +144,8 @@ pub struct Conversation {
     pub sending_fate: Fate,
     /// Told by the last chunks.
     pub heard: Heard,
-    /// Statements bound or described since nothing was owed last.
-    pub bound: Vec<StatementId>,
+    /// Statements bound since nothing was owed last, by the number of the request.
+    pub bound: Vec<(u64, StatementId)>,
     /// The names the client had when it dropped all its statements: what it had asked before may still fail by them.
     pub gone: ClientNames,
     /// What to ask behind the request under way.
@@ -202,7 +201,7 @@ impl Conversation {
             self.traces = self.traces.and(left);
             self.dirty = true;
         }
-        if traces.has(Traces::SEQUENCES.and(Traces::ADVANCES).and(Traces::CONTEXT)) {
+        if traces.has(Traces::SEQUENCES.and(Traces::ADVANCES).and(Traces::CONTEXT).and(Traces::RESHAPED)) {
             self.note_beside(traces);
         }
     }
@@ -398,8 +397,9 @@ impl Conversation {
         if tells_of_copy_data(body) {
             self.exchange.copy_data_was_read();
         }
+        let failed = self.exchange.oldest();
         let (fate, mut broken) = self.exchange.on_error();
-        let called = broken.extract_if(.., |b| matches!(b.promise, Promise::Called(_)) && b.ran).next();
+        let called = broken.extract_if(.., |b| b.promise.is_of_words() && b.ran).next();
         broken.into_iter().for_each(|broken| self.break_promise(broken, client));
         self.heard.fatal |= backend::is_fatal(body);
         if fate == Fate::PreludeFailed || fate == Fate::Swallow && self.heard.fatal {
@@ -413,23 +413,11 @@ impl Conversation {
         if let (Some(instead), Fate::Forward) = (self.overdue_words(&code, header.size - body.len()), fate) {
             return instead;
         }
-        // Told by the routine's name, which isn't translated, unlike "cached plan must not change result type".
-        if code == *b"0A000" && backend::field(body, b'R') == Some(b"RevalidateCachedQuery") {
-            self.bound.iter().filter_map(|id| self.names.peek(*id)).for_each(|s| s.set_stale());
-        }
+        self.hear_of_stale(&code, body, failed);
         if header.size > HEADER + body.len() || !matches!(&code, b"26000" | b"42P05" | b"08P01" | b"42601") {
             return Decided::Pass(fate);
         }
-        let called = match called.map(|b| b.promise) {
-            Some(Promise::Called(name)) => Some(name),
-            _ => self.called_until_closed(body),
-        };
-        let ours = memmem::find(body, PREFIX.as_bytes()).is_some() && memmem::find(body, NOBODYS).is_none();
-        if code == *b"26000" && ours && !self.names.is_empty() {
-            self.names.clear();
-            self.exchange.set_doubt("the server had lost a prepared statement");
-        }
-        rewrite::restore_names(body, called.as_deref(), [&client.names, &self.gone])
+        self.in_the_clients_words(&code, body, called.map(|b| b.promise), client)
             .map_or(Decided::Pass(fate), |body| Decided::Instead(b::ERROR, body))
     }
 

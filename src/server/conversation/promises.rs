@@ -33,6 +33,15 @@ pub enum Promise {
     Declared(Box<str>),
     /// Nothing; should the request fail, this is what the client called the statement.
     Called(Box<[u8]>),
+    /// Nothing: the request is made to fail, since its statement's result type has changed.
+    Outdated,
+}
+
+impl Promise {
+    /// Whether it is nothing but what the client is to be told should the request fail.
+    pub(super) fn is_of_words(&self) -> bool {
+        matches!(self, Self::Called(_) | Self::Outdated)
+    }
 }
 
 impl Conversation {
@@ -107,7 +116,8 @@ impl Conversation {
             Promise::ClientClosed(name, statement) => drop(client.names.insert(&name, statement)),
             Promise::ServerUnnamed if self.replaces_unnamed().is_some() => {}
             Promise::ServerUnnamed => self.unnamed = unnamed,
-            Promise::Called(_) | Promise::Set(_) | Promise::Deallocates(_) | Promise::Drops => {}
+            Promise::Called(_) | Promise::Outdated => {}
+            Promise::Set(_) | Promise::Deallocates(_) | Promise::Drops => {}
             Promise::ClientUnnamed(previous) => {
                 let left = previous.filter(|_| !broken.ran);
                 match (self.replaces_unnamed(), left) {

@@ -95,7 +95,13 @@ impl<P> Exchange<P> {
     /// Ties a promise to the request expected last.
     #[inline]
     pub fn promise(&mut self, promise: P) {
-        self.promises.push_back((self.front + self.owed.len() as u64 - 1, promise));
+        self.promises.push_back((self.newest(), promise));
+    }
+
+    /// The number of the newest request, of those owed.
+    #[inline]
+    pub fn newest(&self) -> u64 {
+        self.front + self.owed.len() as u64 - 1
     }
 
     /// Promises of requests up to the last Sync or Query: whether they are kept isn't known yet, and what follows may
