@@ -191,7 +191,11 @@ impl<S: Section> Read<S> {
             return report.problem(key_at, unknown_key::<S>(key, &self.title));
         };
         let at = value.span().start;
-        let shown = if setting.secret { kind(&value) } else { quoted(&value, report) };
+        let shown = match value.get_ref() {
+            DeValue::String(_) if setting.secret => "this one".to_owned(),
+            _ if setting.secret => kind(&value),
+            _ => quoted(&value, report),
+        };
         self.given.insert(setting.name, at);
         if let Err(Refusal { hint }) = self.section.set(key, value) {
             self.refused.insert(setting.name);

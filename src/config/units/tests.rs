@@ -262,7 +262,7 @@ fn secrets_are_never_shown() {
     assert_eq!(secret.expose(), "hunter2");
     assert_eq!(Secret::show(&secret), "(secret)");
     assert!(!format!("{secret:?}").contains("hunter2"));
-    refuses::<Secret>(&["\"\"", "\"a\\u0000\"", "12345"]);
+    refuses::<Secret>(&["\"\"", "\"a\\u0000\"", "12345", "\"SCRAM-SHA-256$hunter2\""]);
 }
 
 #[test]

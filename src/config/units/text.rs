@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::{Refusal, Unit};
+use crate::auth::secret;
 use crate::config::Password;
 use crate::config::server_password::is_template;
 
@@ -217,7 +218,10 @@ impl Unit for Secret {
     }
 
     fn accept(written: String) -> Result<Password, Refusal> {
-        not_empty(written).map(Password::new)
+        let written = not_empty(written)?;
+        // What is wrong is told without any of the secret.
+        secret::Secret::parse(&written).map_err(|e| Refusal::because(e.to_string()))?;
+        Ok(Password::new(written))
     }
 
     fn show(_value: &Password) -> String {
