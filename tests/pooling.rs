@@ -436,7 +436,13 @@ fn run_prepared(client: &mut Client, parse_it: bool, told: bool) -> Result<u8, S
 /// prepares the statement anew, also within the transaction that altered it.
 #[test]
 fn an_altered_table_fails_nobody() {
-    let (cluster, _pgweir, target) = start("altered_here", |config| config.set("default_pool_size", 2));
+    let (cluster, pgweir, target) = start("altered_here", |config| {
+        config
+            .set("default_pool_size", 2)
+            .database("migrations", Cluster::shared().address())
+            .put("databases.migrations", "dbname", "altered_here")
+            .put("databases.migrations", "pool_mode", "session")
+    });
     cluster
         .sql("altered_here", "CREATE TABLE t (a int); INSERT INTO t VALUES (1); ALTER TABLE t OWNER TO app");
     let mut clients: Vec<Client> = (0..2).map(|_| Client::connect(&target)).collect();
@@ -444,12 +450,11 @@ fn an_altered_table_fails_nobody() {
     clients.iter_mut().for_each(|client| drop(client.query("BEGIN")));
     clients.iter_mut().for_each(|client| assert_eq!(run_prepared(client, true, true), Ok(1)));
     clients.iter_mut().for_each(|client| drop(client.query("COMMIT")));
-    let mut altering = Client::connect(&target);
-    for columns in 2..4 {
+    for (columns, database) in [(2, "altered_here"), (3, "migrations"), (4, "altered_here")] {
+        let mut altering = Client::connect(&pgweir.target("app", database));
         altering.query("BEGIN");
         altering.query(&format!("ALTER TABLE t ADD b{columns} int"));
         assert_eq!(run_prepared(&mut altering, true, false), Ok(columns));
-        altering.query("DEALLOCATE s");
         altering.query("COMMIT");
         clients.iter_mut().for_each(|client| drop(client.query("BEGIN")));
         clients.iter_mut().for_each(|client| assert_eq!(run_prepared(client, false, true), Ok(columns)));

@@ -18,10 +18,10 @@ use std::sync::atomic::Ordering;
 use std::task::Context;
 
 impl Session {
-    /// Whether there may be something to ask for, and an answer would be of use.
+    /// What the transaction has changed for everybody: functions, roles, tables.
     #[cold]
-    pub(super) fn needs_inspection(&mut self) -> bool {
-        let Link::Active(active) = &mut self.link else { return false };
+    pub(super) fn tell_others(&mut self) {
+        let Link::Active(active) = &mut self.link else { return };
         let talk = &mut active.lease.talk;
         if talk.traces.has(Traces::REMADE) {
             talk.traces = talk.traces.without(Traces::REMADE);
@@ -32,6 +32,14 @@ impl Session {
             talk.traces = talk.traces.without(Traces::RESHAPED);
             self.context.shared.registry.reshaped();
         }
+    }
+
+    /// Whether there may be something to ask for, and an answer would be of use.
+    #[cold]
+    pub(super) fn needs_inspection(&mut self) -> bool {
+        self.tell_others();
+        let Link::Active(active) = &mut self.link else { return false };
+        let talk = &mut active.lease.talk;
         talk.traces.has(Traces::SHOWN.and(Traces::FOREVER))
             && self.context.is_transparent()
             && talk.is_sound()

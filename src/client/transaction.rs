@@ -301,6 +301,9 @@ impl Session {
         let Link::Active(active) = &self.link else { return Turn::Again };
         let talk = &active.lease.talk;
         if self.context.mode == PoolMode::Session {
+            if talk.traces.has(Traces::REMADE.and(Traces::RESHAPED)) {
+                self.tell_others();
+            }
             return Turn::Again;
         }
         if !talk.traces.within(Traces::LOOKED_BEHIND).is_empty() && self.needs_inspection() {
