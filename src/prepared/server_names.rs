@@ -5,6 +5,9 @@ use lru::LruCache;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+/// Most statements that are looked at for one that may go: where none of the oldest may, requests under way will be answered first.
+const LOOKS: usize = 16;
+
 /// What PostgreSQL's side of one connection has prepared under pgweir's names.
 #[derive(Debug)]
 pub struct ServerNames {
@@ -45,8 +48,8 @@ impl ServerNames {
         self.known.put(statement.id(), statement);
     }
 
-    /// Takes out the least recently used statement that may go, never the one used last, while more than the limit are
-    /// there.
+    /// Takes out one of the least recently used statements, if one of them may go, never the one used last, while more than the
+    /// limit are there.
     #[inline]
     pub fn evict(&mut self, may_go: impl Fn(&Statement) -> bool) -> Option<Arc<Statement>> {
         if self.known.len() <= self.limit.get() {
@@ -57,7 +60,7 @@ impl ServerNames {
 
     #[cold]
     fn evict_oldest(&mut self, may_go: impl Fn(&Statement) -> bool) -> Option<Arc<Statement>> {
-        let older = self.known.len() - 1;
+        let older = (self.known.len() - 1).min(LOOKS);
         let id = self.known.iter().rev().take(older).find(|(_, s)| may_go(s)).map(|(id, _)| *id)?;
         self.known.pop(&id)
     }

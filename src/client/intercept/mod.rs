@@ -300,7 +300,7 @@ impl<'b> Feed<'_, 'b> {
 
     #[inline]
     fn message(&mut self, message: Message<'b>) -> Result<Step, WireError> {
-        if self.server.is_held_back() {
+        if self.server.is_held_back() || self.server.exchange.is_crowded() {
             return Ok(Step::Pause(Pause::Stall));
         }
         let exchange = &mut self.server.exchange;

@@ -372,6 +372,19 @@ fn a_huge_named_statement_is_streamed() {
     assert_eq!(s.send("Bhuge E Y"), "Bhuge E Y");
 }
 
+/// What a pipeline may change is looked through for each of its messages: there is a bound to how much that is.
+#[test]
+fn a_long_pipeline_waits_for_its_replies() {
+    let mut s = Scene::new(10);
+    let script: Vec<_> = (0..2_000).map(|i| format!("Ps{i}=text{i} Y")).collect();
+    let sent = s.send(&script.join(" "));
+    let parses = sent.split(' ').filter(|word| word.starts_with('P')).count();
+    assert!(sent.ends_with("STALL") && (100..300).contains(&parses), "{parses} of them");
+    let in_one: Vec<_> = (0..2_000).map(|i| format!("Po{i}=text{i}")).collect();
+    let mut s = Scene::new(10_000);
+    assert!(!s.send(&in_one.join(" ")).ends_with("STALL"), "nothing is answered before its Sync");
+}
+
 /// A table was altered past pgweir: the statement fails. Then it is parsed anew for whoever will be told of its new columns or
 /// prepares it again, on every server; others get PostgreSQL's error.
 #[test]

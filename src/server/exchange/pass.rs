@@ -5,11 +5,6 @@ use crate::wire::frame::HEADER;
 use crate::wire::tag::backend as b;
 
 impl<P> Exchange<P> {
-    /// The number of the request that is answered next.
-    pub fn oldest(&self) -> u64 {
-        self.front
-    }
-
     /// Goes over the messages at the front of `input` that [`Self::on_message`] and [`Self::on_ready`] would have forwarded,
     /// with the same outcome; returns where they end. Stops at whatever else there is: a message that isn't whole or
     /// isn't the client's, errors, notices, parameters, COPY, a command tag that `is_clean` doesn't know.
