@@ -1377,3 +1377,55 @@ fn a_query_within_a_batch_finds_its_statements() {
         assert!(tags.starts_with("12DCTD") && tags.ends_with("CZ") && !tags.contains('E'), "{sql}: {tags}");
     }
 }
+
+/// A statement that another pool's clients have prepared before tells this pool its parameter, too.
+#[test]
+fn a_statement_known_from_another_pool_hides_no_parameter() {
+    let cluster = Cluster::start(Version::V15);
+    let config = Config::new(&cluster).set("default_pool_size", 1);
+    let config = config.database("other", cluster.address()).put("databases.other", "dbname", "app");
+    let pgweir = Pgweir::start(&config);
+    let set = |client: &mut Client, value: &str, parse_it: bool| {
+        let text = "SELECT set_config('app.tenant_id', $1, false)";
+        let parse_it = if parse_it { parse("s", text) } else { Vec::new() };
+        client.send(&[parse_it, bind("", "s", &[Some(value)]), execute("", 0), sync()].concat());
+        client.read_until_ready();
+    };
+    set(&mut Client::connect(&pgweir.target("app", "other")), "x", true);
+    let (mut a, mut b) = (pgweir.client(), pgweir.client());
+    let tenant = "SELECT coalesce(current_setting('app.tenant_id', true), '')";
+    for (round, parse_it) in [(1, true), (2, false)] {
+        set(&mut a, &format!("a{round}"), parse_it);
+        assert_eq!(b.value(tenant), if parse_it { String::new() } else { "b1".to_owned() });
+        set(&mut b, &format!("b{round}"), parse_it);
+        assert_eq!((a.value(tenant), b.value(tenant)), (format!("a{round}"), format!("b{round}")));
+    }
+}
+
+/// Custom parameters whose names are written so that they can't be read, or are too many to be kept: their client stays where they are.
+#[test]
+fn names_that_cannot_be_read_hide_no_parameter() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = Pgweir::start(&Config::new(&cluster).set("default_pool_size", 2));
+    let is_kept = |set: &str, name: &str| {
+        let (mut client, mut other) = (pgweir.client(), pgweir.client());
+        client.query(set);
+        let show = format!("SELECT coalesce(current_setting('{name}', true), '')");
+        assert_eq!(other.value(&show), "", "{set}");
+        assert_eq!(client.value(&show), "x", "{set}");
+        client.terminate();
+    };
+    is_kept("SET app .spaced = 'x'", "app.spaced");
+    is_kept("SET app.größe = 'x'", "app.größe");
+    let long = format!("app.{}", "x".repeat(130));
+    is_kept(&format!("SELECT set_config('{long}', 'x', false)"), &long);
+    let mut client = pgweir.client();
+    for i in 0..260 {
+        client.query(&format!("SELECT set_config('app.user', 'user{i}.name', false)"));
+    }
+    is_kept("SET app.fresh = 'x'", "app.fresh");
+    for i in 0..260 {
+        client.query(&format!("SET LOCAL app.name{i} = 'x'"));
+    }
+    is_kept("SET app.last = 'x'", "app.last");
+}

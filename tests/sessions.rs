@@ -47,7 +47,7 @@ fn a_server_lost_at_its_reset_is_replaced() {
     });
     let pgweir = Pgweir::start(&to_fake(&server).set("session_state", "discard"));
     let (mut first, mut second) = (pgweir.client(), pgweir.client());
-    first.query("SELECT setseed(0)");
+    first.query("SELECT dblink_disconnect('x')");
     assert_eq!(second.value("SELECT 1"), "1");
     assert_eq!(server.connections(), 2);
     server.finish();
@@ -312,7 +312,7 @@ fn a_replay_that_failed_is_not_held_against_the_next() {
         |name: &str| Client::connect(&pgweir.target("app", "app").parameter("application_name", name));
     assert_eq!(named("first name").value("SELECT 1"), "1");
     let mut client = named("first name");
-    client.query("SELECT setseed(0)");
+    client.query("SELECT dblink_disconnect('x')");
     assert_eq!(named("second").value("SELECT 2"), "1");
     let seen = server.seen();
     assert_eq!(
@@ -421,7 +421,7 @@ fn clients_that_leave_while_they_are_held_up() {
     });
     let pgweir = Pgweir::start(&to_fake(&server).set("session_state", "discard"));
     let (mut first, mut second) = (pgweir.client(), pgweir.client());
-    first.query("SELECT setseed(0)");
+    first.query("SELECT dblink_disconnect('x')");
     second.send(&query("SELECT 'never seen'"));
     eventually("it is reset", || server.seen().iter().any(|words| words.contains("DISCARD")));
     drop(second);

@@ -5,9 +5,10 @@ use super::pins::REASONS;
 use super::session::{Link, Session, Turn};
 use super::transaction::Step;
 use crate::clock::Instant;
+use crate::params::custom_names;
 use crate::params::inspection::{self, Found, Question};
 use crate::params::set::Set;
-use crate::params::traces::{self, Traces};
+use crate::params::traces::Traces;
 use crate::roster::Phase;
 use crate::server::conversation::Prepared;
 use crate::server::exchange::{Action, Reply};
@@ -59,7 +60,7 @@ impl Session {
             .wanted
             .iter()
             .map(|(name, _)| name)
-            .filter(|name| traces::is_custom(name.as_bytes()))
+            .filter(|name| custom_names::is_custom(name.as_bytes()))
             .collect();
         custom.extend(set_before.iter().map(|name| Box::from(*name)));
         let Link::Active(active) = &mut self.link else { return Turn::Again };

@@ -1,8 +1,9 @@
 //! What PostgreSQL's catalogs are asked about functions that leave session state, and how its rows are read.
 
+use super::custom_names::{self, Where};
 use super::inspection::from_hex;
 use super::routines::{Names, Touch, of_source};
-use super::traces::{self, Traces};
+use super::traces::Traces;
 use crate::wire::cursor::Cursor;
 use crate::wire::error::WireError;
 use crate::wire::frame::{self, HEADER};
@@ -144,11 +145,14 @@ impl Found {
                 // Of those that call it nothing is known: there may be many, and little depends on it.
                 self.names.names.push((name.clone(), Traces::ADVANCES, Touch::Any));
             }
-            let leaves = found.without(Traces::ADVANCES);
+            let mut leaves = found.without(Traces::ADVANCES);
             if leaves.is_empty() {
                 continue;
             }
-            traces::custom_names(&source, |name| self.names.customs.push(name.into()));
+            let names = &mut self.names.customs;
+            if !custom_names::in_text(&source, Where::Quoted, |name| names.push(name.into())) {
+                leaves = leaves.and(Traces::UNREAD);
+            }
             self.leaves = self.leaves.and(leaves);
             self.functions.insert(number(&oid)?);
             self.fresh.push(name.clone());

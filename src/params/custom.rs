@@ -1,7 +1,7 @@
 //! What texts have mentioned that PostgreSQL tells nobody of: names of custom parameters (`prefix.name`), and that there are clients
 //! that want to know the last values they had of sequences.
 
-use super::traces;
+use super::custom_names::{self, Where};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,23 +32,30 @@ impl Customs {
         self.sequences.load(Ordering::Relaxed)
     }
 
-    /// Remembers the custom parameters a text sets, resets or quotes.
+    /// Remembers the custom parameters in a text. Whether it sets no others.
     #[cold]
-    pub fn learn(&self, text: &[u8]) {
-        traces::custom_names(text, |name| self.remember(name));
+    pub fn learn(&self, text: &[u8], searched: Where) -> bool {
+        let mut kept = true;
+        custom_names::in_text(text, searched, |name| kept &= self.remember(name)) && kept
     }
 
-    /// Remembers what the values of a Bind may name.
+    /// Remembers those the values of a Bind of this text name. Whether it sets no others.
     #[cold]
-    pub fn learn_bound(&self, body: &[u8]) {
-        traces::bound_names(body, |name| self.remember(name));
+    pub fn learn_bound(&self, text: &[u8], bind: &[u8]) -> bool {
+        let mut kept = true;
+        custom_names::in_values(text, bind, |name| kept &= self.remember(name)) && kept
     }
 
-    fn remember(&self, name: &str) {
+    fn remember(&self, name: &str) -> bool {
         let mut names = self.names.lock();
-        if names.len() < LIMIT && !names.iter().any(|known| **known == *name) {
+        if names.iter().any(|known| **known == *name) {
+            return true;
+        }
+        let has_room = names.len() < LIMIT;
+        if has_room {
             names.push(name.into());
         }
+        has_room
     }
 
     /// All that were learned.

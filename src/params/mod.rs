@@ -3,6 +3,7 @@
 pub mod catalog;
 pub mod context;
 pub mod custom;
+pub mod custom_names;
 pub mod difference;
 pub mod inspection;
 pub mod restore;

@@ -1,8 +1,8 @@
 //! RESET goes to the server's own value; for the client that is the one it began with.
 
+use super::custom_names::is_custom;
 use super::difference::{identifier, literal};
 use super::set::Set;
-use super::traces::is_custom;
 use memchr::memmem;
 
 /// Which of the parameters that a client began with may have been reset.

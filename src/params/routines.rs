@@ -197,12 +197,14 @@ impl Finder {
 
     fn traces(&self, text: &[u8]) -> Traces {
         let in_word = |at: Option<&u8>| at.is_some_and(|b| traces::is_in_word(*b));
-        let mut found = Traces::NONE;
+        let (mut found, mut writes) = (Traces::NONE, None);
         for hit in self.words.find_iter(text) {
             let before = hit.start().checked_sub(1).and_then(|at| text.get(at));
             let (_, leaves, touch) = &self.names.names[hit.pattern().as_usize()];
-            if !in_word(before) && !in_word(text.get(hit.end())) && (*touch == Touch::Any || may_write(text))
-            {
+            if found.within(*leaves) == *leaves || in_word(before) || in_word(text.get(hit.end())) {
+                continue;
+            }
+            if *touch == Touch::Any || *writes.get_or_insert_with(|| may_write(text)) {
                 found = found.and(*leaves);
             }
         }

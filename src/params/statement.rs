@@ -6,7 +6,7 @@ use aho_corasick::AhoCorasick;
 use aho_corasick::packed::{Config, MatchKind, Searcher};
 
 /// Words in a text that PostgreSQL's command tag can't show: functions that change or tell session state, temporary objects.
-const TELLTALES: [&str; 12] = [
+const TELLTALES: [&str; 15] = [
     "set_config",
     "advisory",
     "temp",
@@ -19,6 +19,9 @@ const TELLTALES: [&str; 12] = [
     "lastval",
     "nextval",
     "setval",
+    "backup_start",
+    "start_backup",
+    "replication_slot",
 ];
 
 /// Longest text that is looked at, in bytes; a longer one counts as leaving something behind.
@@ -89,7 +92,7 @@ impl Scanner {
     #[inline]
     pub fn traces(&self, text: &[u8]) -> Traces {
         if text.len() > LONGEST_SCAN {
-            return Traces::ALL.and(Traces::CONTEXT);
+            return of_long(text);
         }
         let text = text.strip_suffix(&[0]).unwrap_or(text);
         let text = text.strip_suffix(b";").unwrap_or(text);
@@ -128,6 +131,19 @@ impl Scanner {
     }
 }
 
+/// What a text that is too long to be looked at may leave behind: anything, and it may ask for the last value of a sequence if it has
+/// the words for it.
+#[cold]
+pub fn of_long(text: &[u8]) -> Traces {
+    let asks = |at: usize| {
+        let word = at.checked_sub(4).and_then(|from| text.get(from..at + 3));
+        word.is_some_and(|w| w.eq_ignore_ascii_case(b"currval") || w.eq_ignore_ascii_case(b"lastval"))
+    };
+    let anything = Traces::ALL.and(Traces::CONTEXT);
+    let may_ask = memchr::memchr2_iter(b'v', b'V', text).any(asks);
+    if may_ask { anything.and(Traces::SEQUENCES) } else { anything }
+}
+
 /// Whether a text begins as those statements do that change parameters or name prepared statements, as far as three letters
 /// tell.
 #[inline]
@@ -164,7 +180,9 @@ fn looked_at(text: &[u8]) -> Traces {
     let text = traces::behind_blank(text);
     let told = Traces::LOOKED_AT.and(traces::resets(text)).and(context::moved_by(text));
     if traces::is_local_set(text) {
-        return told.and(Traces::LOCAL_SET);
+        // What is created with pg_temp in front of the search_path is temporary, and its command tag doesn't tell.
+        let temporary = traces::of_text(text).within(Traces::TEMPORARY);
+        return told.and(Traces::LOCAL_SET).and(temporary);
     }
     let named = if traces::is_plain(text) { Traces::NAMED_SET } else { Traces::NONE };
     traces::of_text(text).and(named).and(told)
@@ -342,6 +360,15 @@ mod tests {
         }
         assert_eq!(effect(b"DISCARD ALL"), Effect::AllGone);
         assert_eq!(effect(b"DEALLOCATE ALL"), Effect::StatementsGone);
+    }
+
+    #[test]
+    fn long_and_local_texts() {
+        let long = |begin: &str| of_long(&[begin.as_bytes(), &vec![b'v'; LONGEST_SCAN]].concat());
+        assert!(long("INSERT INTO t VALUES (CurrVal('s'), '").has(Traces::SEQUENCES));
+        assert!(!long("INSERT INTO t VALUES (1, 'values").has(Traces::SEQUENCES));
+        let local = Scanner::default().traces(b"SET LOCAL search_path = pg_temp");
+        assert!(local.has(Traces::LOCAL_SET) && local.has(Traces::TEMPORARY));
     }
 
     #[test]

@@ -21,7 +21,7 @@ impl Traces {
     pub const CHANNELS: Self = Self(16);
     /// Statements of PREPARE.
     pub const STATEMENTS: Self = Self(32);
-    /// What PostgreSQL doesn't show: libraries loaded, dblink's connections, the seed of random(), replication origins.
+    /// What PostgreSQL doesn't show, custom parameters of unknown names for one.
     pub const HIDDEN: Self = Self(64);
     /// What ties a client to its server for as long as it has it: it can't be moved to another.
     pub const PINS: Self = Self(2 | 4 | 8 | 32 | 8192);
@@ -43,9 +43,11 @@ impl Traces {
     pub const REMADE: Self = Self(2048);
     /// No kind of state: the statement asks for the session's own last value of a sequence.
     pub const SEQUENCES: Self = Self(4096);
-    /// What PostgreSQL neither shows nor gives back: libraries loaded, dblink's connections, replication origins. A session has
-    /// it to its end. Beside HIDDEN, never alone.
+    /// What PostgreSQL neither shows nor gives back: libraries loaded, dblink's connections, replication origins, temporary
+    /// replication slots, a backup under way, the seed of random(). A session has it to its end. Beside HIDDEN, never alone.
     pub const FOREVER: Self = Self(8192);
+    /// A custom parameter that nobody could ask PostgreSQL for: its name isn't known.
+    pub const UNREAD: Self = Self(64 | 8192);
 
     /// No kind of state either: parameters may go back to their defaults.
     pub const RESETS: Self = Self(16384);
@@ -96,22 +98,22 @@ pub fn of_text(text: &[u8]) -> Traces {
     }
     let text = text.to_ascii_lowercase();
     let (mut traces, mut before) = (Traces::NONE, &b""[..]);
-    let mut words = Words { text: &text, at: 0 };
+    let mut words = Words::new(&text);
+    let (mut updates, mut settings) = (false, false);
     while let Some(word) = words.next() {
         traces = traces.and(of_word(word, before, &text[words.at..]));
-        if word == b"pg_settings" && contains_word(&text, b"update") {
-            traces = traces.and(Traces::SETTINGS);
-        }
+        updates |= word == b"update";
+        settings |= word == b"pg_settings";
         before = word;
     }
-    traces
+    if updates && settings { traces.and(Traces::SETTINGS) } else { traces }
 }
 
 /// What each of the text's statements may leave behind, told from how it begins and the words in it.
 pub fn of_statements(text: &[u8]) -> Traces {
     let begins = |statement: &[u8]| {
         let text = statement.to_ascii_lowercase();
-        let mut words = Words { text: &text, at: 0 };
+        let mut words = Words::new(&text);
         match (words.next().unwrap_or_default(), words.next().unwrap_or_default()) {
             (b"set", b"local" | b"transaction" | b"constraints") => Traces::NONE,
             (b"set" | b"reset", _) => Traces::SETTINGS,
@@ -153,15 +155,16 @@ pub(super) fn of_word(word: &[u8], before: &[u8], behind: &[u8]) -> Traces {
         _ if word.starts_with(b"pg_advisory") || word.starts_with(b"pg_try_advisory") => {
             if word.windows(4).any(|w| w == b"xact") { Traces::NONE } else { Traces::LOCKS }
         }
-        b"dblink_connect" | b"dblink_connect_u" | b"pg_replication_origin_session_setup" => {
-            Traces::HIDDEN.and(Traces::FOREVER)
-        }
-        _ if word.starts_with(b"dblink")
-            || word == b"setseed"
-            || word.starts_with(b"pg_replication_origin") =>
-        {
-            Traces::HIDDEN
-        }
+        b"dblink_connect"
+        | b"dblink_connect_u"
+        | b"pg_replication_origin_session_setup"
+        | b"setseed"
+        | b"pg_backup_start"
+        | b"pg_start_backup"
+        | b"pg_create_physical_replication_slot"
+        | b"pg_create_logical_replication_slot" => Traces::HIDDEN.and(Traces::FOREVER),
+        b"seed" if matches!(before, b"set" | b"session") => Traces::HIDDEN.and(Traces::FOREVER),
+        _ if word.starts_with(b"dblink") || word.starts_with(b"pg_replication_origin") => Traces::HIDDEN,
         _ => Traces::NONE,
     }
 }
@@ -183,10 +186,14 @@ pub(super) fn names_a_literal(behind: &[u8]) -> bool {
     literal[end + 1..].trim_ascii_start().starts_with(b",")
 }
 
+/// Most bytes of a call's arguments that are looked at.
+const LONGEST_ARGUMENTS: usize = 1024;
+
 /// Whether the arguments that begin `behind` are set_config's with `true` as the third. A backslash may hide where
 /// literals end, so with one the answer is no.
 pub(super) fn is_local(behind: &[u8]) -> bool {
     let Some(arguments) = behind.trim_ascii_start().strip_prefix(b"(") else { return false };
+    let arguments = &arguments[..arguments.len().min(LONGEST_ARGUMENTS)];
     let (mut depth, mut commas, mut last, mut quote) = (0, 0, 0, None);
     for (at, &byte) in arguments.iter().enumerate() {
         match (quote, byte) {
@@ -228,7 +235,7 @@ pub fn is_local_set(text: &[u8]) -> bool {
 pub fn resets(text: &[u8]) -> Traces {
     let text = text.to_ascii_lowercase();
     let (mut sets, mut to_default, mut calls, mut null) = (false, false, false, false);
-    let (mut words, mut before) = (Words { text: &text, at: 0 }, &b""[..]);
+    let (mut words, mut before) = (Words::new(&text), &b""[..]);
     while let Some(word) = words.next() {
         match word {
             b"reset" | b"discard" => return Traces::RESETS,
@@ -245,54 +252,14 @@ pub fn resets(text: &[u8]) -> Traces {
     if sets && to_default || calls && null { Traces::RESETS } else { Traces::NONE }
 }
 
-/// Whether [`custom_names`] finds the names of all parameters that SETs and RESETs of the text change: no comment is in between.
+/// Whether [`super::custom_names::in_text`] finds the names of all parameters that SETs and RESETs of the text change: no comment is in between.
 pub fn is_plain(text: &[u8]) -> bool {
     !text.windows(2).any(|w| w == b"--" || w == b"/*")
 }
 
-/// Calls `name` with every name of a custom parameter (`prefix.name`, in lower case) that the text sets, resets or quotes.
-pub fn custom_names(text: &[u8], mut name: impl FnMut(&str)) {
-    let mut text = text.to_ascii_lowercase();
-    text.retain(|b| *b != b'"');
-    let mut at = 0;
-    let mut before: &[u8] = b"";
-    while at < text.len() {
-        let end = at + text[at..].iter().take_while(|b| is_in_word(**b) || **b == b'.').count();
-        let word = &text[at..end];
-        let quoted = at > 0 && text[at - 1] == b'\'' && text.get(end) == Some(&b'\'');
-        let set = matches!(before, b"set" | b"local" | b"session" | b"reset");
-        if (quoted || set)
-            && is_custom(word)
-            && let Ok(word) = str::from_utf8(word)
-        {
-            name(word);
-        }
-        if !word.is_empty() {
-            before = word;
-        }
-        at = end.max(at + 1);
-    }
-}
-
-/// Calls `name` with whatever in the values of a Bind may be a custom parameter's name.
-pub fn bound_names(body: &[u8], mut name: impl FnMut(&str)) {
-    let body = body.to_ascii_lowercase();
-    let words = body.split(|b| !is_in_word(*b) && *b != b'.').filter(|word| is_custom(word));
-    words.filter_map(|word| str::from_utf8(word).ok()).for_each(&mut name);
-}
-
-/// Whether this can be a custom parameter's name: two or more identifiers joined by dots.
-pub fn is_custom(name: &[u8]) -> bool {
-    let part = |part: &[u8]| {
-        part.first().is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_' || *b >= 0x80)
-            && part.iter().all(|b| is_in_word(*b))
-    };
-    name.len() < 128 && name.contains(&b'.') && name.split(|b| *b == b'.').all(part)
-}
-
 /// Whether some word of the text is this one.
 fn contains_word(text: &[u8], wanted: &[u8]) -> bool {
-    let mut words = Words { text, at: 0 };
+    let mut words = Words::new(text);
     std::iter::from_fn(|| words.next()).any(|word| word == wanted)
 }
 
@@ -301,11 +268,14 @@ pub(super) struct Words<'a> {
     text: &'a [u8],
     /// Where the last word ended.
     at: usize,
+    /// How many comments without an end there may yet be: each costs a look at all that follows. Behind these they are no comments,
+    /// and their words count.
+    endless: u8,
 }
 
 impl<'a> Words<'a> {
     pub(super) fn new(text: &'a [u8]) -> Self {
-        Self { text, at: 0 }
+        Self { text, at: 0, endless: 8 }
     }
 
     /// The next word, and the text behind it.
@@ -323,7 +293,9 @@ impl<'a> Words<'a> {
                 self.at += size;
                 return Some(&rest[..size]);
             }
-            self.at += comment(rest).max(1);
+            let comment = if self.endless > 0 { comment(rest) } else { 0 };
+            self.endless -= u8::from(comment == 0 && self.endless > 0 && rest.starts_with(b"/*"));
+            self.at += comment.max(1);
         }
     }
 }
@@ -464,20 +436,5 @@ mod tests {
         ] {
             assert!(!is_local_set(text.as_bytes()), "{text}");
         }
-    }
-
-    #[test]
-    fn names_of_custom_parameters() {
-        let names = |text: &str| {
-            let mut names = Vec::new();
-            custom_names(text.as_bytes(), |name| names.push(name.to_owned()));
-            names
-        };
-        assert_eq!(names("SET App.Tenant = 1; set session a.b to 2;RESET c.d"), ["app.tenant", "a.b", "c.d"]);
-        assert_eq!(
-            names("SELECT set_config('app.x', t.y, false) FROM s.t WHERE z = 'a.b.c' AND v = '1.5'"),
-            ["app.x", "a.b.c"]
-        );
-        assert_eq!(names("SET x = 1; SET \"App\".\"x\" = 1; RESET \"a.y\""), ["app.x", "a.y"]);
     }
 }

@@ -15,8 +15,9 @@ mod tests;
 pub use refuse::{Admits, Refuses, would_pin};
 
 use crate::params::custom::Customs;
+use crate::params::custom_names::Where;
 use crate::params::routines::Routines;
-use crate::params::statement::{LONGEST_SCAN, Scanner};
+use crate::params::statement::{LONGEST_SCAN, Scanner, of_long};
 use crate::params::traces::Traces;
 use crate::prepared::client_statements::ClientStatements;
 use crate::prepared::registry::{Registry, Statement};
@@ -81,8 +82,8 @@ impl Looks<'_> {
     #[inline]
     fn of_functions(self, text: &[u8]) -> Traces {
         let traces = self.routines.traces(text);
-        if traces.has(Traces::SETTINGS) {
-            self.customs.learn(text);
+        if traces.has(Traces::SETTINGS) && !self.customs.learn(text, Where::Quoted) {
+            return traces.and(Traces::UNREAD);
         }
         traces
     }
@@ -101,10 +102,17 @@ impl Looks<'_> {
     #[inline]
     fn of_words(self, text: &[u8]) -> Traces {
         let traces = self.scanner.traces(text);
-        if !traces.is_empty() {
-            self.customs.learn(text);
+        if traces.is_empty() { traces } else { self.learned(text, traces) }
+    }
+
+    #[cold]
+    fn learned(self, text: &[u8], traces: Traces) -> Traces {
+        let runs = traces.has(Traces::HIDDEN.and(Traces::NAMES).and(Traces::LOCKS).and(Traces::TEMPORARY));
+        let searched = if runs { Where::Quoted } else { Where::Set };
+        if self.customs.learn(text, searched) || traces.has(Traces::LOCAL_SET) {
+            return traces;
         }
-        traces
+        traces.without(Traces::NAMED_SET).and(Traces::UNREAD)
     }
 }
 
@@ -371,7 +379,7 @@ impl<'b> Feed<'_, 'b> {
             self.out.inject(|v| frontend::query(v, instead.as_bytes()));
             return Step::Replaced;
         }
-        let traces = if message.is_whole() { self.traces(message.body) } else { Traces::ALL };
+        let traces = if message.is_whole() { self.traces(message.body) } else { of_long(message.body) };
         if traces.has(Traces::NAMES)
             && message.is_whole()
             && let Some(step) = self.query_by_name(message.body)

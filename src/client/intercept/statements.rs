@@ -99,9 +99,13 @@ impl<'a, 'b> Feed<'a, 'b> {
             return Step::Replaced;
         }
         let (registry, looks) = (self.rules.registry, self.rules.looks);
+        // Looked at though others may have it: what it names is learned by each pool.
+        let traces = looks.of_words(parse.query);
         let statement = match self.context() {
-            Some(context) => registry.intern(context, parse.definition, || looks.of_words(parse.query)),
-            None => registry.unshared(parse.definition, looks.of_words(parse.query)),
+            Some(context) if !traces.has(Traces::FOREVER) => {
+                registry.intern(context, parse.definition, || traces)
+            }
+            _ => registry.unshared(parse.definition, traces),
         };
         // At its Bind this Parse is owed.
         if self.server.foreign_sequences
@@ -172,7 +176,10 @@ impl<'a, 'b> Feed<'a, 'b> {
         }
         self.note_portal(names.portal, names.statement, traces);
         if traces.has(Traces::HIDDEN) && traces.has(Traces::SETTINGS) {
-            self.rules.looks.customs.learn_bound(message.body);
+            let text = self.text_of(names.statement);
+            if !self.rules.looks.customs.learn_bound(&text, message.body) {
+                self.server.note(Traces::UNREAD);
+            }
         }
         self.server.exchange.expect(Reply::Bind, Action::Forward);
         self.server.tally.binds += 1;

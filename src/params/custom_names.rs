@@ -1,0 +1,203 @@
+//! Names of custom parameters (`prefix.name`) in texts and in the values of a Bind: PostgreSQL lists them only to who asks by name.
+
+use super::traces::is_in_word;
+use crate::wire::cursor::Cursor;
+use crate::wire::error::WireError;
+
+/// `NAMEDATALEN - 1`.
+const LONGEST_PART: usize = 63;
+
+/// Which names a text is searched for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Where {
+    /// Those it sets or resets by a statement, or by set_config.
+    Set,
+    /// Beside these, whatever it quotes: what it runs may set that.
+    Quoted,
+}
+
+/// Calls `name` with the names, in lower case. Whether they are surely all that the text sets: a name it writes in an unusual way isn't
+/// read (with spaces at the dot, with other than ASCII letters, which PostgreSQL folds by the database's encoding, or very long).
+pub fn in_text(text: &[u8], searched: Where, mut name: impl FnMut(&str)) -> bool {
+    let mut text = text.to_ascii_lowercase();
+    text.retain(|b| *b != b'"');
+    let (mut at, mut before, mut all) = (0, &b""[..], true);
+    while at < text.len() {
+        let end = at + text[at..].iter().take_while(|b| is_in_word(**b) || **b == b'.').count();
+        let (word, behind) = (&text[at..end], &text[end..]);
+        let set = matches!(before, b"set" | b"local" | b"session" | b"reset");
+        let quoted = at > 0 && text[at - 1] == b'\'' && behind.first() == Some(&b'\'');
+        match plain(word) {
+            Some(custom) if set || quoted && searched == Where::Quoted => name(custom),
+            None if set && !word.is_empty() => {
+                all &= !word.contains(&b'.') && behind.trim_ascii_start().first() != Some(&b'.');
+            }
+            _ => {}
+        }
+        if word == b"set_config"
+            && let Some(literal) = first_literal(behind)
+        {
+            all &= named(literal, &mut name);
+        }
+        if !word.is_empty() {
+            before = word;
+        }
+        at = end.max(at + 1);
+    }
+    all
+}
+
+/// The same of the values of a Bind of this text. Only those that set_config names are looked at, if the text tells which: others
+/// may be anything. Of a Bind that isn't whole they aren't all.
+pub fn in_values(text: &[u8], bind: &[u8], mut name: impl FnMut(&str)) -> bool {
+    let values = values(bind);
+    let (Some(numbers), Ok(values)) = (named_by(text), &values) else {
+        let bind = bind.to_ascii_lowercase();
+        let words = bind.split(|b| !is_in_word(*b) && *b != b'.');
+        words.filter_map(plain).for_each(&mut name);
+        return values.is_ok();
+    };
+    numbers.iter().all(|number| {
+        let value = number.checked_sub(1).and_then(|at| values.get(at)).copied().flatten();
+        value.is_none_or(|value| named(&value.to_ascii_lowercase(), &mut name))
+    })
+}
+
+/// Whether this can be a custom parameter's name: two or more identifiers joined by dots.
+pub fn is_custom(name: &[u8]) -> bool {
+    let part = |part: &[u8]| {
+        part.first().is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_' || *b >= 0x80)
+            && part.iter().all(|b| is_in_word(*b))
+    };
+    name.len() < 128 && name.contains(&b'.') && name.split(|b| *b == b'.').all(part)
+}
+
+/// A name that is the same in every encoding, and however it is written: of identifiers PostgreSQL reads 63 bytes.
+fn plain(name: &[u8]) -> Option<&str> {
+    let short = |part: &[u8]| part.len() <= LONGEST_PART;
+    let is_plain = name.is_ascii() && is_custom(name) && name.split(|b| *b == b'.').all(short);
+    str::from_utf8(name).ok().filter(|_| is_plain)
+}
+
+/// What set_config is told: whether it is understood.
+fn named(told: &[u8], name: &mut impl FnMut(&str)) -> bool {
+    if let Some(custom) = plain(told) {
+        name(custom);
+        return true;
+    }
+    !told.contains(&b'.')
+}
+
+/// The first argument of what follows a function's name, if that is a literal without escapes.
+fn first_literal(behind: &[u8]) -> Option<&[u8]> {
+    let arguments = behind.trim_ascii_start().strip_prefix(b"(")?.trim_ascii_start();
+    let literal = arguments.strip_prefix(b"'")?;
+    memchr::memchr(b'\'', literal).map(|end| &literal[..end])
+}
+
+/// The numbers of the parameters that tell set_config its names; `None` if there may be other ways to one.
+fn named_by(text: &[u8]) -> Option<Vec<usize>> {
+    let text = text.to_ascii_lowercase();
+    let mut numbers = Vec::new();
+    for at in memchr::memmem::find_iter(&text, "set_config") {
+        let behind = &text[at + "set_config".len()..];
+        if first_literal(behind).is_some() {
+            continue;
+        }
+        let arguments =
+            behind.trim_ascii_start().strip_prefix(b"(")?.trim_ascii_start().strip_prefix(b"$")?;
+        let digits = arguments.iter().take_while(|b| b.is_ascii_digit()).count();
+        let ends = arguments[digits..].trim_ascii_start();
+        if !ends.starts_with(b",") && !ends.starts_with(b"::") {
+            return None;
+        }
+        numbers.push(str::from_utf8(&arguments[..digits]).ok()?.parse().ok()?);
+    }
+    (!numbers.is_empty()).then_some(numbers)
+}
+
+/// The values of a Bind, `None` for NULL.
+///
+/// # Errors
+/// When it isn't whole.
+fn values(bind: &[u8]) -> Result<Vec<Option<&[u8]>>, WireError> {
+    let mut c = Cursor::new(bind);
+    for _portal_and_statement in 0..2 {
+        c.cstr()?;
+    }
+    let formats = c.u16()?;
+    c.bytes(2 * usize::from(formats))?;
+    let count = c.u16()?;
+    (0..count).map(|_| usize::try_from(c.i32()?).ok().map(|size| c.bytes(size)).transpose()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(text: &str, searched: Where) -> (Vec<String>, bool) {
+        let mut names = Vec::new();
+        let all = in_text(text.as_bytes(), searched, |name| names.push(name.to_owned()));
+        (names, all)
+    }
+
+    #[test]
+    fn names_that_are_set() {
+        let set = |text| names(text, Where::Set);
+        let all = |names: &[&str]| (names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>(), true);
+        assert_eq!(
+            set("SET App.Tenant = 1; set session a.b to 2;RESET c.d"),
+            all(&["app.tenant", "a.b", "c.d"])
+        );
+        assert_eq!(set("SET x = 1; SET \"App\".\"x\" = 1; RESET \"a.y\""), all(&["app.x", "a.y"]));
+        let call = "SELECT set_config('app.x', 'user1.name', false) FROM s.t WHERE z = 'a.b.c' AND v = '1.5'";
+        assert_eq!(set(call), all(&["app.x"]));
+        assert_eq!(names(call, Where::Quoted), all(&["app.x", "app.x", "user1.name", "a.b.c"]));
+        assert_eq!(set("SET work_mem = '1.5MB'; UPDATE t SET a = b.c"), all(&[]));
+    }
+
+    #[test]
+    fn names_that_cannot_be_read() {
+        let long = format!("SET app.{} = 1", "x".repeat(64));
+        for text in [
+            "SET app .spaced = 'x'",
+            "SET app. spaced = 'x'",
+            "SET app.größe = 'x'",
+            "SELECT set_config('app.größe', 'x', false)",
+            "SELECT set_config('app. x', 'x', false)",
+            &long,
+        ] {
+            assert!(!names(text, Where::Set).1, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_bound() {
+        let bind = |values: &[&str]| {
+            let mut body = b"portal\0name\0\0\x01\0\0\0".to_vec();
+            body.push(u8::try_from(values.len()).unwrap());
+            for value in values {
+                body.extend_from_slice(&u32::try_from(value.len()).unwrap().to_be_bytes());
+                body.extend_from_slice(value.as_bytes());
+            }
+            body.extend_from_slice(b"\0\0");
+            body
+        };
+        let bound = |text: &str, values: &[&str]| {
+            let mut names = Vec::new();
+            let all = in_values(text.as_bytes(), &bind(values), |name| names.push(name.to_owned()));
+            (names.join(" "), all)
+        };
+        let call = "SELECT set_config($1, $2, false)";
+        assert_eq!(bound(call, &["App.x", "john.doe"]), ("app.x".into(), true));
+        assert_eq!(bound(call, &["work_mem", "john.doe"]), (String::new(), true));
+        assert_eq!(bound(call, &["app.größe", "x"]), (String::new(), false));
+        assert_eq!(bound("SELECT set_config($2::text, $1, false)", &["a.b", "c.d"]), ("c.d".into(), true));
+        let any = "SELECT set_config(a || $1, $2, false)";
+        assert_eq!(bound(any, &["a.b", "c.d"]), ("a.b c.d".into(), true));
+        let mut cut = Vec::new();
+        assert!(!in_values(call.as_bytes(), &bind(&["a.b", "c.d"])[..25], |name| cut.push(name.to_owned())));
+        assert_eq!(cut, ["a.b"]);
+        assert_eq!(values(b"p\0s\0\0\0\0\x01\xff\xff\xff\xff\0\0"), Ok(vec![None]));
+    }
+}
