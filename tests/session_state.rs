@@ -9,7 +9,8 @@ use support::cluster::{Cluster, Version};
 use support::eventually;
 use support::fake_server::{Conn, FakeServer};
 use support::messages::{
-    Message, backend, bind, copy_data, copy_done, execute, function_call, message, parse, query, sync,
+    Message, backend, bind, close_statement, copy_data, copy_done, execute, function_call, message, parse,
+    query, sync,
 };
 use support::pgweir::{Config, Pgweir};
 use support::raw::Client;
@@ -1428,4 +1429,52 @@ fn names_that_cannot_be_read_hide_no_parameter() {
         client.query(&format!("SET LOCAL app.name{i} = 'x'"));
     }
     is_kept("SET app.last = 'x'", "app.last");
+}
+
+/// Statements are shared by those whose names mean the same tables: not by tenants of a transaction's search_path, nor by whoever
+/// has a temporary table of that name.
+#[test]
+fn tenants_share_no_statement_whose_tables_differ() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql(
+        "app",
+        "CREATE SCHEMA one; CREATE TABLE one.t (a int); CREATE SCHEMA two; CREATE TABLE two.t (a int, b text); \
+         INSERT INTO one.t VALUES (1); INSERT INTO two.t VALUES (1, 'x'); \
+         GRANT ALL ON SCHEMA one, two TO PUBLIC; GRANT ALL ON one.t, two.t TO PUBLIC",
+    );
+    let pgweir = Pgweir::start(&Config::new(&cluster).set("default_pool_size", 1));
+    let columns = |client: &mut Client| {
+        let batch = [parse("s", "SELECT * FROM t"), bind("", "s", &[]), execute("", 0), sync()];
+        client.send(&batch.concat());
+        let replies = client.read_until_ready();
+        client.send(&[close_statement("s"), sync()].concat());
+        client.read_until_ready();
+        let row = replies.iter().find(|m| m.tag == b'D').unwrap_or_else(|| panic!("{replies:?}"));
+        row.body[1]
+    };
+    let (mut first, mut second) = (pgweir.client(), pgweir.client());
+    for set in ["SET LOCAL search_path = ", "CREATE TEMPORARY TABLE t (a int"] {
+        let tenant = |client: &mut Client, number: usize| {
+            client.query("BEGIN");
+            let told = match (set.starts_with("SET"), number) {
+                (true, number) => format!("{set}{}", ["one", "two"][number - 1]),
+                (false, 1) => format!("{set}) ON COMMIT DROP"),
+                (false, _) => format!("{set}, b text) ON COMMIT DROP"),
+            };
+            client.query(&told);
+            client.query("INSERT INTO t VALUES (1)");
+            let columns = columns(client);
+            client.query("COMMIT");
+            columns
+        };
+        for _ in 0..3 {
+            assert_eq!((tenant(&mut first, 1), tenant(&mut second, 2)), (1, 2), "{set}");
+        }
+    }
+    // Taken back with a part of the transaction.
+    first.query("BEGIN; SET LOCAL search_path = one; SAVEPOINT s; SET LOCAL search_path = two");
+    assert_eq!(columns(&mut first), 2);
+    first.query("ROLLBACK TO s");
+    assert_eq!(columns(&mut first), 1);
+    first.query("COMMIT");
 }

@@ -30,9 +30,9 @@ pub fn has(name: &str) -> bool {
     FOLDING.contains(&name) || RESOLVING.contains(&name)
 }
 
-/// [`Traces::CONTEXT`] if running the text may change the parse context in a way that isn't told at once. Errs towards that, but
-/// for a search_path and a role that end with the transaction: many set those in each, and a statement shared for all that is
-/// analysed anew by PostgreSQL.
+/// [`Traces::CONTEXT`] if running the text may change the parse context in a way that isn't told at once. Errs towards that.
+/// [`Traces::LOCAL_CONTEXT`] if it changes nothing but a search_path or a role, to the end of the transaction: many do in each, so
+/// statements are shared by those that do it in the same words.
 #[cold]
 pub fn moved_by(text: &[u8]) -> Traces {
     if text.windows(3).any(|w| w.eq_ignore_ascii_case(b"u&\"")) {
@@ -61,7 +61,11 @@ pub fn moved_by(text: &[u8]) -> Traces {
         local &= !matches!(before, b"set" | b"reset") || word == b"local";
         before = word;
     }
-    if sets && (folding || resolving && !local) { Traces::CONTEXT } else { Traces::NONE }
+    match (sets, folding, resolving) {
+        (false, ..) | (_, false, false) => Traces::NONE,
+        (_, false, true) if local => Traces::LOCAL_CONTEXT,
+        _ => Traces::CONTEXT,
+    }
 }
 
 #[cfg(test)]
@@ -102,6 +106,9 @@ mod tests {
             ("DEALLOCATE ALL", false),
         ] {
             assert_eq!(moved_by(text.as_bytes()) == Traces::CONTEXT, moves, "{text}");
+        }
+        for text in ["SET LOCAL search_path = a", "SELECT set_config('search_path', $1, true)"] {
+            assert_eq!(moved_by(text.as_bytes()), Traces::LOCAL_CONTEXT, "{text}");
         }
     }
 }

@@ -58,6 +58,9 @@ impl Traces {
     /// No kind of state: what PostgreSQL makes of a text at Parse may change ([`super::context`]).
     pub const CONTEXT: Self = Self(65536);
 
+    /// No kind of state: names are resolved otherwise to the end of the transaction ([`super::context`]).
+    pub const LOCAL_CONTEXT: Self = Self(262_144);
+
     /// No kind of state: tables, views or types may have changed, and with them what statements give.
     pub const RESHAPED: Self = Self(131_072);
 

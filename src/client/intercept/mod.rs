@@ -8,6 +8,7 @@ mod large;
 #[cfg(test)]
 mod model;
 mod refuse;
+mod sent;
 mod statements;
 #[cfg(test)]
 mod tests;
@@ -217,7 +218,9 @@ pub fn feed_lone_query(
         && server.is_between_batches();
     if lone {
         let traces = looks.traces(&input[HEADER..]);
-        if traces.has(Traces::NAMES.and(Traces::SEQUENCES).and(Traces::RESETS)) {
+        const LOOKED_INTO: Traces =
+            Traces::NAMES.and(Traces::SEQUENCES).and(Traces::RESETS).and(Traces::LOCAL_CONTEXT);
+        if traces.has(LOOKED_INTO) {
             return false;
         }
         server.note(traces);
@@ -396,6 +399,9 @@ impl<'b> Feed<'_, 'b> {
             return Step::Pause(pause);
         }
         self.server.note(traces);
+        if traces.has(Traces::LOCAL_CONTEXT) {
+            self.server.note_local_set(message.body);
+        }
         self.query_drops_unnamed();
         if traces.has(Traces::NAMES) {
             self.server.exchange.promise(Promise::Drops);

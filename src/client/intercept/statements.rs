@@ -3,10 +3,11 @@
 //! Errors are left to PostgreSQL wherever it can raise them, so that the transaction's status is right: a name nobody
 //! knows is sent as it is, a Parse of a name that is taken is sent under the name of the statement that has it.
 
+use super::sent::SentName;
 use super::{Feed, Message, Names, Pause, Step, by_name::ends_transaction};
 use crate::params::traces::Traces;
 use crate::prepared::client_names::ClientNames;
-use crate::prepared::client_statements::{KEPT, Unnamed, is_cut, significant};
+use crate::prepared::client_statements::{KEPT, Unnamed, significant};
 use crate::prepared::registry::{NOBODYS, PREFIX, Statement};
 use crate::server::conversation::Promise;
 use crate::server::exchange::{Action, Exchange, Reply, Status};
@@ -15,6 +16,7 @@ use crate::wire::frame::HEADER;
 use crate::wire::frontend::{self, BindNames, Parse, Target};
 use crate::wire::tag::frontend as f;
 use memchr::memmem;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Longest front of a Bind that may hold its two names, in bytes.
@@ -103,7 +105,7 @@ impl<'a, 'b> Feed<'a, 'b> {
         let traces = looks.of_words(parse.query);
         let statement = match self.context() {
             Some(context) if !traces.has(Traces::FOREVER) => {
-                registry.intern(context, parse.definition, || traces)
+                registry.intern(&context, parse.definition, || traces)
             }
             _ => registry.unshared(parse.definition, traces),
         };
@@ -175,6 +177,11 @@ impl<'a, 'b> Feed<'a, 'b> {
             return Step::Pause(pause);
         }
         self.note_portal(names.portal, names.statement, traces);
+        if traces.has(Traces::LOCAL_CONTEXT) {
+            // Behind the statement's text come the values it is given.
+            let told = [&self.text_of(names.statement), &message.body[names.size..]].concat();
+            self.server.note_local_set(&told);
+        }
         if traces.has(Traces::HIDDEN) && traces.has(Traces::SETTINGS) {
             let text = self.text_of(names.statement);
             if !self.rules.looks.customs.learn_bound(&text, message.body) {
@@ -297,24 +304,6 @@ impl<'a, 'b> Feed<'a, 'b> {
         }
     }
 
-    /// What has to be known of a Bind, or Describe, should it fail.
-    #[inline]
-    fn note_sent(&mut self, called: &[u8], sent: &SentName) {
-        match sent {
-            SentName::Server(statement) => self.server.note_bind(statement.id()),
-            SentName::Outdated => return self.server.exchange.promise(Promise::Outdated),
-            SentName::Nobodys => {}
-        }
-        self.note_name(called, matches!(sent, SentName::Nobodys));
-    }
-
-    /// Keeps what the client calls a statement for the error its request may bring, unless the statement tells.
-    pub(super) fn note_name(&mut self, name: &[u8], nobodys: bool) {
-        if nobodys || is_cut(name) || self.client.names.is_aliased() {
-            self.server.exchange.promise(Promise::Called(name.into()));
-        }
-    }
-
     /// The client's unnamed statement, on whatever server it was parsed; without one, PostgreSQL must not have one.
     fn use_unnamed(&mut self) -> Result<Traces, Pause> {
         let unnamed = |p: &Promise| matches!(p, Promise::ClientUnnamed(_) | Promise::ServerUnnamed);
@@ -358,7 +347,7 @@ impl<'a, 'b> Feed<'a, 'b> {
         if self.server.names.touch(statement.id()) {
             return Some(statement);
         }
-        let suited = self.rules.registry.suited(&statement, self.context());
+        let suited = self.rules.registry.suited(&statement, self.context().as_deref());
         if !Arc::ptr_eq(&suited, &statement) {
             statement = suited;
             self.client.names.share(name, Arc::clone(&statement), &self.rules.registry.names);
@@ -374,10 +363,17 @@ impl<'a, 'b> Feed<'a, 'b> {
         Some(statement)
     }
 
-    /// The values what is sent now is parsed by, if they are known.
+    /// The values what is sent now is parsed by, if they are known. Temporary tables hide others of their names.
     #[inline]
-    fn context(&mut self) -> Option<&'a [u8]> {
-        self.server.knows_context().then_some(self.rules.parse_context)
+    fn context(&mut self) -> Option<Cow<'a, [u8]>> {
+        if self.server.traces.and(self.server.held).has(Traces::TEMPORARY) {
+            return None;
+        }
+        if self.server.knows_context() {
+            return Some(Cow::Borrowed(self.rules.parse_context));
+        }
+        let sets = self.server.local_context()?.get().to_be_bytes();
+        Some(Cow::Owned([self.rules.parse_context, b"\0local", &sets].concat()))
     }
 
     fn inject_parse(&mut self, name: &[u8], definition: &[u8], reply: Reply, action: Action) {
@@ -424,21 +420,4 @@ fn is_unsettled(exchange: &Exchange<Promise>, statement: &Statement) -> bool {
         Promise::ServerLacks(s) => s.id() == statement.id(),
         _ => false,
     })
-}
-
-/// The name a statement is sent under.
-enum SentName {
-    Server(Arc<Statement>),
-    Nobodys,
-    /// Nobody's either: the client would not be told that what it executes gives something else now.
-    Outdated,
-}
-
-impl SentName {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Server(statement) => statement.server_name(),
-            Self::Nobodys | Self::Outdated => NOBODYS,
-        }
-    }
 }

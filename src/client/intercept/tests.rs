@@ -134,12 +134,12 @@ fn describe(mut bytes: &[u8]) -> String {
 fn a_statement_is_parsed_once_per_server() {
     let mut s = Scene::new(10);
     assert_eq!(s.send("Pa=one Ba E Y"), "Ppgweir_1=one Bpgweir_1 E Y");
-    assert_eq!(s.answer("1 2 CX ZI"), "1 2 C Z");
+    assert_eq!(s.answer("1 2 CSELECT_1\0 ZI"), "1 2 C Z");
     assert_eq!(s.send("Pb=one Bb E Y"), "Bpgweir_1 E Y");
-    assert_eq!(s.answer("2 CX ZI"), "1 2 C Z");
+    assert_eq!(s.answer("2 CSELECT_1\0 ZI"), "1 2 C Z");
     s.server = Scene::new(10).server;
     assert_eq!(s.send("Sa Ba E Y"), "Ppgweir_1=one Spgweir_1 Bpgweir_1 E Y");
-    assert_eq!(s.answer("1 t n 2 CX ZI"), "t n 2 C Z");
+    assert_eq!(s.answer("1 t n 2 CSELECT_1\0 ZI"), "t n 2 C Z");
     assert!(s.server.is_free());
 }
 
@@ -178,7 +178,7 @@ fn eviction_keeps_the_batch_going() {
         s.send("Pa=one Ba Pb=two Ba E Y"),
         "Ppgweir_1=one Bpgweir_1 Ppgweir_2=two Cpgweir_1 Ppgweir_1=one Cpgweir_2 Bpgweir_1 E Y"
     );
-    assert_eq!(s.answer("1 2 1 3 1 3 2 CX ZI"), "1 2 1 2 C Z");
+    assert_eq!(s.answer("1 2 1 3 1 3 2 CSELECT_1\0 ZI"), "1 2 1 2 C Z");
     assert!(s.server.is_free() && s.server.exchange.doubt().is_none());
 }
 
@@ -209,7 +209,7 @@ fn a_parse_the_server_need_not_see_waits_for_the_transaction_status() {
     s.send("Pa=one Y");
     s.answer("1 ZI");
     assert_eq!(s.send("Qbegin Qbad Pb=one Y"), "Qbegin Qbad STALL");
-    assert_eq!(s.answer("CX ZT E42601 ZE"), "C Z E Z");
+    assert_eq!(s.answer("CSELECT_1\0 ZT E42601 ZE"), "C Z E Z");
     assert_eq!(s.send("Pb=one Y"), "Ppgweir_1=one Y");
     assert_eq!(s.answer("E25P02 ZE"), "E Z");
 }
@@ -220,13 +220,13 @@ fn the_unnamed_statement_follows_its_client() {
     assert_eq!(s.send("P=one S Y"), "P=one S Y");
     assert_eq!(s.answer("1 t n ZI"), "1 t n Z");
     assert_eq!(s.send("B E Y"), "B E Y");
-    s.answer("2 CX ZI");
+    s.answer("2 CSELECT_1\0 ZI");
     s.server = Scene::new(10).server;
     s.server.unnamed = Some((9, 1));
     assert_eq!(s.send("B E Y"), "P=one B E Y");
-    assert_eq!(s.answer("1 2 CX ZI"), "2 C Z");
+    assert_eq!(s.answer("1 2 CSELECT_1\0 ZI"), "2 C Z");
     assert_eq!(s.send("Qx"), "Qx");
-    assert_eq!(s.answer("CX ZI"), "C Z");
+    assert_eq!(s.answer("CSELECT_1\0 ZI"), "C Z");
     s.server.unnamed = Some((9, 1));
     assert_eq!(s.send("B E Y"), "C B E Y");
     assert_eq!(s.answer("3 E26000 ZI"), "E Z");
@@ -240,7 +240,7 @@ fn an_unnamed_statement_skipped_leaves_the_one_before() {
     assert_eq!(s.send("Bnone P=two Y"), "Bnone P=two Y");
     assert_eq!(s.answer("E26000 ZI"), "E Z");
     assert_eq!(s.send("B E Y"), "P=one B E Y");
-    s.answer("1 2 CX ZI");
+    s.answer("1 2 CSELECT_1\0 ZI");
     s.send("P=bad Y");
     s.answer("E42601 ZI");
     assert_eq!(s.send("B E Y"), "B E Y");
@@ -262,7 +262,7 @@ fn a_query_ends_the_unnamed_statement_whose_close_was_skipped() {
     s.send("P=one Y");
     s.answer("1 ZI");
     s.send("Bnone C Y Qx");
-    s.answer("E26000 ZI CX ZI");
+    s.answer("E26000 ZI CSELECT_1\0 ZI");
     assert_eq!(s.send("B E Y"), "B E Y");
 }
 
@@ -416,7 +416,7 @@ fn a_stale_plan_fails_once() {
     s.answer("ZI");
     s.registry.reshaped();
     assert_eq!(s.send("Ba D E Y"), "Ppgweir_2=one Bpgweir_2 D E Y");
-    assert_eq!(s.answer("1 2 n CX ZI"), "2 n C Z");
+    assert_eq!(s.answer("1 2 n CSELECT_1\0 ZI"), "2 n C Z");
     assert_eq!(s.send("Pb=one Bb E Y"), "Bpgweir_2 E Y");
 }
 

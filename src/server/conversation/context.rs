@@ -2,13 +2,17 @@
 
 use super::Conversation;
 use crate::params::traces::Traces;
-use crate::server::exchange::Fate;
+use crate::server::exchange::{Fate, Status};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZeroU64;
 
 /// What the values are that PostgreSQL parses by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParseContext {
     /// The client's.
     Known,
+    /// The client's, but for what SETs have changed for the transaction: a number for their texts.
+    Local(NonZeroU64),
     /// A request, or the transaction, may have changed them.
     Moved,
 }
@@ -29,10 +33,39 @@ impl Conversation {
     /// change them, and no transaction that may have.
     #[inline]
     pub fn knows_context(&mut self) -> bool {
-        if self.context == ParseContext::Moved && self.exchange.is_free() {
+        if self.context != ParseContext::Known && self.exchange.is_free() {
             self.forget_context();
         }
         self.context == ParseContext::Known
+    }
+
+    /// Where the context isn't known: whether it is but for SETs that end with the transaction under way, by their number.
+    pub fn local_context(&self) -> Option<NonZeroU64> {
+        let within = self.exchange.is_status_known() && self.exchange.status() == Status::Transaction;
+        match self.context {
+            ParseContext::Local(sets) if within => Some(sets),
+            _ => None,
+        }
+    }
+
+    /// A SET is sent that ends with its transaction and changes what names are resolved by. Several add up.
+    #[cold]
+    pub fn note_local_set(&mut self, text: &[u8]) {
+        let before = match self.context {
+            ParseContext::Known => 0,
+            ParseContext::Local(sets) => sets.get(),
+            ParseContext::Moved => return,
+        };
+        let mut hasher = DefaultHasher::new();
+        (before, text).hash(&mut hasher);
+        self.context = NonZeroU64::new(hasher.finish()).map_or(ParseContext::Moved, ParseContext::Local);
+    }
+
+    /// The transaction was rolled back, or a part of it: then what SETs it had is taken back, too.
+    pub(super) fn take_back_local_sets(&mut self) {
+        if matches!(self.context, ParseContext::Local(_)) {
+            self.context = ParseContext::Moved;
+        }
     }
 
     /// No request is under way: what the client has counts, unless the server was left with what nobody has asked for.

@@ -15,6 +15,9 @@ impl Conversation {
         if self.watches_sequences() && statement::advances(tag) {
             self.note_sequences(Traces::ADVANCES);
         }
+        if tag == b"ROLLBACK" {
+            self.take_back_local_sets();
+        }
         let made = statement::remakes(tag);
         if !made.is_empty() {
             self.note_made(tag, made);
