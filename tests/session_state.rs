@@ -221,6 +221,47 @@ fn roles_follow_too() {
     assert_eq!(a.value("SELECT current_user"), "app");
 }
 
+/// No role, and nothing in a custom parameter, is a value as any other where the default is another.
+#[test]
+fn none_and_nothing_are_the_client_s_own_too() {
+    let cluster = Cluster::start(Version::V18);
+    cluster.sql("app", "CREATE ROLE low; CREATE ROLE lent; GRANT low, lent TO app");
+    cluster.sql(
+        "app",
+        "ALTER ROLE app IN DATABASE app SET role = 'low'; ALTER DATABASE app SET app.tenant = 'default'",
+    );
+    let pgweir = Pgweir::start(&Config::new(&cluster).set("default_pool_size", 1));
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    let show = "SELECT current_user || ' ' || quote_nullable(current_setting('app.tenant', true))";
+    for (sql, own) in [
+        ("SET ROLE NONE", "app 'default'"),
+        ("SET app.tenant = ''", "app ''"),
+        ("SET app.tenant = 'seven'; RESET ROLE", "low 'seven'"),
+        ("SET app.tenant = ''; SET ROLE lent", "lent ''"),
+        ("DO $$BEGIN RESET app.tenant; SET ROLE NONE; END$$", "app 'default'"),
+        ("RESET ALL; RESET ROLE", "low 'default'"),
+    ] {
+        client.query(sql);
+        for _ in 0..2 {
+            assert_eq!(other.value(show), "low 'default'", "{sql}");
+            assert_eq!(client.value(show), own, "{sql}");
+        }
+    }
+    let mut lent = Client::connect(&pgweir.target("app", "other").parameter("options", "-c role=lent"));
+    let mut other = Client::connect(&pgweir.target("app", "other"));
+    for (sql, own) in [
+        ("SET work_mem = '7MB'", "lent"),
+        ("SET ROLE NONE", "app"),
+        ("RESET ROLE", "lent"),
+        ("SET ROLE NONE; SET app.tenant = 'x'", "app"),
+        ("SET SESSION AUTHORIZATION DEFAULT", "lent"),
+    ] {
+        lent.query(sql);
+        assert_eq!(other.value("SELECT current_user"), "app", "{sql}");
+        assert_eq!(lent.value("SELECT current_user"), own, "{sql}");
+    }
+}
+
 /// A session runs as a role by its number: a server that still does so as the dropped one of the same name is of no use.
 #[test]
 fn a_role_made_anew_is_the_new_one_on_every_server() {

@@ -71,7 +71,8 @@ impl Session {
             kinds = kinds.and(Traces::TEMPORARY);
         }
         let user = &self.context.pool.key().user;
-        let question = Question { kinds, user, custom: &custom, set_before: &set_before };
+        let began_with_role = self.state.wanted.first().value("role").is_some();
+        let question = Question { kinds, user, custom: &custom, set_before: &set_before, began_with_role };
         let mut bytes = Vec::new();
         frontend::query(&mut bytes, question.query().as_bytes());
         talk.exchange.expect(Reply::Query, Action::Prelude);

@@ -30,6 +30,8 @@ pub struct Question<'a> {
     pub custom: &'a [Box<str>],
     /// Those that count as set also when empty, which is what PostgreSQL makes of one that was reset.
     pub set_before: &'a [&'a str],
+    /// Whether the client began with a role, so that none is a choice of its own.
+    pub began_with_role: bool,
 }
 
 /// A channel of pgweir's own: what a client listens to goes over to another server behind a notification of it.
@@ -54,15 +56,24 @@ const HELD: [(Traces, &str, &str); 4] = [
     (Traces::STATEMENTS, "s", "EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql)"),
 ];
 
+/// What PostgreSQL shows of its parameters.
+const SETTINGS: &str = "WITH s AS (SELECT name, setting, source FROM pg_catalog.pg_settings) ";
+
 /// Names and values travel as the hexadecimal digits of their UTF-8: client_encoding may be any.
 const HEX: &str = "pg_catalog.encode(pg_catalog.convert_to(";
 const AS_HEX: &str = ", 'UTF8'), 'hex')";
 
 impl Question<'_> {
     /// The query; its rows are for [`read`].
+    ///
+    /// What is at its default needn't be told. What the default is of a custom parameter that is empty, and of the role where there is
+    /// none, no view shows, but setting it to NULL does, which to the end of the transaction only is nothing that stays.
     pub fn query(&self) -> String {
-        let mut sql = String::from("/* pgweir */ SELECT 'none'::text, ''::text, ''::text WHERE false");
-        if self.kinds.has(Traces::SETTINGS) {
+        let mut sql = String::from("/* pgweir */ ");
+        let settings = self.kinds.has(Traces::SETTINGS);
+        sql.push_str(if settings { SETTINGS } else { "" });
+        sql.push_str("SELECT 'none'::text, ''::text, ''::text WHERE false");
+        if settings {
             self.ask_settings(&mut sql);
         }
         for (_, letter, condition) in HELD.iter().filter(|(kind, ..)| self.kinds.has(*kind)) {
@@ -74,18 +85,31 @@ impl Question<'_> {
             write!(sql, " UNION ALL SELECT 'n', {HEX}n{AS_HEX}, '' {from} '{MARKER}'")
                 .expect("strings take everything");
         }
+        if settings {
+            self.ask_role(&mut sql);
+        }
         sql
+    }
+
+    /// What the role's default is only setting it tells, to the end of the query: so this is the last that is looked at.
+    fn ask_role(&self, sql: &mut String) {
+        sql.push_str(" UNION ALL SELECT 'g', 'role', ");
+        [HEX, "v", AS_HEX].iter().for_each(|part| sql.push_str(part));
+        sql.push_str(" FROM (SELECT pg_catalog.current_setting('role') v OFFSET 0) r");
+        if !self.began_with_role {
+            sql.push_str(
+                " WHERE CASE WHEN v OPERATOR(pg_catalog.<>) 'none' THEN true \
+                 ELSE pg_catalog.set_config('role', NULL, true) OPERATOR(pg_catalog.<>) 'none' END",
+            );
+        }
     }
 
     fn ask_settings(&self, sql: &mut String) {
         let mut add = |text: &str| sql.push_str(text);
         add(" UNION ALL SELECT 'g', ");
         [HEX, "name", AS_HEX, ", ", HEX, "setting", AS_HEX].iter().for_each(|part| add(part));
-        add(" FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) 'session' AND name NOT IN \
+        add(" FROM s WHERE source OPERATOR(pg_catalog.=) 'session' AND name NOT IN \
              ('transaction_isolation', 'transaction_read_only', 'transaction_deferrable')");
-        add(" UNION ALL SELECT 'g', 'role', ");
-        [HEX, "v", AS_HEX].iter().for_each(|part| add(part));
-        add(" FROM (SELECT pg_catalog.current_setting('role') v) r WHERE v OPERATOR(pg_catalog.<>) 'none'");
         add(" UNION ALL SELECT 'g', 'session_authorization', ");
         [HEX, "v", AS_HEX].iter().for_each(|part| add(part));
         add(" FROM (SELECT session_user::text v) a WHERE v OPERATOR(pg_catalog.<>) ");
@@ -98,12 +122,18 @@ impl Question<'_> {
         [HEX, "n", AS_HEX, ", ", HEX, "v", AS_HEX].iter().for_each(|part| add(part));
         add(" FROM (SELECT n, pg_catalog.current_setting(n, true) v FROM pg_catalog.unnest(ARRAY[");
         list(sql, self.custom.iter().map(|name| &**name));
-        sql.push_str("]) n) c WHERE v OPERATOR(pg_catalog.<>) ''");
+        sql.push_str("]) n OFFSET 0) c WHERE CASE WHEN v IS NULL THEN false");
+        sql.push_str(" WHEN v OPERATOR(pg_catalog.<>) '' THEN true");
         if !self.set_before.is_empty() {
-            sql.push_str(" OR v IS NOT NULL AND n OPERATOR(pg_catalog.=) ANY (ARRAY[");
+            sql.push_str(" WHEN n OPERATOR(pg_catalog.=) ANY (ARRAY[");
             list(sql, self.set_before.iter().copied());
-            sql.push_str("])");
+            sql.push_str("]) THEN true");
         }
+        // A library's own may be set by nobody but a superuser.
+        sql.push_str(
+            " WHEN n OPERATOR(pg_catalog.=) ANY (SELECT pg_catalog.lower(name) FROM s) THEN false \
+             ELSE pg_catalog.set_config(n, NULL, true) OPERATOR(pg_catalog.<>) '' END",
+        );
     }
 }
 
@@ -224,12 +254,29 @@ mod tests {
 
     #[test]
     fn only_what_is_asked() {
-        let question = Question { kinds: Traces::LOCKS, user: "me", custom: &[], set_before: &[] };
+        let question = Question {
+            kinds: Traces::LOCKS,
+            user: "me",
+            custom: &[],
+            set_before: &[],
+            began_with_role: false,
+        };
         assert!(question.query().contains("pg_locks") && !question.query().contains("pg_settings"));
         let custom = [Box::from("a.b")];
-        let question =
-            Question { kinds: Traces::SETTINGS, user: "o'me", custom: &custom, set_before: &["a.b"] };
+        let question = Question {
+            kinds: Traces::SETTINGS,
+            user: "o'me",
+            custom: &custom,
+            set_before: &["a.b"],
+            began_with_role: true,
+        };
         assert!(question.query().contains("'o''me'") && question.query().matches("'a.b'").count() == 2);
+        assert!(!question.query().contains("set_config('role'"));
+        assert!(
+            Question { began_with_role: false, ..question }
+                .query()
+                .contains("set_config('role', NULL, true)")
+        );
     }
 
     #[test]

@@ -38,6 +38,11 @@ impl Resets {
             [b"discard", b"all"] => (first.iter().map(|(name, _)| Box::from(name)).collect(), false),
             [b"discard", _] => return Self::None,
             [b"reset", b"time", b"zone"] => (own(&[b"timezone"]), false),
+            // The role goes back with it.
+            [b"reset", b"session", b"authorization"] => (own(&[b"role", b"session_authorization"]), false),
+            [b"set", scope @ .., b"session", b"authorization", b"default"] if scope.len() < 2 => {
+                (own(&[b"role", b"session_authorization"]), scope == [b"local"])
+            }
             [b"reset", name] => (own(&[*name]), false),
             [b"set", scope @ .., name, b"to", b"default"] if scope.len() < 2 => {
                 (own(&[*name]), scope == [b"local"])
@@ -196,6 +201,8 @@ mod tests {
             ("DISCARD ALL", these(&["app.x", "role", "search_path", "timezone"], false)),
             ("DISCARD PLANS", Resets::None),
             ("RESET ROLE", these(&["role"], false)),
+            ("RESET SESSION AUTHORIZATION", these(&["role"], false)),
+            ("SET LOCAL SESSION AUTHORIZATION DEFAULT", these(&["role"], true)),
             ("RESET work_mem", Resets::None),
             ("SET app.x TO DEFAULT", these(&["app.x"], false)),
             ("SET LOCAL search_path TO DEFAULT", these(&["search_path"], true)),
