@@ -338,6 +338,32 @@ fn what_only_a_superuser_may_set_follows_a_lesser_role() {
     }
 }
 
+/// Of what servers report, a configuration that was read again is nobody's own; what a function sets that pgweir doesn't know is.
+#[test]
+fn what_is_reported_is_the_client_s_own_only_if_it_is() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = two_servers(&cluster);
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    cluster.sql("app", "CREATE FUNCTION zone() RETURNS text LANGUAGE sql AS $$SELECT set_config('TimeZone', 'Asia/Tokyo', false)$$");
+    client.query("SELECT zone()");
+    for value in ["on", "off"] {
+        cluster.sql("app", &format!("ALTER SYSTEM SET default_transaction_read_only = {value}"));
+        cluster.sql("app", "SELECT pg_reload_conf()");
+        for who in [&mut client, &mut other] {
+            // On both servers.
+            for _ in 0..2 {
+                eventually(value, || who.value("SHOW default_transaction_read_only") == value);
+            }
+            assert_eq!(who.value("SHOW default_transaction_read_only"), value);
+        }
+        assert_eq!(pgweir.client().parameter("default_transaction_read_only"), Some(value));
+    }
+    for _ in 0..3 {
+        assert_eq!(client.value("SHOW TimeZone"), "Asia/Tokyo");
+        assert_eq!(other.value("SHOW TimeZone"), "Etc/UTC");
+    }
+}
+
 /// What can't be moved keeps the client on its server until it is gone.
 #[test]
 fn what_cannot_be_moved_holds_the_server() {

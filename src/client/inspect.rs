@@ -41,6 +41,14 @@ impl Session {
         self.tell_others();
         let Link::Active(active) = &mut self.link else { return false };
         let talk = &mut active.lease.talk;
+        if talk.traces.has(Traces::REPORTED) {
+            talk.traces = talk.traces.without(Traces::REPORTED);
+            // Only PostgreSQL knows whether it is the session's. What is as it was before was set for the transaction.
+            let same = |before| Arc::ptr_eq(before, &self.state.wanted);
+            if !talk.reported_since.as_ref().is_none_or(same) {
+                talk.note(Traces::SETTINGS);
+            }
+        }
         talk.traces.has(Traces::SHOWN.and(Traces::FOREVER))
             && self.context.is_transparent()
             && talk.is_sound()
@@ -189,11 +197,29 @@ impl Session {
             |set: &Arc<Set>, of: &Set| sets.listening(set, of.channels().iter().map(|name| &**name));
         let has = sets.since(&first, set());
         let wanted = sets.since(&first, first.iter().chain(set()));
-        self.state.wanted = channels(&wanted, &self.state.wanted);
-        if let Link::Active(active) = &mut self.link {
-            let talk = &mut active.lease.talk;
-            talk.parameters = channels(&has, &talk.parameters);
-            talk.reported_since = None;
+        let wanted = channels(&wanted, &self.state.wanted);
+        let reported = std::mem::replace(&mut self.state.wanted, wanted);
+        let Link::Active(active) = &mut self.link else { return };
+        let talk = &mut active.lease.talk;
+        talk.parameters = channels(&has, &talk.parameters);
+        let Some(before) = talk.reported_since.take() else { return };
+        // What was reported and isn't the session's is the server's: its configuration was read again.
+        let news = reported.iter().filter(|(name, value)| {
+            before.value(name) != Some(value) && has.value(name).is_none() && first.value(name).is_none()
+        });
+        for (name, value) in news {
+            active.lease.default_changed(name, value);
+            self.context.default_changed(name, value);
+        }
+    }
+
+    /// A parameter was reported behind what pgweir asked: one that was not replayed is at the server's default.
+    pub(super) fn hear_default(&mut self, name: &str, value: &str) {
+        let Link::Active(active) = &mut self.link else { return };
+        let replayed = active.lease.talk.parameters.value(&name.to_ascii_lowercase()).is_some();
+        if !replayed && !active.lease.began_with(name, value) {
+            active.lease.default_changed(name, value);
+            self.context.default_changed(name, value);
         }
     }
 

@@ -231,6 +231,17 @@ impl PoolContext {
         let found = welcome.iter().flat_map(|w| w.iter()).find(|(n, _)| n.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.clone())
     }
+
+    /// Servers were found to have another default of a parameter (in any case) than at login.
+    #[cold]
+    pub fn default_changed(&self, name: &str, value: &str) {
+        let Some(mut welcome) = self.welcome.load_full() else { return };
+        let known = |(n, v): &(String, String)| n.eq_ignore_ascii_case(name) && v != value;
+        if let Some(at) = welcome.iter().position(known) {
+            value.clone_into(&mut Arc::make_mut(&mut welcome)[at].1);
+            self.welcome.store(Some(welcome));
+        }
+    }
 }
 
 /// server_check_delay in nanoseconds, if there is a query.

@@ -432,14 +432,22 @@ impl Session {
         }
         let heard = &mut active.lease.talk.heard;
         for (name, value, own) in std::mem::take(&mut heard.parameters) {
-            if own || !tracked::follows_client(&name) {
+            if !tracked::follows_client(&name) {
                 continue;
             }
+            if own {
+                self.hear_default(&name, &value);
+                continue;
+            }
+            let Link::Active(active) = &mut self.link else { return };
             let sets = &self.context.shared.sets;
             let value = active.lease.reported(&name, &value, &self.state.wanted).then_some(&*value);
             let talk = &mut active.lease.talk;
             talk.parameters = sets.with(&talk.parameters, &name, value);
             self.state.wanted = sets.with(&self.state.wanted, &name, value);
+            if self.context.is_transparent() {
+                talk.traces = talk.traces.and(Traces::REPORTED);
+            }
         }
     }
 }

@@ -28,7 +28,7 @@ impl Traces {
     /// Whatever PostgreSQL can show.
     pub const SHOWN: Self = Self(63);
     /// What makes it worth a look at the session behind a transaction.
-    pub const LOOKED_BEHIND: Self = Self(63 | 2048 | 8192 | 131_072);
+    pub const LOOKED_BEHIND: Self = Self(63 | 2048 | 8192 | 131_072 | 262_144);
     /// Anything at all.
     pub const ALL: Self = Self(127);
     /// No kind of state, on the contrary: the statement is a SET whose command tag says more than it does.
@@ -63,6 +63,9 @@ impl Traces {
 
     /// No kind of state: tables, views or types may have changed, and with them what statements give.
     pub const RESHAPED: Self = Self(131_072);
+
+    /// No kind of state: a parameter was reported to have changed, by the session or by a new configuration of the server's.
+    pub const REPORTED: Self = Self(262_144);
 
     /// Both.
     #[must_use]

@@ -50,7 +50,7 @@ pub struct Server {
     pub roles_made: u32,
     /// When it logged in.
     pub since: Instant,
-    /// Parameters PostgreSQL reported at login.
+    /// Parameters PostgreSQL reported at login, with the values that are the defaults now.
     pub welcome: Vec<(String, String)>,
     /// When the transaction it serves began.
     pub began: Instant,
@@ -117,9 +117,16 @@ impl Server {
         had || !self.began_with(name, value)
     }
 
-    /// Whether PostgreSQL reported this value as the server logged in: its own default.
+    /// Whether this is the server's own default of a parameter, as it was reported at login or has become since.
     pub fn began_with(&self, name: &str, value: &str) -> bool {
         self.welcome.iter().any(|(n, v)| n.eq_ignore_ascii_case(name) && v == value)
+    }
+
+    /// The server's own default of a parameter (in any case) has changed to this.
+    #[cold]
+    pub fn default_changed(&mut self, name: &str, value: &str) {
+        let known = self.welcome.iter_mut().find(|(n, _)| n.eq_ignore_ascii_case(name));
+        known.into_iter().for_each(|(_, v)| value.clone_into(v));
     }
 
     /// Where it is connected to.
