@@ -364,6 +364,80 @@ fn what_is_reported_is_the_client_s_own_only_if_it_is() {
     }
 }
 
+/// A function may set for its caller what that may not set itself, on no other server.
+#[test]
+fn what_the_user_may_not_set_holds_the_server() {
+    let cluster = Cluster::start(Version::V15);
+    for (name, value) in [("loose", "on"), ("strict", "off")] {
+        let set = format!("SELECT set_config('lo_compat_privileges', '{value}', false)");
+        cluster.sql(
+            "app",
+            &format!("CREATE FUNCTION {name}() RETURNS text LANGUAGE sql SECURITY DEFINER AS $${set}$$"),
+        );
+    }
+    let pgweir = two_servers(&cluster);
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    let show = "SHOW lo_compat_privileges";
+    for end in ["RESET ALL", "DISCARD ALL"] {
+        client.query("SELECT loose()");
+        let home = pid(&mut client);
+        for _ in 0..3 {
+            assert_eq!((client.value(show), pid(&mut client)), ("on".to_owned(), home.clone()));
+            assert_eq!(other.value(show), "off");
+        }
+        client.query(end);
+        eventually(end, || pid(&mut client) != pid(&mut client));
+        assert_eq!(client.value(show), "off");
+    }
+    assert_eq!(pgweir.metric("pgweir_pool_pins_total", &["reason=\"setting\""]), 2.0);
+    client.query("SELECT loose()");
+    client.query("SELECT strict(); SET work_mem = '7MB'");
+    let home = pid(&mut client);
+    assert_eq!(pid(&mut client), home, "it is off, and still not the user's to set");
+    client.terminate();
+    for _ in 0..4 {
+        assert_eq!(
+            other.value("SELECT current_setting('lo_compat_privileges') || current_setting('work_mem')"),
+            "off4MB"
+        );
+    }
+}
+
+/// Whatever others have left behind that can't be undone: who set nothing is served.
+#[test]
+fn what_others_left_is_not_a_client_s_fault() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql("app", "GRANT SET ON PARAMETER lo_compat_privileges TO app");
+    let pgweir = Pgweir::start(&Config::new(&cluster).set("default_pool_size", 4));
+    let (mut clients, mut other) = (Vec::from_iter((0..4).map(|_| pgweir.client())), pgweir.client());
+    clients.iter_mut().for_each(|client| drop(client.query("BEGIN; SET lo_compat_privileges = on")));
+    clients.iter_mut().for_each(|client| drop(client.query("COMMIT")));
+    cluster.sql("app", "REVOKE SET ON PARAMETER lo_compat_privileges FROM app");
+    for _ in 0..2 {
+        assert_eq!(other.value("SHOW lo_compat_privileges"), "off");
+    }
+}
+
+/// Where anybody has had a temporary table temp_buffers can't be set: the client gets a server on which nobody has.
+#[test]
+fn temp_buffers_follow_to_unused_servers() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = Pgweir::start(&Config::new(&cluster).set("default_pool_size", 5));
+    let mut clients = Vec::from_iter((0..5).map(|_| pgweir.client()));
+    clients.iter_mut().for_each(|client| drop(client.query("BEGIN")));
+    let mut own = clients.pop().expect("five");
+    for client in &mut clients {
+        client.query("CREATE TEMP TABLE t (n int); INSERT INTO t VALUES (1); DROP TABLE t");
+    }
+    own.query("COMMIT");
+    own.query("SET temp_buffers = '16MB'");
+    let mut busy = pgweir.client();
+    busy.query("BEGIN");
+    clients.iter_mut().for_each(|client| drop(client.query("COMMIT")));
+    assert_eq!(own.value("SHOW temp_buffers"), "16MB");
+    busy.query("COMMIT");
+}
+
 /// What can't be moved keeps the client on its server until it is gone.
 #[test]
 fn what_cannot_be_moved_holds_the_server() {

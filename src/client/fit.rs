@@ -5,10 +5,10 @@ use super::pool_context::PoolContext;
 use crate::params::set::Set;
 use crate::params::traces::Traces;
 use crate::prepared::client_statements::ClientStatements;
-use crate::server::Server;
 use crate::server::connect::refusal;
 use crate::server::error::Refusal;
 use crate::server::prelude::{Needs, Prelude};
+use crate::server::{NOBODY, Server};
 use crate::wire::outgoing::Outgoing;
 use std::io;
 use std::sync::Arc;
@@ -39,6 +39,18 @@ pub(super) fn is_someone_else(context: &PoolContext, wanted: &Set, server: &mut 
     let made = context.shared.roles_made.load(Ordering::Relaxed);
     let before = std::mem::replace(&mut server.roles_made, made);
     before != made && wanted.has_identity() && server.talk.parameters.has_identity()
+}
+
+/// Whether the server is to be reset first: another could not be made fit, and may not have let go of what others had set there. Only what
+/// the client wants may fail then, for which it is told in the end.
+///
+/// temp_buffers can't be set where anybody has had a temporary table. Of that only a server nobody has used tells anything.
+#[cold]
+pub(super) fn starts_anew(unfit: &mut u8, wanted: &Set, owner: u64) -> bool {
+    if owner != NOBODY && wanted.value("temp_buffers").is_some() {
+        *unfit = 1;
+    }
+    true
 }
 
 /// Resets the server if asked to, and gives it these parameters. Not cancel safe: dropped half way, the lease must be

@@ -72,6 +72,7 @@ impl Session {
             .collect();
         custom.extend(set_before.iter().map(|name| Box::from(*name)));
         let Link::Active(active) = &mut self.link else { return Turn::Again };
+        let version = active.lease.version();
         let talk = &mut active.lease.talk;
         let mut kinds = talk.traces.and(talk.held).within(Traces::SHOWN);
         if kinds.has(Traces::SETTINGS) {
@@ -79,8 +80,14 @@ impl Session {
             kinds = kinds.and(Traces::TEMPORARY);
         }
         let user = &self.context.pool.key().user;
-        let began_with_role = self.state.wanted.first().value("role").is_some();
-        let question = Question { kinds, user, custom: &custom, set_before: &set_before, began_with_role };
+        let question = Question {
+            kinds,
+            user,
+            custom: &custom,
+            set_before: &set_before,
+            began_with_role: self.state.wanted.first().value("role").is_some(),
+            grants_parameters: version >= 15,
+        };
         let mut bytes = Vec::new();
         frontend::query(&mut bytes, question.query().as_bytes());
         talk.exchange.expect(Reply::Query, Action::Prelude);

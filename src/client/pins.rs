@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::task::Waker;
 
 /// What ties a client to its server, and what the metrics call it.
-pub const REASONS: [(Traces, PinReason); 7] = [
+pub const REASONS: [(Traces, PinReason); 8] = [
     (Traces::FOREVER, PinReason::Other),
     (Traces::TEMPORARY, PinReason::TempTable),
     (Traces::LOCKS, PinReason::AdvisoryLock),
@@ -18,6 +18,7 @@ pub const REASONS: [(Traces, PinReason); 7] = [
     (Traces::CHANNELS, PinReason::Listen),
     (Traces::STATEMENTS, PinReason::SqlPrepare),
     (Traces::SEQUENCES, PinReason::Sequence),
+    (Traces::SETTINGS, PinReason::Setting),
 ];
 
 /// Those of one pool.

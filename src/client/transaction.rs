@@ -123,6 +123,7 @@ impl Session {
         let differ = !Arc::ptr_eq(&server.talk.parameters, &self.state.wanted);
         let forgets_sequences = server.talk.foreign_sequences && context.customs.asks_sequences();
         if must_reset || differ || forgets_sequences {
+            must_reset |= self.unfit > 0 && fit::starts_anew(&mut self.unfit, &self.state.wanted, owner);
             let reset = context.reset_query.as_deref().filter(|_| must_reset);
             let (wanted, defaults) = (&self.state.wanted, &context.defaults);
             let may_chain = context.may_chain() && !is_stale;

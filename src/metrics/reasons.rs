@@ -127,6 +127,8 @@ labels! {
         SqlPrepare = "sql_prepare",
         /// A value of a sequence, with `sequence_hold = "session"`.
         Sequence = "sequence",
+        /// A parameter that the user may not set, set by a function for it.
+        Setting = "setting",
         /// Anything else.
         Other = "other",
     }

@@ -11,9 +11,9 @@ use std::fmt::Write;
 /// What a session was found to have.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Parameters the session has set, by name.
+    /// Parameters the session has set, by name, that the user may set on another server.
     pub settings: Vec<(String, String)>,
-    /// Kinds of state that tie the client to this server.
+    /// Kinds of state that tie the client to this server; parameters that its user may not set are one.
     pub held: Traces,
     /// Channels it listens to.
     pub channels: Vec<String>,
@@ -32,6 +32,8 @@ pub struct Question<'a> {
     pub set_before: &'a [&'a str],
     /// Whether the client began with a role, so that none is a choice of its own.
     pub began_with_role: bool,
+    /// Whether the right to set a parameter may have been granted, as from PostgreSQL 15 on.
+    pub grants_parameters: bool,
 }
 
 /// A channel of pgweir's own: what a client listens to goes over to another server behind a notification of it.
@@ -57,7 +59,7 @@ const HELD: [(Traces, &str, &str); 4] = [
 ];
 
 /// What PostgreSQL shows of its parameters.
-const SETTINGS: &str = "WITH s AS (SELECT name, setting, source FROM pg_catalog.pg_settings) ";
+const SETTINGS: &str = "WITH s AS (SELECT name, setting, source, context FROM pg_catalog.pg_settings) ";
 
 /// Names and values travel as the hexadecimal digits of their UTF-8: client_encoding may be any.
 const HEX: &str = "pg_catalog.encode(pg_catalog.convert_to(";
@@ -105,8 +107,19 @@ impl Question<'_> {
     }
 
     fn ask_settings(&self, sql: &mut String) {
+        sql.push_str(
+            " UNION ALL SELECT CASE WHEN context OPERATOR(pg_catalog.=) 'user' OR (SELECT rolsuper \
+                      FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) ",
+        );
+        literal(sql, self.user);
+        sql.push(')');
+        if self.grants_parameters {
+            sql.push_str(" OR pg_catalog.has_parameter_privilege(");
+            literal(sql, self.user);
+            sql.push_str("::pg_catalog.name, name, 'SET')");
+        }
         let mut add = |text: &str| sql.push_str(text);
-        add(" UNION ALL SELECT 'g', ");
+        add(" THEN 'g' ELSE 'u' END, ");
         [HEX, "name", AS_HEX, ", ", HEX, "setting", AS_HEX].iter().for_each(|part| add(part));
         add(" FROM s WHERE source OPERATOR(pg_catalog.=) 'session' AND name NOT IN \
              ('transaction_isolation', 'transaction_read_only', 'transaction_deferrable')");
@@ -219,6 +232,9 @@ fn read_row(body: &[u8], found: &mut Found) -> Result<(), WireError> {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| WireError::Trailing);
         found.settings.push((text(name)?, text(from_hex(value)?)?));
     }
+    if kind == b"u" {
+        found.held = found.held.and(Traces::SETTINGS);
+    }
     if kind == b"n" {
         found.channels.push(String::from_utf8(from_hex(name)?).map_err(|_| WireError::Trailing)?);
         found.held = found.held.and(Traces::CHANNELS);
@@ -260,6 +276,7 @@ mod tests {
             custom: &[],
             set_before: &[],
             began_with_role: false,
+            grants_parameters: false,
         };
         assert!(question.query().contains("pg_locks") && !question.query().contains("pg_settings"));
         let custom = [Box::from("a.b")];
@@ -269,6 +286,7 @@ mod tests {
             custom: &custom,
             set_before: &["a.b"],
             began_with_role: true,
+            grants_parameters: true,
         };
         assert!(question.query().contains("'o''me'") && question.query().matches("'a.b'").count() == 2);
         assert!(!question.query().contains("set_config('role'"));
@@ -284,13 +302,14 @@ mod tests {
         let reply = [
             row(["g", "54696d655a6f6e65", "c3a9"]),
             row(["g", "role", "78"]),
+            row(["u", "6c6f", "6f6e"]),
             row(["l", "", ""]),
             row(["t", "", ""]),
             row(["n", "4e22", ""]),
         ]
         .concat();
         let settings = vec![("TimeZone".to_owned(), "é".to_owned()), ("role".to_owned(), "x".to_owned())];
-        let held = Traces::LOCKS.and(Traces::TEMPORARY).and(Traces::CHANNELS);
+        let held = Traces::LOCKS.and(Traces::TEMPORARY).and(Traces::CHANNELS).and(Traces::SETTINGS);
         assert_eq!(read(&reply), Ok(Found { settings, held, channels: vec!["N\"".to_owned()] }));
         assert!(read(&reply[..10]).is_err() && read(&row(["g", "zz", ""])).is_err());
     }

@@ -122,6 +122,13 @@ impl Server {
         self.welcome.iter().any(|(n, v)| n.eq_ignore_ascii_case(name) && v == value)
     }
 
+    /// PostgreSQL's major version; 0 when it doesn't say.
+    pub fn version(&self) -> u32 {
+        let told = self.welcome.iter().find(|(name, _)| name == "server_version");
+        let major = told.and_then(|(_, version)| version.split(|c: char| !c.is_ascii_digit()).next());
+        major.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+    }
+
     /// The server's own default of a parameter (in any case) has changed to this.
     #[cold]
     pub fn default_changed(&mut self, name: &str, value: &str) {
