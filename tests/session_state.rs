@@ -438,6 +438,48 @@ fn temp_buffers_follow_to_unused_servers() {
     busy.query("COMMIT");
 }
 
+/// Whether one more answer comes to a Sync sent ahead of COPY data is known of most that may fail. Of what isn't, the client that keeps
+/// its server is told rather than left without what it keeps it for.
+#[test]
+fn a_copy_that_fails_takes_nothing_away_unsaid() {
+    let cluster = Cluster::start(Version::V15);
+    let refuse = "FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'refused'; END$$";
+    for sql in [
+        "CREATE TABLE parent (n int PRIMARY KEY); CREATE TABLE child (n int REFERENCES parent)",
+        &format!("CREATE TABLE rowwise (n int); CREATE TABLE late (n int); CREATE {refuse}"),
+        "CREATE TRIGGER t BEFORE INSERT ON rowwise FOR EACH ROW EXECUTE FUNCTION refuse()",
+        "CREATE TRIGGER t AFTER INSERT ON late EXECUTE FUNCTION refuse()",
+        "GRANT ALL ON parent, child, rowwise, late TO PUBLIC",
+    ] {
+        cluster.sql("app", sql);
+    }
+    let pgweir = two_servers(&cluster);
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    client.query("SELECT pg_advisory_lock(7)");
+    let copy = |client: &mut Client, table: &str| {
+        let begin =
+            [parse("", &format!("COPY {table} FROM STDIN")), bind("", "", &[]), execute("", 0), sync()];
+        client.send(&begin.concat());
+        client.read_until(|m| m.tag == b'G');
+        client.send(&[copy_data(b"1\n"), copy_done(), sync()].concat());
+    };
+    let lock = "SELECT pg_try_advisory_lock(7)";
+    for table in ["child", "rowwise"] {
+        copy(&mut client, table);
+        assert_eq!(client.read_until_ready()[0].tag, b'E', "{table}");
+        assert_eq!(
+            client.value("SELECT count(*) FROM pg_locks WHERE objid = 7 AND pid = pg_backend_pid()"),
+            "1"
+        );
+        assert_eq!(other.value(lock), "f", "{table}");
+    }
+    copy(&mut client, "late");
+    let end = client.read_to_end();
+    let told: Vec<_> = end.iter().filter(|m| m.tag == b'E').map(Message::sqlstate).collect();
+    assert_eq!(told, ["P0001", "57P01"], "{end:?}");
+    eventually("it is free", || other.value(lock) == "t");
+}
+
 /// What can't be moved keeps the client on its server until it is gone.
 #[test]
 fn what_cannot_be_moved_holds_the_server() {

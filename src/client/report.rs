@@ -68,6 +68,8 @@ pub enum Trouble {
     Refused(Refusal),
     /// The server was lost in a transaction.
     ServerLost,
+    /// The server has to be closed with what the client kept it for.
+    StateLost,
     /// BEGIN in statement mode.
     TransactionInStatementMode,
     /// The session has to end.
@@ -141,6 +143,10 @@ impl Trouble {
             Self::ServerLost => {
                 plain(sqlstate::CONNECTION_FAILURE, "server closed the connection unexpectedly")
             }
+            Self::StateLost => plain(
+                sqlstate::ADMIN_SHUTDOWN,
+                "terminating connection because the server that holds its session state is in doubt",
+            ),
             Self::TransactionInStatementMode => plain(
                 sqlstate::FEATURE_NOT_SUPPORTED,
                 "transaction blocks not allowed in statement pooling mode",

@@ -343,7 +343,7 @@ impl Session {
         now
     }
 
-    /// Gives the server back, or closes it if it is of no more use.
+    /// Gives the server back, or closes it if it is of no more use; with what the client keeps it for it ends the client.
     #[inline(always)]
     pub(super) fn give_back(&mut self, now: Instant) -> Turn {
         let Link::Active(mut active) = std::mem::replace(&mut self.link, Link::Idle) else {
@@ -357,6 +357,11 @@ impl Session {
         active.lease.end_bulk();
         let unfit = active.lease.talk.heard.prelude_error.is_some();
         if unfit || active.lease.talk.exchange.doubt().is_some() {
+            if !active.lease.talk.held.without(Traces::SEQUENCES).is_empty() {
+                // Whoever believes that it still has a lock is better told.
+                self.link = Link::Active(active);
+                return Turn::end(End::Told(Trouble::StateLost));
+            }
             if !unfit && active.lease.talk.exchange.take_late_ready() {
                 return self.linger(active, now);
             }

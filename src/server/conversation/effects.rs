@@ -92,11 +92,38 @@ impl Conversation {
     }
 }
 
-/// Whether an error was raised by the data of a COPY or by their end. Its context is translated: in another language the answer
-/// is no, and the server is not used again.
+/// Whether an error, if it is one of COPY, was raised by its data or by their end. Its context is translated: in another language the
+/// answer is no, and the server is not used again.
+///
+/// What a trigger raises for a row has COPY as the outermost line of its context, the last. A constraint that is checked behind the
+/// data has no context; violated by what a trigger does before them, it has that of the trigger.
 pub(super) fn tells_of_copy_data(body: &[u8]) -> bool {
-    let context = backend::field(body, b'W').filter(|context| context.starts_with(b"COPY "));
-    context.is_some_and(|context| {
-        memmem::find(context, b", line ").is_some() || backend::field(body, b'R') == Some(b"CopyGetData")
+    let Some(context) = backend::field(body, b'W') else {
+        return backend::sqlstate(body).starts_with(b"23");
+    };
+    let last = context.rsplit(|b| *b == b'\n').next().unwrap_or_default();
+    [context, last].into_iter().filter(|part| part.starts_with(b"COPY ")).any(|part| {
+        memmem::find(part, b", line ").is_some() || backend::field(body, b'R') == Some(b"CopyGetData")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tells_of_copy_data() {
+        for (fields, tells) in [
+            ("C22P02\0WCOPY t, line 1, column n: \"x\"\0RNumericutils\0\0", true),
+            ("C57014\0WCOPY t\0RCopyGetData\0\0", true),
+            ("CP0001\0WPL/pgSQL function f() line 1 at RAISE\nCOPY t, line 1: \"1\"\0\0", true),
+            ("C23503\0Rri_ReportViolation\0\0", true),
+            ("C23503\0WSQL statement \"INSERT\"\nPL/pgSQL function f() line 1\0\0", false),
+            ("CP0001\0WPL/pgSQL function f() line 1 at RAISE\0\0", false),
+            ("CP0001\0WSQL statement \"SELECT 1\nCOPY t, line 1\"\nPL/pgSQL function f() line 1\0\0", false),
+            ("C57014\0\0", false),
+        ] {
+            assert_eq!(tells_of_copy_data(fields.as_bytes()), tells, "{fields}");
+        }
+    }
 }
