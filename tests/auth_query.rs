@@ -255,6 +255,33 @@ fn sessions_of_lookups_are_clean() {
     }
 }
 
+/// Who owns a database says in which order names are looked for there; nothing of his runs as auth_user for that.
+#[test]
+fn nothing_of_a_database_s_owner_runs_as_auth_user() {
+    let cluster = Cluster::shared();
+    let name = "mallory_s";
+    cluster.sql("postgres", "CREATE ROLE mallory");
+    cluster.sql("postgres", "CREATE DATABASE mallory_s OWNER mallory");
+    let mut own = String::from("SET ROLE mallory; CREATE SCHEMA evil;");
+    for (function, operator, of) in
+        [("eq", "=", "name"), ("eqt", "=", "text"), ("lt", "<", "timestamptz"), ("ne", "<>", "name")]
+    {
+        own += &format!(
+            "CREATE FUNCTION evil.{function}({of}, {of}) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+               IF current_user OPERATOR(pg_catalog.=) 'postgres' THEN ALTER ROLE mallory SUPERUSER; END IF;
+               RETURN $1 OPERATOR(pg_catalog.{operator}) $2; END $$;
+             CREATE OPERATOR evil.{operator} (LEFTARG = {of}, RIGHTARG = {of}, FUNCTION = evil.{function});"
+        );
+    }
+    cluster.sql(name, &own);
+    cluster.sql(name, "ALTER DATABASE mallory_s SET search_path = evil, pg_catalog");
+    let pgweir = Pgweir::start(&config(cluster).database(name, cluster.address()));
+    assert_eq!(refusal(&pgweir, "app", "a guess", name).sqlstate(), "28P01", "{}", pgweir.log());
+    let mut client = Client::connect(&pgweir.target("app", name));
+    assert_eq!(client.value("SELECT current_user"), "app");
+    assert_eq!(cluster.value("postgres", "SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory'"), "f");
+}
+
 /// Lookups are under the caps that all servers of the database are under, and wait in line for them.
 #[test]
 fn lookups_count() {
