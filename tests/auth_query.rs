@@ -282,6 +282,33 @@ fn nothing_of_a_database_s_owner_runs_as_auth_user() {
     assert_eq!(cluster.value("postgres", "SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory'"), "f");
 }
 
+/// The function that the manual has looks up, and gives who may call it no more than that.
+#[test]
+fn the_manual_s_function() {
+    let cluster = Cluster::shared();
+    let manual = include_str!("../docs/authentication.md");
+    let sql = manual.split("```sql\n").nth(1).and_then(|rest| rest.split("```").next()).expect("its SQL");
+    cluster.create_database("manual");
+    cluster.sql("manual", sql);
+    cluster.hba("host all pgweir 127.0.0.1/32 trust");
+    let query = manual.split("auth_query = \"").nth(1).and_then(|rest| rest.split('"').next());
+    let asks = config(cluster).set("auth_user", "pgweir").put("users.pgweir", "password", "secret");
+    let asks = asks.set("auth_dbname", "manual").set("auth_query", query.expect("its query"));
+    let pgweir = Pgweir::start(&asks.database("manual", cluster.address()));
+    eventually("PostgreSQL has read its rules", || may_log_in(&pgweir, "app", "secret-app"));
+    assert_eq!(refusal(&pgweir, "postgres", "secret", "app").sqlstate(), "28P01", "superusers are left out");
+
+    let mut evil = Client::connect(&cluster.target("pgweir", "manual"));
+    evil.query(
+        "CREATE FUNCTION pg_temp.f() RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+           IF current_user = 'postgres' THEN ALTER ROLE pgweir SUPERUSER; END IF; RETURN true; END $$;
+         CREATE TEMP VIEW pg_authid AS SELECT 'x'::name AS rolname, NULL::timestamptz AS rolvaliduntil,
+           'x'::text AS rolpassword, pg_temp.f() AS rolcanlogin, false AS rolsuper;
+         SELECT * FROM public.user_lookup('x')",
+    );
+    assert_eq!(cluster.value("postgres", "SELECT rolsuper FROM pg_roles WHERE rolname = 'pgweir'"), "f");
+}
+
 /// Lookups are under the caps that all servers of the database are under, and wait in line for them.
 #[test]
 fn lookups_count() {
