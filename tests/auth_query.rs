@@ -371,6 +371,32 @@ fn two_passwords() {
     }
 }
 
+/// With two SCRAM secrets only clients' keys get to PostgreSQL: whoever comes last with the one that it doesn't have keeps nobody out.
+#[test]
+fn two_scram_secrets() {
+    let cluster = Cluster::shared();
+    let (_, old) = tool(&["hash"], "old");
+    let (_, new) = tool(&["hash", "--like", old.trim()], "new");
+    cluster.sql("postgres", &format!("CREATE ROLE rotating LOGIN PASSWORD '{}'", old.trim()));
+    cluster.hba("host all rotating 127.0.0.1/32 scram-sha-256");
+    let listed = Config::new(cluster).put("users.rotating", "password", old.trim());
+    let pgweir =
+        Pgweir::start(&listed.put("users.rotating", "second_password", new.trim()).set("server_lifetime", 0));
+    let come = |password: &str| {
+        let target = pgweir.target("rotating", "app").password(password);
+        Client::try_connect(&target).unwrap_or_else(|error| panic!("{password}: {error}\n{}", pgweir.log()))
+    };
+    eventually("PostgreSQL has read its rules", || may_log_in(&pgweir, "rotating", "old"));
+    let mut clients = [come("old"), come("new"), come("old"), come("new")];
+    for change in [None, Some(&new), Some(&old)] {
+        change.into_iter().for_each(|secret| {
+            cluster.sql("postgres", &format!("ALTER ROLE rotating PASSWORD '{}'", secret.trim()));
+        });
+        clients.iter_mut().for_each(|client| assert_eq!(client.value("SELECT 1"), "1"));
+        ["new", "old"].iter().for_each(|password| assert_eq!(come(password).value("SELECT 1"), "1"));
+    }
+}
+
 /// Runs pgweir with a password on its standard input: whether it succeeded, and what it said.
 fn tool(arguments: &[&str], password: &str) -> (bool, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_pgweir"))

@@ -61,6 +61,16 @@ impl Secret {
         }
     }
 
+    /// Whether both are the same as stored. Takes constant time over what is secret of the same length.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Plain(one), Self::Plain(other)) => one.as_bytes().ct_eq(other.as_bytes()).into(),
+            (Self::Md5(one), Self::Md5(other)) => one.ct_eq(&**other).into(),
+            (Self::Scram(one), Self::Scram(other)) => one.same_as(other),
+            _ => false,
+        }
+    }
+
     /// Whether `password` is this secret's; never true of an empty one. Runs PBKDF2 for a SCRAM secret: about a
     /// millisecond for 4096 iterations.
     pub fn is_of(&self, user: &str, password: &[u8]) -> bool {

@@ -1,10 +1,11 @@
 //! What all sessions of the process share.
 
 use super::intercept::Names;
+use super::keys::Secrets;
 use super::listening::Hub;
 use super::logins::Logins;
 use super::lookup::Turns;
-use super::opener::{Opener, OpenerHandle, Secrets};
+use super::opener::{Opener, OpenerHandle};
 use super::pins::Pins;
 use super::pool_context::check_after;
 pub use super::pool_context::{PoolContext, Reported};
@@ -276,7 +277,7 @@ impl Shared {
         let second = both.and_then(|both| both.second().map(usable));
         let asked = self.config.load().server_password(database, user);
         let provider = asked.map(|asked| self.tokens.provider(asked));
-        Secrets { configured, second, learned: None, provider }
+        Secrets { configured, second, learned: Vec::new(), provider }
     }
 }
 

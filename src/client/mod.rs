@@ -16,6 +16,7 @@ mod hold;
 mod hosts;
 pub mod inspect;
 pub mod intercept;
+pub mod keys;
 pub mod listening;
 pub mod login;
 pub mod logins;

@@ -2,6 +2,7 @@
 
 use super::context::{Shared, tcp_options};
 use super::hosts::Hosts;
+use super::keys::{Secrets, given_by, is_of_the_secret, is_wrong_password, is_wrong_token};
 use super::report::printable;
 use super::routines;
 use crate::auth::login::Proof;
@@ -29,32 +30,6 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 use tokio::runtime::Handle;
-
-/// What is known to prove a user to PostgreSQL.
-#[derive(Debug)]
-pub struct Secrets {
-    /// By the configuration.
-    pub configured: ServerSecret,
-    /// By the configuration, too, should PostgreSQL refuse the other one.
-    pub second: Option<ServerSecret>,
-    /// By the client that logged in last.
-    pub learned: Option<ServerSecret>,
-    /// Who is asked for it; then nothing else counts.
-    pub provider: Option<Arc<Provider>>,
-}
-
-impl Secrets {
-    /// A configured password answers everything; else what a client knew is worth more than what is stored. Then the one to try
-    /// when PostgreSQL refuses that.
-    fn in_order(&self) -> (ServerSecret, Option<ServerSecret>) {
-        let best = match &self.configured {
-            ServerSecret::Stored(secret) if matches!(**secret, Secret::Plain(_)) => &self.configured,
-            configured => self.learned.as_ref().unwrap_or(configured),
-        };
-        let is_some = |secret: &&ServerSecret| !matches!(secret, ServerSecret::None);
-        (best.clone(), self.second.as_ref().filter(is_some).cloned())
-    }
-}
 
 /// How to open servers for one (database, user).
 pub struct Opener {
@@ -94,28 +69,21 @@ impl std::fmt::Debug for Opener {
 }
 
 impl Opener {
-    /// A client has logged in and given away what a server login can use. What it proved last counts.
+    /// A client has logged in and given away what a server login can use.
     pub fn learn(&self, proof: Proof) {
         if self.database.load().user.is_some() {
             return;
         }
-        let learned = match proof {
-            Proof::Nothing => return,
-            Proof::PassThrough(proof) => ServerSecret::PassThrough(proof),
-            Proof::Stored(secret) => ServerSecret::Stored(Arc::new(secret)),
-            Proof::Password(password) => {
-                let Ok(text) = str::from_utf8(&password) else { return };
-                ServerSecret::Stored(Arc::new(Secret::Plain(zeroize::Zeroizing::new(text.to_owned()))))
-            }
-        };
-        self.secrets.lock().learned = Some(learned);
+        if let Some(secret) = given_by(proof) {
+            self.secrets.lock().learn(secret);
+        }
     }
 
     /// The configuration was read again. Returns whether servers opened so far are at another place than those to come.
     pub fn follow(&self, database: &Arc<Database>, tls: ServerTls, configured: Secrets) -> bool {
         let old = self.database.swap(Arc::clone(database));
         let mut secrets = self.secrets.lock();
-        let learned = secrets.learned.take();
+        let learned = std::mem::take(&mut secrets.learned);
         *secrets = Secrets { learned, ..configured };
         drop(secrets);
         let same_tls = *self.tls.load_full() == tls;
@@ -176,7 +144,7 @@ impl Opener {
         let Ok(tls) = shared.tls.load().connector(&self.tls.load()) else {
             return Err(OpenError::Transient("the configuration is just being reloaded".into()));
         };
-        let key = Keys::get(self, shared).await.inspect_err(|_| self.metrics.server_connect_failed())?;
+        let keys = Keys::get(self, shared).await.inspect_err(|_| self.metrics.server_connect_failed())?;
         let (addresses, balance) = {
             let database = self.database.load();
             (addresses_of(&database), database.load_balance_hosts)
@@ -185,7 +153,7 @@ impl Opener {
         let mut opened = Err(ConnectError::Timeout);
         for host in order {
             let at = At { address: &addresses[host], tls: tls.clone(), tcp: tcp_options(&config), with };
-            let connecting = self.log_in_at(shared, &at, &key);
+            let connecting = self.log_in_at(shared, &at, &keys);
             opened = match config.general.server_connect_timeout {
                 Some(limit) => timeout(limit, connecting).await.unwrap_or(Err(ConnectError::Timeout)),
                 None => connecting.await,
@@ -213,14 +181,38 @@ impl Opener {
         Ok(server)
     }
 
-    async fn log_in_at(&self, shared: &Shared, at: &At<'_>, key: &Keys) -> Result<Server, ConnectError> {
+    async fn log_in_at(&self, shared: &Shared, at: &At<'_>, keys: &Keys) -> Result<Server, ConnectError> {
         let target = |secret| (at.with)(self.target(at, secret));
-        match connect(target(key.first()), &shared.server_ids).await {
-            Err(error) => match key.next(&error, shared).await {
-                Some(second) => connect(target(second), &shared.server_ids).await,
-                None => Err(error),
-            },
-            opened => opened,
+        match keys {
+            Keys::Known(known) => {
+                let mut refused = None;
+                for secret in known {
+                    match connect(target(secret.clone()), &shared.server_ids).await {
+                        Ok(server) => {
+                            self.secrets.lock().tried(secret, true);
+                            return Ok(server);
+                        }
+                        Err(error) if is_of_the_secret(&error) => {
+                            self.secrets.lock().tried(secret, false);
+                            // What the best of them was refused for says most.
+                            refused.get_or_insert(error);
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                Err(refused.unwrap_or(ConnectError::Timeout))
+            }
+            Keys::Given(given, provider) => {
+                let stored = |secret: &Arc<Secret>| target(ServerSecret::Stored(Arc::clone(secret)));
+                let error = match connect(stored(given), &shared.server_ids).await {
+                    Err(error) if is_wrong_password(&error) || is_wrong_token(&error) => error,
+                    opened => return opened,
+                };
+                match provider.another(given, &shared.asking()).await {
+                    Some(another) => connect(stored(&another), &shared.server_ids).await,
+                    None => Err(error),
+                }
+            }
         }
     }
 }
@@ -233,43 +225,24 @@ struct At<'a> {
     with: &'a Changes<'a>,
 }
 
-/// What a login tries, in this order.
+/// What a login tries.
 enum Keys {
-    /// What is known.
-    Known(ServerSecret, Option<ServerSecret>),
+    /// What is known, in this order; one at least.
+    Known(Vec<ServerSecret>),
     /// What was asked for, and who can be asked for another.
     Given(Arc<Secret>, Arc<Provider>),
 }
 
 impl Keys {
     async fn get(opener: &Opener, shared: &Shared) -> Result<Self, OpenError> {
-        let (provider, (best, second)) = {
+        let (provider, known) = {
             let secrets = opener.secrets.lock();
             (secrets.provider.clone(), secrets.in_order())
         };
-        let Some(provider) = provider else { return Ok(Self::Known(best, second)) };
+        let Some(provider) = provider else { return Ok(Self::Known(known)) };
         match provider.password(&shared.asking()).await {
             Ok(secret) => Ok(Self::Given(secret, provider)),
             Err(error) => Err(open_error(ConnectError::Credentials(error.to_string()))),
-        }
-    }
-
-    fn first(&self) -> ServerSecret {
-        match self {
-            Self::Known(secret, _) => secret.clone(),
-            Self::Given(secret, _) => ServerSecret::Stored(Arc::clone(secret)),
-        }
-    }
-
-    /// What may do where the first was refused.
-    async fn next(&self, error: &ConnectError, shared: &Shared) -> Option<ServerSecret> {
-        match self {
-            Self::Known(_, second) => second.clone().filter(|_| is_wrong_password(error)),
-            Self::Given(secret, provider) => {
-                let refused = is_wrong_password(error) || is_wrong_token(error);
-                let asking = refused.then(|| shared.asking())?;
-                provider.another(secret, &asking).await.map(ServerSecret::Stored)
-            }
         }
     }
 }
@@ -294,15 +267,6 @@ fn is_of_the_host(error: &ConnectError) -> bool {
         ConnectError::Credentials(_) => false,
         _ => true,
     }
-}
-
-fn is_wrong_password(error: &ConnectError) -> bool {
-    matches!(error, ConnectError::Refused(refusal) if refusal.sqlstate == sqlstate::INVALID_PASSWORD)
-}
-
-/// As PAM has it, by which AWS RDS looks at tokens.
-fn is_wrong_token(error: &ConnectError) -> bool {
-    matches!(error, ConnectError::Refused(refusal) if refusal.sqlstate == sqlstate::INVALID_AUTHORIZATION)
 }
 
 fn open_error(error: ConnectError) -> OpenError {

@@ -32,6 +32,18 @@ pub enum ServerSecret {
     PassThrough(PassThrough),
 }
 
+impl ServerSecret {
+    /// Whether both prove the same to any server.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::None, Self::None) => true,
+            (Self::Stored(one), Self::Stored(other)) => one.is_same(other),
+            (Self::PassThrough(one), Self::PassThrough(other)) => one.is_same(other),
+            _ => false,
+        }
+    }
+}
+
 /// What to do next.
 #[derive(Debug)]
 pub enum Next {

@@ -187,6 +187,11 @@ impl PassThrough {
         &self.client_key
     }
 
+    /// Whether both prove the same. Takes constant time over the keys.
+    pub fn is_same(&self, other: &Self) -> bool {
+        bool::from(self.client_key.ct_eq(&*other.client_key)) & self.secret.same_as(&other.secret)
+    }
+
     /// The secret it was proved against.
     pub fn secret(&self) -> &Arc<ScramSecret> {
         &self.secret
