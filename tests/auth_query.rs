@@ -309,6 +309,51 @@ fn the_manual_s_function() {
     assert_eq!(cluster.value("postgres", "SELECT rolsuper FROM pg_roles WHERE rolname = 'pgweir'"), "f");
 }
 
+/// Who owns a database answers as he likes where the lookup asks in it; that lets nobody have servers that others' proofs opened.
+#[test]
+fn a_looked_up_secret_has_to_be_postgresql_s() {
+    let cluster = Cluster::shared();
+    cluster.sql("postgres", "CREATE ROLE alice LOGIN PASSWORD 'alice'; CREATE ROLE asker LOGIN");
+    cluster.hba("host all asker 127.0.0.1/32 trust");
+    cluster.hba("host all alice 127.0.0.1/32 scram-sha-256");
+    cluster.create_database("tenant");
+    let truth =
+        "CREATE OR REPLACE FUNCTION lookup(name text, OUT text, OUT text) LANGUAGE sql SECURITY DEFINER AS
+         $$ SELECT rolname::text, rolpassword FROM pg_authid WHERE rolname = $1 $$";
+    let hers = cluster.value("postgres", "SELECT rolpassword FROM pg_authid WHERE rolname = 'alice'");
+    let (_, secret) = tool(&["hash", "--like", &hers], "mallory");
+    let lie = truth.replace(
+        "SELECT rolname::text, rolpassword FROM pg_authid WHERE rolname = $1",
+        &format!("SELECT $1, '{}'::text", secret.trim()),
+    );
+    for (mode, caps) in [("transaction", 0), ("session", 0), ("transaction", 1)] {
+        cluster.sql("tenant", truth);
+        let asks = config(cluster).database("tenant", cluster.address()).set("auth_user", "asker");
+        let asks = asks.set("auth_query", "SELECT * FROM lookup($1)").set("auth_query_cache", 0);
+        let pgweir = Pgweir::start(&asks.set("pool_mode", mode).set("max_db_connections", caps));
+        let come = |password: &str| {
+            Client::try_connect(&pgweir.target("alice", "tenant").password(password))
+                .map_err(|refusal| refusal.error().sqlstate())
+        };
+        eventually("PostgreSQL has read its rules", || come("alice").is_ok());
+        cluster.sql("tenant", &lie);
+        for _ in 0..2 {
+            assert_eq!(come("mallory").err().as_deref(), Some("28P01"), "{mode}\n{}", pgweir.log());
+        }
+        cluster.sql("tenant", truth);
+        assert_eq!(come("alice").expect("her own").value("SELECT current_user"), "alice", "{}", pgweir.log());
+        // Hers by now: PostgreSQL takes it, and the one from before no more.
+        cluster.sql("postgres", "ALTER ROLE alice PASSWORD 'changed'");
+        let crowd: Vec<_> = std::thread::scope(|scope| {
+            let crowd: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| come("changed").map(Client::terminate))).collect();
+            crowd.into_iter().map(|one| one.join().expect("no panic")).collect()
+        });
+        assert!(crowd.iter().all(Result::is_ok), "{mode} {crowd:?}\n{}", pgweir.log());
+        cluster.sql("postgres", &format!("ALTER ROLE alice PASSWORD '{hers}'"));
+    }
+}
+
 /// Lookups are under the caps that all servers of the database are under, and wait in line for them.
 #[test]
 fn lookups_count() {

@@ -1,5 +1,6 @@
 //! One accepted connection from its first byte to its last.
 
+use super::agreement;
 use super::console::{is_console, rights};
 use super::context::{PoolContext, Shared};
 use super::greeting::greeting;
@@ -21,6 +22,7 @@ use crate::net::stream::Stream;
 use crate::pool::WaitError;
 use crate::prepared::client_statements::ClientStatements;
 use crate::roster::{self, Admission, ClientAddress, ClientCap, Kick};
+use crate::server::login::ServerSecret;
 use crate::tls::{Acceptor, Channel};
 use crate::wire::backend::{self};
 use crate::wire::startup::MINOR;
@@ -215,12 +217,14 @@ impl Newcomer<'_> {
         let mut answer = Vec::with_capacity(login::USUAL_ANSWER);
         let who = (self.wish, self.address);
         let proved = login::authenticate(self.stream, self.shared, who, &mut answer).await;
-        let Proved { proof, early, is_anybody, rule } = proved.map_err(Refused::from)?;
+        let Proved { proof, is_looked_up, early, is_anybody, rule } = proved.map_err(Refused::from)?;
         if is_console(&self.wish.database) {
             return self.visit((answer, early), rule);
         }
         let (context, login, admission) = self.place(is_anybody)?;
-        context.opener.learn(proof);
+        if let Some(secret) = context.opener.learn(proof, is_looked_up) {
+            Box::pin(self.agree(&context, secret)).await?;
+        }
         if self.wish.replication {
             let own = Box::pin(self.server_of_its_own(&context)).await?;
             return Ok(Outcome::Replica(Box::new(Replicates {
@@ -238,6 +242,25 @@ impl Newcomer<'_> {
         opened.context.metrics.login_ok(Instant::now().nanos_since(self.since));
         self.tell(opened.member.entry().id, rule.as_deref());
         Ok(Outcome::Session(opened))
+    }
+
+    /// PostgreSQL has to take what the client has proved.
+    async fn agree(&mut self, context: &Arc<PoolContext>, secret: ServerSecret) -> Result<(), Refused> {
+        let client = self.shared.roster.next_id();
+        let agreed = tokio::select! {
+            biased;
+            agreed = agreement::agree(context, client, secret) => agreed,
+            () = self.stream.hung_up() => return Err(Refused::lost()),
+        };
+        agreed.map_err(|trouble| self.without_server(context, trouble))
+    }
+
+    fn without_server(&self, context: &Arc<PoolContext>, trouble: Trouble) -> Refused {
+        if matches!(trouble, Trouble::NoServer(WaitError::Open(_), _)) {
+            self.shared.forget_invented(context);
+        }
+        let refused = matches!(trouble, Trouble::Refused(_));
+        Refused::tell(trouble, if refused { LoginFailure::Parameter } else { LoginFailure::NoServer })
     }
 
     /// The log that the client is in.
@@ -340,13 +363,7 @@ impl Newcomer<'_> {
             greeting = greeting(&context, id, &wanted) => greeting,
             () = self.stream.left(&mut early, MOST_EARLY) => return Err(Refused::lost()),
         };
-        let greeting = greeting.map_err(|trouble| {
-            if matches!(trouble, Trouble::NoServer(WaitError::Open(_), _)) {
-                self.shared.forget_invented(&context);
-            }
-            let refused = matches!(trouble, Trouble::Refused(_));
-            Refused::tell(trouble, if refused { LoginFailure::Parameter } else { LoginFailure::NoServer })
-        })?;
+        let greeting = greeting.map_err(|trouble| self.without_server(&context, trouble))?;
         let member = admission.enter(roster::Newcomer {
             id,
             address: self.address,

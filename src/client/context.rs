@@ -184,6 +184,7 @@ impl Shared {
             tls: ArcSwap::from_pointee(config.server_tls(database)),
             user: Arc::clone(&key.user),
             secrets: Mutex::new(self.server_secrets(database, &key.user)),
+            agreeing: Default::default(),
             hosts: Mutex::default(),
             max_prepared_statements: statements_kept(statements),
             defaults: Arc::clone(&defaults),

@@ -6,7 +6,8 @@ use super::report::Trouble;
 use crate::clock::Instant;
 use crate::params::set::Set;
 use crate::params::tracked;
-use crate::pool::{ClientId, CloseReason, Request as PoolRequest, WaitError};
+use crate::pool::{ClientId, CloseReason, Lease, Request as PoolRequest, WaitError};
+use crate::server::Server;
 use crate::timer::timeout;
 use crate::wire::backend::parameter_status;
 use parking_lot::{MappedMutexGuard, MutexGuard};
@@ -86,10 +87,8 @@ pub async fn greeting(
     }
     let changed =
         if checked.is_empty() { Reported::default() } else { canonical(context, client, &checked).await? };
-    if context.welcome.load().is_none()
-        && let Some(lease) = lease(context, client).await?
-    {
-        lease.release(Instant::now());
+    if context.welcome.load().is_none() {
+        lease(context, client).await?.release(Instant::now());
     }
     let greeting = Arc::new(Greeting::new(context.welcome.load_full(), &changed));
     remember(context, &checked, &changed).greeting = Some(Arc::clone(&greeting));
@@ -147,7 +146,7 @@ async fn canonical(context: &Arc<PoolContext>, client: u64, wanted: &Arc<Set>) -
     if let Some(known) = context.canonical.lock().get(&key) {
         return Ok(Arc::clone(&known.reported));
     }
-    let Some(mut lease) = lease(context, client).await? else { return Ok(Reported::default()) };
+    let mut lease = lease(context, client).await?;
     let applied = timeout(APPLY_LIMIT, apply(&mut lease, context, wanted)).await;
     match applied {
         Ok(Ok(reported)) => {
@@ -172,11 +171,7 @@ async fn canonical(context: &Arc<PoolContext>, client: u64, wanted: &Arc<Set>) -
 }
 
 /// From a clean session, so that everything that changes is reported.
-async fn apply(
-    server: &mut crate::server::Server,
-    context: &PoolContext,
-    wanted: &Arc<Set>,
-) -> Result<Reported, FitError> {
+async fn apply(server: &mut Server, context: &PoolContext, wanted: &Arc<Set>) -> Result<Reported, FitError> {
     let reset = context.reset_query.as_deref().filter(|_| server.talk.dirty);
     let clean = fit::fit(server, reset, &context.defaults, &context.defaults).await;
     clean.map_err(|error| match error {
@@ -197,13 +192,11 @@ async fn apply(
     Ok(had.cloned().chain(heard.map(|(name, value, _)| (name, value))).collect())
 }
 
-async fn lease(
-    context: &Arc<PoolContext>,
-    client: u64,
-) -> Result<Option<crate::pool::Lease<crate::server::Server>>, Trouble> {
+/// A server for a login, waited for in line. Cancel safe.
+pub(super) async fn lease(context: &Arc<PoolContext>, client: u64) -> Result<Lease<Server>, Trouble> {
     let request = PoolRequest { client: ClientId(client), hint: None, now: Instant::now() };
     match context.pool.acquire(request).await {
-        Ok(lease) => Ok(Some(lease)),
+        Ok(lease) => Ok(lease),
         Err(error) => {
             let behind =
                 matches!(error, WaitError::Timeout).then(|| context.pool.last_open_error()).flatten();

@@ -20,17 +20,23 @@ pub struct Secrets {
     /// By the configuration, too, should PostgreSQL refuse the other one.
     pub second: Option<ServerSecret>,
     /// By clients that have logged in, in the order in which it is tried.
-    pub learned: Vec<ServerSecret>,
+    pub learned: Vec<Learned>,
     /// Who is asked for it; then nothing else counts.
     pub provider: Option<Arc<Provider>>,
+}
+
+/// What a client has proved.
+#[derive(Debug)]
+pub struct Learned {
+    secret: ServerSecret,
+    /// PostgreSQL has let the user in by it, when it was tried last.
+    is_taken: bool,
 }
 
 impl Secrets {
     /// A configured password answers everything; else what clients knew is worth more than what is stored. One at least.
     pub(super) fn in_order(&self) -> Vec<ServerSecret> {
-        let is_password =
-            matches!(&self.configured, ServerSecret::Stored(secret) if matches!(**secret, Secret::Plain(_)));
-        let learned = self.learned.iter().filter(|_| !is_password);
+        let learned = self.learned.iter().filter(|_| !self.has_password()).map(|learned| &learned.secret);
         let all = learned.chain([&self.configured]).chain(&self.second);
         let mut known: Vec<_> = all.filter(|it| !matches!(it, ServerSecret::None)).cloned().collect();
         if known.is_empty() {
@@ -43,24 +49,52 @@ impl Secrets {
     /// clients with two passwords don't displace each other's.
     pub(super) fn learn(&mut self, secret: ServerSecret) {
         if self.place_of(&secret).is_none() {
-            self.learned.insert(0, secret);
+            self.learned.insert(0, Learned { secret, is_taken: false });
             self.learned.truncate(KEPT);
         }
+    }
+
+    /// Whether what clients prove is what PostgreSQL sees.
+    pub(super) fn rest_on_clients(&self) -> bool {
+        self.provider.is_none() && !self.has_password()
+    }
+
+    /// Whether PostgreSQL has let the user in by this.
+    pub(super) fn has_taken(&self, secret: &ServerSecret) -> bool {
+        self.place_of(secret).is_some_and(|at| self.learned[at].is_taken)
+    }
+
+    /// This is tried where all else is refused, until [`Self::forget`] or PostgreSQL takes it.
+    pub(super) fn consider(&mut self, secret: ServerSecret) {
+        if self.place_of(&secret).is_none() {
+            self.learned.push(Learned { secret, is_taken: false });
+        }
+    }
+
+    /// Forgets what PostgreSQL hasn't taken.
+    pub(super) fn forget(&mut self, secret: &ServerSecret) {
+        self.learned.retain(|learned| learned.is_taken || !learned.secret.is_same(secret));
+    }
+
+    /// They are tried elsewhere from now on.
+    pub(super) fn doubt_all(&mut self) {
+        self.learned.iter_mut().for_each(|learned| learned.is_taken = false);
     }
 
     /// PostgreSQL has let the user in by this, or hasn't.
     pub(super) fn tried(&mut self, secret: &ServerSecret, is_taken: bool) {
         let Some(at) = self.place_of(secret) else { return };
-        let learned = self.learned.remove(at);
-        if is_taken {
-            self.learned.insert(0, learned);
-        } else {
-            self.learned.push(learned);
-        }
+        let learned = Learned { is_taken, ..self.learned.remove(at) };
+        self.learned.insert(if is_taken { 0 } else { self.learned.len() }, learned);
+        self.learned.truncate(KEPT);
+    }
+
+    fn has_password(&self) -> bool {
+        matches!(&self.configured, ServerSecret::Stored(secret) if matches!(**secret, Secret::Plain(_)))
     }
 
     fn place_of(&self, secret: &ServerSecret) -> Option<usize> {
-        self.learned.iter().position(|learned| learned.is_same(secret))
+        self.learned.iter().position(|learned| learned.secret.is_same(secret))
     }
 }
 
@@ -145,6 +179,27 @@ mod tests {
         let keys = ["1", "2", "3", "4"].map(key);
         keys.iter().for_each(|key| known.learn(key.clone()));
         assert_order(&known, &[&keys[3], &keys[2], &keys[1]]);
+    }
+
+    #[test]
+    fn what_is_on_trial_is_tried_last() {
+        let (known_to, other) = (key("alice's"), key("mallory's"));
+        let mut known = secrets(ServerSecret::None);
+        known.learn(known_to.clone());
+        known.tried(&known_to, true);
+        known.consider(other.clone());
+        assert_order(&known, &[&known_to, &other]);
+        assert!(known.has_taken(&known_to) && !known.has_taken(&other));
+        known.forget(&other);
+        assert_order(&known, &[&known_to]);
+        known.consider(other.clone());
+        known.tried(&known_to, false);
+        known.tried(&other, true);
+        known.forget(&other);
+        assert_order(&known, &[&other, &known_to]);
+        assert!(known.has_taken(&other) && !known.has_taken(&known_to));
+        known.doubt_all();
+        assert!(!known.has_taken(&other));
     }
 
     #[test]

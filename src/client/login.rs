@@ -68,6 +68,8 @@ pub const USUAL_ANSWER: usize = 1024;
 pub struct Proved {
     /// What server logins can use.
     pub proof: Proof,
+    /// It was held against a secret that was looked up: true for who could answer that, and for PostgreSQL to agree to.
+    pub is_looked_up: bool,
     /// What the client has sent behind its proof.
     pub early: Vec<u8>,
     /// It has proved nothing (auth_type any): it may only go on as the user that its database is set to.
@@ -88,13 +90,17 @@ pub async fn authenticate(
     entry.check_shown(stream, wish).map_err(Trouble::Entry)?;
     let mut proved = Proved {
         proof: Proof::Nothing,
+        is_looked_up: false,
         early: Vec::new(),
         is_anybody: entry.way == Way::Anybody,
         rule: entry.rule.take(),
     };
     match &entry.way {
         &Way::Secret(method) => {
-            (proved.proof, proved.early) = prove(stream, shared, (wish, address, method), out).await?;
+            let (known, proof);
+            (known, proof, proved.early) = prove(stream, shared, (wish, address, method), out).await?;
+            proved.is_looked_up = method != Method::Trust && known.source.is_some();
+            proved.proof = known.prove(proof);
         }
         way @ (Way::Directory(_) | Way::Pam(_)) => {
             // Rare, and much larger than all else a login is.
@@ -130,19 +136,19 @@ fn has_server_login(shared: &Shared, wish: &Wish) -> bool {
     database.is_some_and(|it| it.user.is_some() || config.server_password(&it, &wish.user).is_some())
 }
 
-/// The part with passwords. Returns also what the client has sent behind its proof.
+/// The part with passwords: by which secret, what that gave away, and what the client has sent behind its proof.
 async fn prove(
     stream: &mut Stream,
     shared: &Arc<Shared>,
     (wish, address, method): (&Wish, ClientAddress, Method),
     out: &mut Vec<u8>,
-) -> Result<(Proof, Vec<u8>), LoginEnd> {
+) -> Result<(Known, Proof, Vec<u8>), LoginEnd> {
     if method != Method::Trust && shared.guesses_too_much(address) {
         return Err(Trouble::TooManyFailures.into());
     }
     let mut known = look_up(stream, shared, wish).await?;
     if method == Method::Trust && is_known(shared, &known, wish) {
-        return Ok((known.prove(Proof::Nothing), Vec::new()));
+        return Ok((known, Proof::Nothing, Vec::new()));
     }
     let listed = shared.login.load_full();
     let asking = known.source.as_ref().map(|_| listed.asking(shared.lookups.most_look_like()));
@@ -156,7 +162,7 @@ async fn prove(
                 if let Some(request) = request {
                     encode(&request, out);
                 }
-                return Ok((known.prove(proof), std::mem::take(&mut *buffer)));
+                return Ok((known, proof, std::mem::take(&mut *buffer)));
             }
             Step::Continue(login, request) => {
                 encode(&request, out);

@@ -1,5 +1,6 @@
 //! The session of one client, from its first byte to its last: startup, login, then transaction by transaction.
 pub mod afterword;
+mod agreement;
 mod bearer;
 mod check;
 pub mod cleanup;

@@ -41,6 +41,8 @@ pub struct Opener {
     pub user: Arc<str>,
     /// What is known to prove it.
     pub secrets: Mutex<Secrets>,
+    /// Held while PostgreSQL is asked whether it agrees to one.
+    pub(super) agreeing: tokio::sync::Mutex<()>,
     /// Which hosts have failed, and whose turn it is.
     pub(super) hosts: Mutex<Hosts>,
     /// max_prepared_statements
@@ -69,14 +71,20 @@ impl std::fmt::Debug for Opener {
 }
 
 impl Opener {
-    /// A client has logged in and given away what a server login can use.
-    pub fn learn(&self, proof: Proof) {
+    /// A client has logged in and given away what a server login can use. What rests on a looked up secret is returned instead:
+    /// PostgreSQL has to agree to it first.
+    #[must_use]
+    pub(super) fn learn(&self, proof: Proof, is_looked_up: bool) -> Option<ServerSecret> {
         if self.database.load().user.is_some() {
-            return;
+            return None;
         }
-        if let Some(secret) = given_by(proof) {
-            self.secrets.lock().learn(secret);
+        let secret = given_by(proof)?;
+        let mut secrets = self.secrets.lock();
+        if is_looked_up && secrets.rest_on_clients() {
+            return Some(secret);
         }
+        secrets.learn(secret);
+        None
     }
 
     /// The configuration was read again. Returns whether servers opened so far are at another place than those to come.
@@ -93,7 +101,11 @@ impl Opener {
                 it.startup_parameters().into_iter().map(|(name, value)| (name, value.to_owned())).collect();
             (it.host.clone(), it.port, it.dbname().to_owned(), it.connect_query.clone(), parameters)
         };
-        !same_tls || place(&old) != place(database)
+        let is_elsewhere = !same_tls || place(&old) != place(database);
+        if is_elsewhere {
+            self.secrets.lock().doubt_all();
+        }
+        is_elsewhere
     }
 
     fn target(&self, at: &At<'_>, secret: ServerSecret) -> Target {
@@ -121,7 +133,7 @@ impl Opener {
         let Some(shared) = self.shared.upgrade() else {
             return Err(OpenError::Transient("pgweir is stopping".into()));
         };
-        let mut server = self.log_in(&shared, &|target| target).await?;
+        let mut server = self.log_in(&shared, None, &|target| target).await?;
         let learning = routines::learn(&mut server, &self.routines, &self.database.load().name.clone()).await;
         learning.map_err(|error| OpenError::Transient(error.to_string().into()))?;
         self.welcome.store(Some(Arc::new(server.welcome.clone())));
@@ -135,16 +147,30 @@ impl Opener {
         parameters: Vec<(String, String)>,
     ) -> Result<Server, OpenError> {
         let apart = |target| Target { parameters: parameters.clone(), connect_query: None, ..target };
-        self.log_in(shared, &apart).await
+        self.log_in(shared, None, &apart).await
     }
 
-    async fn log_in(&self, shared: &Shared, with: &Changes<'_>) -> Result<Server, OpenError> {
+    /// Opens a server by this secret and no other, to see whether PostgreSQL takes it. Cancel safe.
+    pub(super) async fn open_by(&self, shared: &Shared, secret: &ServerSecret) -> Result<Server, OpenError> {
+        let bare = |target| Target { parameters: Vec::new(), connect_query: None, ..target };
+        self.log_in(shared, Some(secret), &bare).await
+    }
+
+    async fn log_in(
+        &self,
+        shared: &Shared,
+        by: Option<&ServerSecret>,
+        with: &Changes<'_>,
+    ) -> Result<Server, OpenError> {
         let begun = Instant::now();
         let config = shared.config.load_full();
         let Ok(tls) = shared.tls.load().connector(&self.tls.load()) else {
             return Err(OpenError::Transient("the configuration is just being reloaded".into()));
         };
-        let keys = Keys::get(self, shared).await.inspect_err(|_| self.metrics.server_connect_failed())?;
+        let keys = match by {
+            Some(secret) => Keys::Known(vec![secret.clone()]),
+            None => Keys::get(self, shared).await.inspect_err(|_| self.metrics.server_connect_failed())?,
+        };
         let (addresses, balance) = {
             let database = self.database.load();
             (addresses_of(&database), database.load_balance_hosts)
@@ -290,6 +316,17 @@ fn open_error(error: ConnectError) -> OpenError {
             if is_final { lost_for_good(&error) } else { OpenError::Transient(error.to_string().into()) }
         }
         other => OpenError::Transient(other.to_string().into()),
+    }
+}
+
+/// For who waits no longer, whatever another try could bring.
+pub(super) fn told(error: OpenError) -> Arc<ServerError> {
+    match error {
+        OpenError::Final(error) => error,
+        OpenError::Transient(message) => {
+            let (sqlstate, message) = (sqlstate::UNABLE_TO_CONNECT.to_owned(), message.into_owned());
+            Arc::new(ServerError { sqlstate, message, detail: None, hint: None })
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! ways as they come.
 
 use super::context::{PoolContext, Shared};
+use super::opener::told;
 use super::report::{Trouble, printable};
 use super::startup::{Wish, is_setting};
 use crate::admin;
@@ -9,7 +10,7 @@ use crate::audit;
 use crate::clock::Instant;
 use crate::net::kept::Kept;
 use crate::net::stream::{Stream, yield_to_others};
-use crate::pool::{self, OpenError, ServerError, WaitError};
+use crate::pool::{self, WaitError};
 use crate::roster::{self, Admission, ClientAddress, Entry, Kick, Phase, Told};
 use crate::server::Server;
 use crate::server::cancel::cancel;
@@ -18,7 +19,6 @@ use crate::timer::{sleep, timeout};
 use crate::tls::Channel;
 use crate::wire::backend::{self, Authentication, READY_IDLE, Severity};
 use crate::wire::frame::{self, HEADER};
-use crate::wire::sqlstate;
 use std::future::poll_fn;
 use std::io;
 use std::mem;
@@ -74,17 +74,6 @@ pub(super) async fn open(context: &Arc<PoolContext>, wish: &Wish) -> Result<Own,
     let opened = context.opener.open_apart(shared, parameters).await;
     let server = opened.map_err(|error| Trouble::NoServer(WaitError::Open(told(error)), None))?;
     Ok(Own { server, place })
-}
-
-/// For who waits no longer, whatever another try could bring.
-fn told(error: OpenError) -> Arc<ServerError> {
-    match error {
-        OpenError::Final(error) => error,
-        OpenError::Transient(message) => {
-            let (sqlstate, message) = (sqlstate::UNABLE_TO_CONNECT.to_owned(), message.into_owned());
-            Arc::new(ServerError { sqlstate, message, detail: None, hint: None })
-        }
-    }
 }
 
 /// A client that has logged in and has not been told so.

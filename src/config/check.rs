@@ -233,6 +233,30 @@ fn lookups(sections: &Sections, report: &mut Report<'_>) {
     for read in &sections.databases {
         refuse(read.section.auth_dbname.iter().flatten().next(), read.given("auth_dbname"), &read.title);
     }
+    asked_in_each(sections, report);
+}
+
+/// Warns where who owns a database has the word on who logs in to it: he can make what a query of one's own calls. The default
+/// calls nothing that is his.
+fn asked_in_each(sections: &Sections, report: &mut Report<'_>) {
+    let general = &sections.general;
+    if !general.sound(&["auth_user", "auth_query", "auth_dbname"]) {
+        return;
+    }
+    let of_all = &general.section;
+    let default = General::default().auth_query;
+    let is_asked = |read: &&Read<Database>| {
+        let own = &read.section;
+        let by = own.auth_user.as_ref().unwrap_or(&of_all.auth_user);
+        let place = own.auth_dbname.as_ref().unwrap_or(&of_all.auth_dbname);
+        by.is_some() && place.is_none() && *own.auth_query.as_ref().unwrap_or(&of_all.auth_query) != default
+    };
+    let asked: Vec<_> = sections.databases.iter().filter(is_asked).collect();
+    if asked.len() > 1 || asked.iter().any(|read| read.section.name == FALLBACK) {
+        let message = "auth_query is asked in the database that the client wants, whose owner can answer what he likes: \
+                       set auth_dbname, unless owners may decide who logs in there";
+        report.warning(first_given(general, &["auth_query", "auth_user"]), message.to_owned());
+    }
 }
 
 /// Whether all clients need a password that is known here.

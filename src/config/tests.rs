@@ -249,6 +249,25 @@ fn warnings() {
 }
 
 #[test]
+fn lookups_that_owners_answer() {
+    let warning = |line| {
+        format!(
+            "warning: f:{line}: auth_query is asked in the database that the client wants, whose owner can answer what he \
+             likes: set auth_dbname, unless owners may decide who logs in there"
+        )
+    };
+    let own = "[pgweir]\nauth_user = 'g'\nauth_query = 'SELECT f($1)'\n[databases.a]\n";
+    check(&[
+        (own, &[]),
+        (&format!("{own}[databases.b]\n"), &[&warning("3:14")]),
+        (&format!("{own}[databases.b]\nauth_user = ''\n"), &[]),
+        (&own.replace(".a", ".'*'"), &[&warning("3:14")]),
+        (&own.replace("auth_query", "auth_dbname = 'a'\nauth_query"), &[]),
+        ("[pgweir]\nauth_user = 'g'\n[databases.a]\n[databases.b]\n", &[]),
+    ]);
+}
+
+#[test]
 fn commands_that_strangers_could_use() {
     let script = "has %d or %u in what a shell runs, and clients choose names";
     let stranger = "is run with any name that a client asks for, before anybody has logged in";
