@@ -129,6 +129,40 @@ fn refusals_have_postgresql_s_form() {
     }
 }
 
+/// Who takes his time over the password gets in by what is in force when he has sent it.
+#[test]
+fn a_login_that_a_reload_overtakes() {
+    let cluster = Cluster::shared();
+    let base = Config::new(cluster).set("auth_type", "plain").set("failed_login_delay", 0);
+    let other = |password: &str| base.clone().put("users.app", "password", password);
+    let both =
+        base.clone().put("users.app", "password", "new").put("users.app", "second_password", "secret-app");
+    let pgweir = Pgweir::start(&base);
+    let reload = |config: &Config| {
+        let reloads = || pgweir.log().matches("configuration reloaded").count();
+        let before = reloads();
+        pgweir.reload(config);
+        eventually("it is in force", || reloads() > before);
+    };
+    for (name, changed, refused) in [
+        ("nothing of it", base.clone().set("server_lifetime", 1000), None),
+        ("two passwords", both, None),
+        ("gone", base.clone().without("users.app"), Some("28P01")),
+        ("another password", other("other"), Some("28P01")),
+        ("another method", base.clone().set("auth_type", "scram-sha-256"), Some("28P01")),
+    ] {
+        let mut client = Client::open(&pgweir.target("app", "app").address).expect("a connection");
+        client.send(&messages::startup(V3_0, &[("user", "app"), ("database", "app")]));
+        assert_eq!(client.read().body, [0, 0, 0, 3], "it is asked for the password");
+        reload(&changed);
+        client.send(&messages::password("secret-app"));
+        let answer = client.read();
+        let told = (answer.tag == b'E').then(|| answer.sqlstate());
+        assert_eq!(told.as_deref(), refused, "{name}: {answer}\n{}", pgweir.log());
+        reload(&base);
+    }
+}
+
 /// Before the password is proved nobody learns which users and databases there are.
 #[test]
 fn unknown_names_are_not_told_apart() {

@@ -78,11 +78,13 @@ impl Entry {
         address: ClientAddress,
         wish: &Wish,
     ) -> Result<Self, EntryError> {
+        // Rules are replaced before the configuration is: none are older than what says that they count.
+        let auth_type = shared.config.load().general.auth_type;
         let rules = shared.rules.load_full();
         let simple =
             |way, certificate| Self { way, rule: None, certificate, map: None, rules: Arc::clone(&rules) };
         let secret = |method| Ok(simple(Way::Secret(method), Certificate::Unasked));
-        match shared.config.load().general.auth_type {
+        match auth_type {
             AuthType::Trust => secret(Method::Trust),
             AuthType::Password => secret(Method::Password),
             AuthType::Md5 => secret(Method::Md5),
@@ -150,6 +152,13 @@ impl Entry {
             map: rule.map.clone(),
             rules: Arc::clone(rules),
         })
+    }
+
+    /// Whether what has proved who it is to the other has to this one, certificate and system's user aside.
+    pub(super) fn asks_the_same(&self, other: &Self) -> bool {
+        // What a token says isn't kept to be held against the map again.
+        let is_by_map = matches!(self.way, Way::Bearer(_)) && self.map.is_some();
+        self.way == other.way && self.map == other.map && !is_by_map
     }
 
     /// Before anything else is asked: whether the certificate is there, if there has to be one.

@@ -4,6 +4,7 @@ use super::bearer;
 use super::context::Shared;
 use super::entry::{Entry, Way};
 use super::lookup::{self, Known};
+use super::recheck::{Begun, recheck};
 use super::report::Trouble;
 use super::startup::Wish;
 use crate::audit;
@@ -86,6 +87,7 @@ pub async fn authenticate(
     (wish, address): (&Wish, ClientAddress),
     out: &mut Vec<u8>,
 ) -> Result<Proved, LoginEnd> {
+    let mut begun = Begun::now(shared);
     let mut entry = Entry::find(shared, stream, address, wish).map_err(Trouble::Entry)?;
     entry.check_shown(stream, wish).map_err(Trouble::Entry)?;
     let mut proved = Proved {
@@ -95,12 +97,14 @@ pub async fn authenticate(
         is_anybody: entry.way == Way::Anybody,
         rule: entry.rule.take(),
     };
+    let mut by = None;
     match &entry.way {
         &Way::Secret(method) => {
             let (known, proof);
             (known, proof, proved.early) = prove(stream, shared, (wish, address, method), out).await?;
             proved.is_looked_up = method != Method::Trust && known.source.is_some();
             proved.proof = known.prove(proof);
+            by = Some(known);
         }
         way @ (Way::Directory(_) | Way::Pam(_)) => {
             // Rare, and much larger than all else a login is.
@@ -121,11 +125,15 @@ pub async fn authenticate(
         let known = (is_vouched_for || is_known(shared, &known, wish)).then(|| known.prove(Proof::Nothing));
         proved.proof = known.ok_or_else(|| Trouble::Entry(entry.unknown(wish)))?;
     }
+    while !begun.is_in_force(shared) {
+        begun = Begun::now(shared);
+        Box::pin(recheck(stream, shared, (wish, address), (&entry, by.as_ref()))).await?;
+    }
     Ok(proved)
 }
 
 /// Whether there is such a user: somebody with a secret, or with a section of the configuration.
-fn is_known(shared: &Shared, known: &Known, wish: &Wish) -> bool {
+pub(super) fn is_known(shared: &Shared, known: &Known, wish: &Wish) -> bool {
     known.secret.is_some() || shared.config.load().users.contains_key(&wish.user)
 }
 
@@ -209,7 +217,11 @@ async fn respond(login: Login, body: &[u8]) -> io::Result<Result<Step, LoginErro
 }
 
 /// The user's secret. A client that leaves meanwhile is let go.
-async fn look_up(stream: &mut Stream, shared: &Arc<Shared>, wish: &Wish) -> Result<Known, LoginEnd> {
+pub(super) async fn look_up(
+    stream: &mut Stream,
+    shared: &Arc<Shared>,
+    wish: &Wish,
+) -> Result<Known, LoginEnd> {
     tokio::select! {
         biased;
         known = lookup::secret(shared, &wish.user, &wish.database) => Ok(known.map_err(Trouble::Lookup)?),

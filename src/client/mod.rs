@@ -27,6 +27,7 @@ pub mod opener;
 mod overdue;
 pub mod pins;
 pub mod pool_context;
+mod recheck;
 mod refused;
 pub mod relay;
 pub mod replication;

@@ -21,6 +21,9 @@ pub enum Detail {
     /// The password, MD5 answer or SCRAM proof is wrong.
     #[error("wrong password")]
     WrongPassword,
+    /// It was the right one when the login began.
+    #[error("the configuration has changed since the login began")]
+    Outdated,
     /// The client sent an empty password.
     #[error("empty password returned by client")]
     EmptyPassword,
@@ -44,6 +47,11 @@ pub enum Detail {
 impl LoginError {
     pub(super) fn new(user: &str, detail: Detail) -> Self {
         Self { user: user.into(), detail }
+    }
+
+    /// What has been proved isn't the user's any more.
+    pub fn outdated(user: &str) -> Self {
+        Self::new(user, Detail::Outdated)
     }
 
     /// For the log, never for the client.
@@ -77,6 +85,7 @@ impl Detail {
             Self::Mechanism | Self::Protocol(_) | Self::Scram(_) => true,
             Self::UnknownUser
             | Self::WrongPassword
+            | Self::Outdated
             | Self::EmptyPassword
             | Self::EmptySecret
             | Self::Md5UnderScram => false,
