@@ -537,6 +537,19 @@ fn sessions_are_resumed_and_certificates_reloaded() {
     assert!(!after.resumed && after.certificate == renewed.certificate, "old tickets are of no use");
 }
 
+/// A certificate is verified each time, so that it is good for no longer than it is valid.
+#[test]
+fn sessions_of_who_may_show_a_certificate_are_not_resumed() {
+    let (all, localhost) = certificates();
+    let pgweir = Pgweir::start(&for_clients(Config::new(Cluster::shared()), "verify-full"));
+    for version in [tunnel::V12, tunnel::V13] {
+        let mut visitor = tunnel::Visitor::showing(&all.ca(), localhost, version);
+        for _ in 0..3 {
+            assert!(!visitor.visit(pgweir.address()).resumed);
+        }
+    }
+}
+
 #[test]
 fn logins_are_bound_to_tls() {
     let (all, localhost) = certificates();

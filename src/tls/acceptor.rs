@@ -51,12 +51,16 @@ impl Acceptor {
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
         config.alpn_protocols = vec![ALPN.to_vec()];
-        // What a session needs to be resumed is in the client's hands, encrypted; the keys change with every reload.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 1;
-        config.ticketer = Ticketer::new().map_err(|e| {
-            files::refuse(("client_tls_key_file", key), format!("no randomness for tickets: {e}"))
-        })?;
+        config.send_tls13_tickets = 0;
+        // A resumed session's certificate isn't verified again: it would be good for longer than it is valid.
+        if !verifies {
+            // What a session needs to be resumed is in the client's hands, encrypted; the keys change with every reload.
+            config.send_tls13_tickets = 1;
+            config.ticketer = Ticketer::new().map_err(|e| {
+                files::refuse(("client_tls_key_file", key), format!("no randomness for tickets: {e}"))
+            })?;
+        }
         Ok(Some(Self { mode: settings.sslmode, config: Arc::new(config), end_point, verifies }))
     }
 

@@ -6,12 +6,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{
     ClientConfig, ClientConnection, Connection, HandshakeKind, RootCertStore, ServerConfig, ServerConnection,
     SupportedProtocolVersion,
 };
 
+use super::certificates::Files;
 use super::{PATIENCE, messages};
 
 pub type Version = SupportedProtocolVersion;
@@ -191,6 +192,18 @@ pub struct Visit {
 impl Visitor {
     pub fn new(ca: &Path) -> Self {
         Self(Arc::new(config(Some(ca), &[V13], &[b"postgresql"])))
+    }
+
+    /// Shows this certificate.
+    pub fn showing(ca: &Path, files: &Files, version: &'static Version) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(ca).expect("a certificate")).expect("a CA");
+        let chain = vec![CertificateDer::from_pem_file(&files.certificate).expect("a certificate")];
+        let key = PrivateKeyDer::from_pem_file(&files.key).expect("a key");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]);
+        let builder = builder.expect("a version").with_root_certificates(roots);
+        Self(Arc::new(builder.with_client_auth_cert(chain, key).expect("a pair")))
     }
 
     /// Connects and asks to log in, which brings a ticket.
