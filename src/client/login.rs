@@ -349,7 +349,9 @@ pub(super) async fn response(
         };
         // All at once, so that it never has more room than it needs.
         make_room(buffer, missing);
-        if stream.read_some(buffer, missing.min(READ_AT_ONCE)).await? == 0 {
+        let read = stream.read_some(buffer, missing.min(READ_AT_ONCE)).await?;
+        stream.wipe_what_passed();
+        if read == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
     }

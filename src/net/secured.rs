@@ -11,6 +11,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
+use zeroize::Zeroize as _;
 
 /// Most ciphertext read at once, in bytes; a record and what is held of one always fit.
 const READ: usize = 160 * 1024;
@@ -18,8 +19,6 @@ const READ: usize = 160 * 1024;
 const WRITE: usize = 64 * 1024;
 /// What records add to so much plaintext as is asked for, so that a read brings about as much.
 const AROUND: usize = 512;
-/// What a handshake's records begin with.
-const HANDSHAKE: u8 = 0x16;
 /// Most bytes read at once in a handshake.
 const FLIGHT: usize = 16 * 1024;
 
@@ -65,9 +64,10 @@ impl Secured {
         (aside, verifies): (&Aside, bool),
     ) -> io::Result<Self> {
         let mut hello = Vec::new();
-        while is_begun_only(&more, &channel) {
+        while channel.is_begun_only(&more) {
             receive(&mut socket, &mut hello).await?;
-            more.extend_from_slice(&hello);
+            more.reserve_exact(hello.len());
+            more.append(&mut hello);
         }
         let (mut channel, mut progress) = take_step(channel, more, aside).await?;
         loop {
@@ -167,9 +167,7 @@ impl Secured {
 
     /// Puts what is held to the front of the room for reading; returns its length, and how much to fill.
     fn make_room(&mut self, cipher: &mut Cipher, wanted: usize) -> (usize, usize) {
-        if cipher.read.is_empty() {
-            cipher.read.resize(READ, 0);
-        }
+        grow(&mut cipher.read);
         let held = self.channel.take_incoming(&mut cipher.read);
         (held, cipher.read.len().min(held + wanted + AROUND))
     }
@@ -247,11 +245,6 @@ impl AsFd for Secured {
     }
 }
 
-/// Whether `bytes` are the beginning of a handshake's first record, and not all of it.
-fn is_begun_only(bytes: &[u8], channel: &Channel) -> bool {
-    matches!(bytes.first(), None | Some(&HANDSHAKE)) && !channel.has_record_with(bytes)
-}
-
 /// A step of a server's handshake that is much work: a signature and a key exchange, up to a millisecond with RSA, or the
 /// verification of a client's certificates.
 async fn take_step(
@@ -272,12 +265,34 @@ async fn send(socket: &mut Socket, bytes: &[u8]) -> io::Result<()> {
     poll_fn(|cx| socket.poll_drain(cx, &mut pending)).await
 }
 
-/// Reads what there is into `more`, in place of what it held.
+/// Reads what there is into `more`, in place of what it held. Nothing is held meanwhile.
 async fn receive(socket: &mut Socket, more: &mut Vec<u8>) -> io::Result<()> {
-    more.resize(FLIGHT, 0);
-    let n = poll_fn(|cx| socket.poll_read(cx, more)).await?;
-    more.truncate(n);
-    if n == 0 { Err(TlsError::Closed.into()) } else { Ok(()) }
+    *more = Vec::new();
+    poll_fn(|cx| {
+        CIPHER.with_borrow_mut(|Cipher { read, .. }| {
+            grow(read);
+            let n = ready!(socket.poll_read(cx, &mut read[..FLIGHT]))?;
+            *more = read[..n].to_vec();
+            Poll::Ready(if n == 0 { Err(TlsError::Closed.into()) } else { Ok(()) })
+        })
+    })
+    .await
+}
+
+/// Wipes what the thread has read last, which is in clear by now, however much of it there may have been while nobody is logged in.
+/// To be called before anything else is waited for.
+pub(super) fn wipe() {
+    CIPHER.with_borrow_mut(|Cipher { read, .. }| {
+        let some = read.len().min(FLIGHT + 2 * AROUND);
+        read[..some].zeroize();
+    });
+}
+
+/// Makes the room for reading, once for each thread.
+fn grow(read: &mut Vec<u8>) {
+    if read.is_empty() {
+        read.resize(READ, 0);
+    }
 }
 
 /// Tells the other side why there is no TLS, if it takes the message at once.

@@ -189,6 +189,13 @@ impl Stream {
         .await
     }
 
+    /// Wipes what the thread has decrypted last, for who has just read a secret. To be called before anything else is waited for.
+    pub fn wipe_what_passed(&self) {
+        if let Kind::Secured(_) = self.0 {
+            super::secured::wipe();
+        }
+    }
+
     /// Writes all of `bytes`. Not cancel safe: dropped half way, some bytes are sent.
     pub async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut pending = Kept::default();

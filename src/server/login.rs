@@ -13,13 +13,16 @@ use crate::wire::cursor::Cursor;
 use crate::wire::tag::backend as b;
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Most parameters a server may report during its login.
 pub const MOST_PARAMETERS: usize = 256;
 
 /// Most bytes that their names and values may take together.
 pub const LONGEST_PARAMETERS: usize = 64 * 1024;
+
+/// More than is around what a message of a login says, in bytes.
+const AROUND: usize = 64;
 
 /// What proves the user to PostgreSQL.
 #[derive(Debug, Clone)]
@@ -49,8 +52,8 @@ impl ServerSecret {
 pub enum Next {
     /// Take the next message.
     Wait,
-    /// Send this, then take the next message.
-    Send(Vec<u8>),
+    /// Send this, which may be a password, then take the next message.
+    Send(Zeroizing<Vec<u8>>),
     /// The server is ready for a query.
     Done,
 }
@@ -181,7 +184,7 @@ impl Login {
                 Scram::First(exchange) => {
                     let (next, message) = exchange.server_first(data).map_err(|e| scram_failed(&e))?;
                     self.scram = Scram::Final(next);
-                    Ok(Next::Send(sent(|buf| frontend::sasl_response(&message, buf))))
+                    Ok(Next::Send(sent(message.len(), |buf| frontend::sasl_response(&message, buf))))
                 }
                 _ => Err(ConnectError::Protocol("SASL message out of turn")),
             },
@@ -211,7 +214,8 @@ impl Login {
         let nonce = Nonce::from_random(rand::random());
         let (exchange, message) = ClientExchange::new(secret, nonce, binding);
         self.scram = Scram::First(exchange);
-        Ok(Next::Send(sent(|buf| frontend::sasl_initial_response(mechanism, &message, buf))))
+        let write = |buf: &mut BytesMut| frontend::sasl_initial_response(mechanism, &message, buf);
+        Ok(Next::Send(sent(message.len(), write)))
     }
 
     /// The best of the server's mechanisms, and what is said to it about channel binding. Said that it wasn't offered though
@@ -247,14 +251,17 @@ fn scram_failed(error: &scram::ScramError) -> ConnectError {
 }
 
 fn answer(password: &[u8]) -> Next {
-    Next::Send(sent(|buf| frontend::password_message(password, buf)))
+    Next::Send(sent(password.len(), |buf| frontend::password_message(password, buf)))
 }
 
-fn sent(write: impl FnOnce(&mut BytesMut) -> std::io::Result<()>) -> Vec<u8> {
-    let mut buf = BytesMut::new();
+/// `size` is that of what is said, so that none of it is left where it has grown out of.
+fn sent(size: usize, write: impl FnOnce(&mut BytesMut) -> std::io::Result<()>) -> Zeroizing<Vec<u8>> {
+    let mut buf = BytesMut::with_capacity(size + AROUND);
     // Fails only for a zero byte within a password, which no stored secret has; the server then refuses the empty answer.
     let _ = write(&mut buf);
-    buf.to_vec()
+    let message = Zeroizing::new(buf.to_vec());
+    buf.as_mut().zeroize();
+    message
 }
 
 #[cfg(test)]

@@ -79,6 +79,7 @@ impl Acceptor {
     /// # Errors
     /// Not with the settings there are.
     pub fn channel(&self) -> Result<Channel, TlsError> {
-        Ok(Channel::server(UnbufferedServerConnection::new(Arc::clone(&self.config))?, self.end_point))
+        let connection = UnbufferedServerConnection::new(Arc::clone(&self.config))?;
+        Ok(Channel::server(connection, self.end_point, self.verifies))
     }
 }

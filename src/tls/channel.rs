@@ -8,13 +8,21 @@ use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{CommonState, HandshakeKind, ProtocolVersion};
+use zeroize::Zeroize as _;
 
 /// Most plaintext in a record, in bytes.
 const RECORD: usize = 16 * 1024;
+/// What a handshake's records begin with.
+const HANDSHAKE: u8 = 0x16;
 /// Most that a record's header, nonce, padding and tag add, in bytes.
 const AROUND: usize = 256;
-/// Most bytes of a handshake that wait to be complete; rustls takes no message longer than 64 KiB.
-const LONGEST_FLIGHT: usize = 128 * 1024;
+/// Most bytes of a handshake that are held until a message is whole; rustls takes none longer than 64 KiB. Of servers, which we have
+/// chosen.
+const MOST_OF_SERVER: usize = 128 * 1024;
+/// The same of clients, who may be anybody.
+const MOST_OF_CLIENT: usize = RECORD + 2 * AROUND;
+/// The same of clients that may show certificates.
+const MOST_OF_SHOWN: usize = 2 * MOST_OF_CLIENT;
 
 /// A TLS connection.
 pub struct Channel {
@@ -31,6 +39,8 @@ pub struct Channel {
     failed: Option<rustls::Error>,
     /// Our own certificate, as a server.
     own: Option<EndPoint>,
+    /// Most of a handshake that is held.
+    most: usize,
 }
 
 enum Side {
@@ -76,16 +86,23 @@ enum Heard {
 
 impl Channel {
     pub(super) fn client(connection: UnbufferedClientConnection) -> Self {
-        Self::new(Side::Client(connection))
+        Self::new(Side::Client(connection), MOST_OF_SERVER)
     }
 
-    pub(super) fn server(connection: UnbufferedServerConnection, own: Option<EndPoint>) -> Self {
-        Self { own, ..Self::new(Side::Server(connection)) }
+    /// `verifies`: clients may show certificates.
+    pub(super) fn server(
+        connection: UnbufferedServerConnection,
+        own: Option<EndPoint>,
+        verifies: bool,
+    ) -> Self {
+        let most = if verifies { MOST_OF_SHOWN } else { MOST_OF_CLIENT };
+        Self { own, ..Self::new(Side::Server(connection), most) }
     }
 
-    fn new(side: Side) -> Self {
+    fn new(side: Side, most: usize) -> Self {
         Self {
             side,
+            most,
             incoming: Vec::new(),
             plain: Vec::new(),
             control: Vec::new(),
@@ -147,11 +164,9 @@ impl Channel {
     /// # Errors
     /// The handshake failed. What [`Self::take_control`] gives then tells the other side.
     pub fn shake_hands(&mut self, more: &[u8]) -> Result<Progress, TlsError> {
-        self.incoming.extend_from_slice(more);
-        if self.incoming.len() > LONGEST_FLIGHT {
-            return Err(TlsError::Endless);
-        }
         let mut incoming = std::mem::take(&mut self.incoming);
+        incoming.reserve_exact(more.len());
+        incoming.extend_from_slice(more);
         let mut at = 0;
         let outcome = loop {
             let (used, heard) = self.hear(&mut incoming[at..], &mut []);
@@ -165,8 +180,20 @@ impl Channel {
                 Ok((Heard::Enough, _)) => break Ok(Progress::Done),
             }
         };
+        let progress = outcome?;
+        if progress == Progress::Waits && incoming.len() - at > self.most {
+            return Err(TlsError::Endless);
+        }
         self.hold_incoming(&incoming[at..]);
-        outcome
+        Ok(progress)
+    }
+
+    /// Whether `bytes`, which nothing has been done with, are the beginning of a handshake's first record, and not all of it. What is
+    /// too long for one has nothing to be waited for.
+    pub fn is_begun_only(&self, bytes: &[u8]) -> bool {
+        matches!(bytes.first(), None | Some(&HANDSHAKE))
+            && !self.has_record_with(bytes)
+            && bytes.get(3..5).is_none_or(|size| usize::from(size[0]) << 8 <= RECORD)
     }
 
     /// Whether a whole record is there to go on with, were `more` added.
@@ -205,6 +232,8 @@ impl Channel {
     pub fn take_plain(&mut self, into: &mut [u8]) -> usize {
         let n = self.plain.len().min(into.len());
         into[..n].copy_from_slice(&self.plain[..n]);
+        // It may be a password.
+        self.plain[..n].zeroize();
         if n == self.plain.len() {
             self.plain = Vec::new();
         } else {

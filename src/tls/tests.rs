@@ -184,7 +184,7 @@ fn choosy() -> Channel {
     let mut config = builder.with_single_cert(vec![certificate], key).expect("a pair");
     config.alpn_protocols = vec![ALPN.to_vec()];
     let config = Arc::new(config);
-    Channel::server(rustls::server::UnbufferedServerConnection::new(config).expect("a server"), None)
+    Channel::server(rustls::server::UnbufferedServerConnection::new(config).expect("a server"), None, false)
 }
 
 #[test]
@@ -197,6 +197,39 @@ fn a_hello_that_has_to_be_said_again_is_no_first_step() {
         assert_eq!(server.shake_hands(&client.take_control()).expect("a good hello"), Progress::Waits);
         assert_eq!(server.version(), "TLSv1.3");
         assert_eq!(server.is_hard_at_first_only(), is_hard_at_first_only);
+    }
+}
+
+/// Whatever length a ClientHello announces, be it by its records or by itself.
+#[test]
+fn little_is_held_of_strangers() {
+    let tls = tls("").unwrap_or_else(|e| panic!("{e}"));
+    for size in [20_000_u32, 60_000, 16_000_000] {
+        let mut server = pair(&tls).1;
+        let mut hello = [&[1][..], &size.to_be_bytes()[1..], &[3, 3]].concat();
+        hello.resize(60_000, 0);
+        let (mut failed, mut held) = (false, 0);
+        for part in hello.chunks(4096) {
+            let size = u16::try_from(part.len()).expect("short").to_be_bytes();
+            failed |= server.shake_hands(&[&[0x16, 3, 1], &size[..], part].concat()).is_err();
+            held = held.max(server.room());
+            if failed {
+                break;
+            }
+        }
+        assert!(failed && held <= 17 * 1024, "{size}: {held} bytes");
+    }
+    let server = pair(&tls).1;
+    for (bytes, waits) in [
+        (&[][..], true),
+        (&[0x16, 3, 1][..], true),
+        (&[0x16, 3, 1, 0x40, 0][..], true),
+        (&[0x16, 3, 1, 0x41, 0][..], false),
+        (&[0x16, 3, 1, 0xff, 0xff][..], false),
+        (&[0x15][..], false),
+        (&[0x16, 3, 1, 0, 1, 1][..], false),
+    ] {
+        assert_eq!(server.is_begun_only(bytes), waits, "{bytes:?}");
     }
 }
 
