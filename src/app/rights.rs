@@ -1,7 +1,9 @@
 //! Files with secrets that others than their owner can read: told, as PostgreSQL does of keys.
 
+use super::rules;
 use crate::cli::Source;
 use crate::config::Config;
+use crate::config::load::read_named;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -12,10 +14,14 @@ pub(super) fn warnings(config: &Config, source: Option<&Path>) -> Vec<String> {
     let mut add = |path: Option<&Path>, what| files.extend(path.map(|path| (path.to_owned(), what)));
     let mut databases = config.databases.values().chain(&config.fallback);
     let has_passwords = config.users.values().any(|u| u.password.is_some() || u.second_password.is_some())
-        || databases.any(|database| database.password.is_some());
+        || databases.any(|database| database.password.is_some())
+        || config.general.auth_ldap_options.is_some();
     add(source.filter(|_| has_passwords), "the configuration has passwords and");
     add(config.general.auth_file.as_deref(), "auth_file");
     add(config.client_tls().files().map(|(_, key)| key), "client_tls_key_file");
+    for path in rules::sources(config).iter().filter(|path| has_password(path)) {
+        add(Some(path), "ldapbindpasswd in a rule");
+    }
     for path in config.server_password_files() {
         add(Some(path), "server_password_file");
     }
@@ -31,6 +37,12 @@ pub(super) fn warnings_of(config: &Config, source: &Source) -> Vec<String> {
         Source::File(path) => warnings(config, Some(path)),
         Source::Url(_) => warnings(config, None),
     }
+}
+
+/// Whether a file of rules has one for a directory. What can't be read is told elsewhere.
+fn has_password(path: &Path) -> bool {
+    const OPTION: &str = "ldapbindpasswd";
+    read_named(path).is_ok_and(|text| text.windows(OPTION.len()).any(|part| part == OPTION.as_bytes()))
 }
 
 fn told(path: &Path, what: &str) -> String {
@@ -85,6 +97,22 @@ mod tests {
         std::fs::set_permissions(path("users"), std::fs::Permissions::from_mode(0o666)).unwrap();
         assert_eq!(warnings(&config, Some(&path("conf"))).len(), 2);
         assert_eq!(warnings(&config, None).len(), 1);
+        let rule = "host all all all ldap ldapserver=a ldapbasedn=x ldapbinddn=y ldapbindpasswd=z\n";
+        for (name, text) in [("rules", "include more\n"), ("more", rule)] {
+            std::fs::write(path(name), text).unwrap();
+            std::fs::set_permissions(path(name), std::fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        let text = format!(
+            "[pgweir]\nauth_type = 'hba'\nauth_hba_file = {:?}\n[databases.a]",
+            path("rules").display().to_string()
+        );
+        let (config, _) = crate::config::parse(&text, "t").unwrap();
+        let told = warnings(&config, None);
+        assert!(told.len() == 1 && told[0].contains("more: ldapbindpasswd in a rule can"), "{told:?}");
+        let text =
+            "[pgweir]\nauth_type = 'ldap'\nauth_ldap_options = 'ldapserver=a ldapprefix=x'\n[databases.a]";
+        let (config, _) = crate::config::parse(text, "t").unwrap();
+        assert_eq!(warnings(&config, Some(&path("conf"))).len(), 1);
         let (config, _) = crate::config::parse("[databases.a]", "t").unwrap();
         assert!(warnings(&config, Some(&path("conf"))).is_empty(), "it has no secrets");
     }

@@ -163,6 +163,11 @@ pub(super) struct Options {
 }
 
 impl Options {
+    /// Whether a password is among those taken.
+    pub(super) fn has_password(&self) -> bool {
+        self.bind_password.is_some()
+    }
+
     /// Takes an option if it is one of ldap's. Whether it was.
     pub(super) fn take(&mut self, name: &str, value: &str) -> Result<bool, String> {
         let text = || Some(value.to_owned());

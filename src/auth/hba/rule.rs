@@ -181,8 +181,16 @@ impl Rule {
     /// Never quotes a value that could be a password.
     fn option(&mut self, option: &Token, own: &mut Own) -> Result<(), String> {
         const ALLOWED: &str = "allowed are map=NAME, clientcert=verify-ca, clientcert=verify-full, clientname=CN, pamservice=NAME, and those of ldap and oauth";
+        let may_be_secret = own.ldap.has_password();
+        let no_option = |said: String| match may_be_secret {
+            // The rest of a password with a blank in it, perhaps.
+            true => format!(
+                "a word behind ldapbindpasswd= is no option (a value with blanks goes in quotes); {ALLOWED}"
+            ),
+            false => format!("{said}; {ALLOWED}"),
+        };
         let Some((name, value)) = option.text.split_once('=') else {
-            return Err(format!("{:?} is no option: they are NAME=VALUE; {ALLOWED}", option.text));
+            return Err(no_option(format!("{:?} is no option: they are NAME=VALUE", option.text)));
         };
         if own.ldap.take(name, value)? {
             let is_for_it = self.method == Method::Ldap;
@@ -233,7 +241,7 @@ impl Rule {
                 Err("clientname=DN: pgweir knows certificates by their common name (CN) only".to_owned())
             }
             ("clientcert" | "clientname", _) => Err(format!("{:?} is no option; {ALLOWED}", option.text)),
-            _ => Err(format!("{name}= is no option; {ALLOWED}")),
+            _ => Err(no_option(format!("{name}= is no option"))),
         }
     }
 
