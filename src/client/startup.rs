@@ -17,6 +17,9 @@ const CLIENT_HELLO: u8 = 0x16;
 /// Requests for encryption a client may make before it has to get to the point.
 const NEGOTIATIONS: usize = 2;
 
+/// Longest name that PostgreSQL has, in bytes (NAMEDATALEN - 1).
+const LONGEST_NAME: usize = 63;
+
 /// How much of a packet is read at once, in bytes.
 const READ_AT_ONCE: usize = 1024;
 
@@ -232,8 +235,8 @@ pub fn wish(minor: u16, pairs: &[(&str, &str)]) -> Result<Wish, Trouble> {
     let (mut own, mut unknown) = (Pairs::default(), None::<Pairs>);
     for &(name, value) in pairs {
         match name {
-            "user" => value.clone_into(&mut wish.user),
-            "database" => value.clone_into(&mut wish.database),
+            "user" => cut(value).clone_into(&mut wish.user),
+            "database" => cut(value).clone_into(&mut wish.database),
             "options" => wish.parameters = settings(value)?,
             "replication" => {
                 (wish.replication, wish.is_logical) =
@@ -253,6 +256,13 @@ pub fn wish(minor: u16, pairs: &[(&str, &str)]) -> Result<Wish, Trouble> {
     }
     wish.negotiate = unknown.map(Pairs::fit).or_else(|| (minor > MINOR).then(Pairs::default));
     Ok(wish)
+}
+
+/// As much of a name as PostgreSQL has of it: two that it takes for the same are the same to every rule and limit here. It cuts names
+/// between characters where it makes them.
+fn cut(name: &str) -> &str {
+    let longest = (0..=name.len().min(LONGEST_NAME)).rev().find(|&at| name.is_char_boundary(at));
+    &name[..longest.unwrap_or(0)]
 }
 
 /// The settings of `options`.
@@ -317,6 +327,16 @@ mod tests {
             assert_eq!(kind(value).unwrap(), expected, "{value}");
         }
         assert!(kind("o").is_err() && kind("").is_err() && kind("Database").is_err());
+        let (long, umlauts) = ("d".repeat(63), "ä".repeat(31));
+        for (given, expected) in [
+            (long.clone(), &long),
+            (format!("{long}x"), &long),
+            (umlauts.clone(), &umlauts),
+            (format!("{umlauts}ä"), &umlauts),
+        ] {
+            let w = wish(0, &[("user", &given), ("database", &given)]).unwrap();
+            assert_eq!((&w.user, &w.database), (expected, expected), "{given}");
+        }
         assert!(matches!(wish(0, &[("database", "x")]), Err(Trouble::Startup(StartupError::NoUser))));
         assert!(matches!(wish(0, &[("user", "x"), ("options", "-c=")]), Err(Trouble::Options(_))));
         for name in ["user", "DATABASE", "replication", "options", "-pq-.x"] {

@@ -58,7 +58,7 @@ pub use self::user::User;
 use self::section::Section;
 
 /// Names no database may have: clients reach the console by them.
-pub const RESERVED_DATABASES: [&str; 2] = ["pgweir", "pgbouncer"];
+pub const RESERVED_DATABASES: [&str; 2] = crate::auth::hba::CONSOLE;
 /// The entry that stands for all databases without one of their own.
 const FALLBACK: &str = "*";
 

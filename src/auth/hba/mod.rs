@@ -29,6 +29,9 @@ pub use refusal::{EntryError, Guess, Origin, Reason};
 use rule::Connection;
 pub use rule::{Certificate, Method, Rule};
 
+/// The names of the database that is the console.
+pub const CONSOLE: [&str; 2] = ["pgweir", "pgbouncer"];
+
 /// Whether a connection replicates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replication {

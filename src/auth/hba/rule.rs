@@ -6,7 +6,7 @@ use super::files::Line;
 use super::ldap::{Ldap, Options};
 use super::name::{Database, User};
 use super::token::{Field, Token};
-use super::{Interface, Replication, Visitor, oauth};
+use super::{CONSOLE, Interface, Replication, Visitor, oauth};
 use crate::auth::oauth::OAuth;
 use std::path::Path;
 use std::sync::Arc;
@@ -278,9 +278,14 @@ fn is_for(database: &Database, visitor: &Visitor<'_>) -> bool {
     match database {
         Database::Replication => false,
         Database::All => true,
-        Database::SameUser => visitor.database == visitor.user,
-        Database::Named(pattern) => pattern.matches(visitor.database),
+        Database::SameUser => called(&visitor.database).contains(&visitor.user),
+        Database::Named(pattern) => called(&visitor.database).iter().any(|name| pattern.matches(name)),
     }
+}
+
+/// What a database is called: a rule for either name of the console is for it.
+fn called<'a, 'v>(database: &'a &'v str) -> &'a [&'v str] {
+    if CONSOLE.contains(database) { &CONSOLE } else { std::slice::from_ref(database) }
 }
 
 fn list<'f>(field: Option<&'f Field>, what: &str) -> Result<&'f Field, String> {

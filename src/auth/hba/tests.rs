@@ -62,6 +62,26 @@ fn line(rules: &Rules, visitor: &Visitor<'_>) -> usize {
     rules.find(visitor, &interfaces).map_or(0, |rule| rule.place.line)
 }
 
+/// A password with a blank in it that is in no quotes.
+#[test]
+fn what_may_be_a_password_is_not_told() {
+    for rest in ["2x", "2x=y", "clientcert 2x"] {
+        let text = format!("host all all all ldap ldapserver=a ldapbasedn=b ldapbindpasswd=hunter {rest}\n");
+        let told = problems_of(&shelf([("hba", &text)]));
+        assert!(told.contains("goes in quotes") && !told.contains("2x"), "{told}");
+    }
+}
+
+#[test]
+fn either_name_of_the_console_is_meant_by_a_rule() {
+    for named in ["pgweir", "pgbouncer", "/^pgbouncer$", "/^pgweir$", "sameuser"] {
+        let rules = rules(&format!("host {named} all all reject\nhost all all all trust\n"));
+        for (database, expected) in [("pgweir", 1), ("pgbouncer", 1), ("app", 2)] {
+            assert_eq!(line(&rules, &visitor("::1", "pgbouncer", database)), expected, "{named} {database}");
+        }
+    }
+}
+
 #[test]
 fn the_first_line_that_fits_counts() {
     let rules = rules(
