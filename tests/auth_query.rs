@@ -105,6 +105,26 @@ fn who_must_not_get_in() {
     }
 }
 
+/// Which databases there are, the console among them, isn't told by what is asked.
+#[test]
+fn what_is_asked_does_not_tell_databases_apart() {
+    let cluster = Cluster::shared();
+    for (method, known) in [("md5", "app"), ("md5", "md5user"), ("scram-sha-256", "app")] {
+        let pgweir = Pgweir::start(&config(cluster).set("auth_type", method));
+        let asked = |user: &str, database: &str| {
+            let mut client = Client::open(&pgweir.target(user, database).address).expect("a connection");
+            client.send(&messages::startup(V3_0, &[("user", user), ("database", database)]));
+            client.read().body[..4].to_vec()
+        };
+        let expected = asked(known, "app");
+        for (user, database) in
+            [("nobody", "app"), (known, "missing"), ("nobody", "missing"), ("nobody", "pgweir")]
+        {
+            assert_eq!(asked(user, database), expected, "{method}: {user} in {database}");
+        }
+    }
+}
+
 /// CVE-2015-6817: nobody gets in when there is no answer.
 #[test]
 fn no_answer_lets_nobody_in() {

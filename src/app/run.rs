@@ -11,6 +11,7 @@ use crate::auth::hba::Rules;
 use crate::auth::scram::secret::MockKey;
 use crate::cli::Source;
 use crate::client::context::Shared;
+use crate::config::load::read_named;
 use crate::config::{Config, Overrides};
 use crate::credentials::store::Store;
 use crate::http;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use zeroize::Zeroizing;
 
 /// How often the end of a drain is looked for.
 const LOOK: Duration = Duration::from_millis(20);
@@ -85,6 +87,13 @@ pub(super) fn run(source: Source, overrides: &Overrides) -> Result<(), AppError>
     Ok(())
 }
 
+/// By the key of our certificate, if there is one: no password is good enough to be shown to strangers, however hashed.
+fn mock_key(config: &Config) -> MockKey {
+    let tls = config.client_tls();
+    let key = tls.files().and_then(|(_, key)| read_named(key).ok()).map(Zeroizing::new);
+    key.map_or_else(|| MockKey::new(rand::random()), |key| MockKey::of_key(&key))
+}
+
 fn share(
     config: Config,
     (store, tls, rules): (Store, Tls, Rules),
@@ -93,7 +102,7 @@ fn share(
 ) -> io::Result<Shared> {
     let login = auth::login::Settings {
         scram_iterations: config.general.scram_iterations,
-        mock_key: MockKey::new(rand::random()),
+        mock_key: mock_key(&config),
         unknown: store.most_look_like(),
     };
     Ok(Shared {

@@ -159,7 +159,9 @@ async fn prove(
         return Ok((known, Proof::Nothing, Vec::new()));
     }
     let listed = shared.login.load_full();
-    let asking = known.source.as_ref().map(|_| listed.asking(shared.lookups.most_look_like()));
+    // Also where nobody is looked up, so that a database that doesn't exist looks like those that do.
+    let looks_up = known.secret.is_none() && shared.config.load().looks_up();
+    let asking = looks_up.then(|| listed.asking(shared.lookups.most_look_like()));
     let (settings, own) = (asking.as_ref().unwrap_or(&listed), circumstances(stream));
     let begin = |secret| Login::start(method, &wish.user, secret, settings, own);
     let mut step = begin(known.secret.clone()).map_err(Trouble::Login)?;

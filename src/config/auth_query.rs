@@ -31,6 +31,13 @@ impl Config {
         })
     }
 
+    /// Whether users of any database are looked up.
+    pub fn looks_up(&self) -> bool {
+        let mut own =
+            self.databases.values().chain(&self.fallback).filter_map(|entry| entry.auth_user.as_ref());
+        self.general.auth_user.is_some() || own.any(Option::is_some)
+    }
+
     /// Whether the pool of this database and user is one for lookups; then, the database as they see it.
     pub fn lookups_of(&self, database: &str, user: &str) -> Option<Arc<Database>> {
         let own = self.databases.values().chain(&self.fallback).filter_map(|entry| entry.auth_user.as_ref());

@@ -136,7 +136,7 @@ impl fmt::Debug for ScramSecret {
     }
 }
 
-/// A process-wide random key from which the salts of users without a secret of their own are made, so that a user
+/// A process-wide key from which the salts of users without a secret of their own are made, so that a user
 /// who doesn't exist shows the same salt each time, as one who does.
 #[derive(Clone)]
 pub struct MockKey(Zeroizing<[u8; 32]>);
@@ -146,6 +146,13 @@ impl MockKey {
     /// before and after, so it should live as long as the process.
     pub fn new(random: [u8; 32]) -> Self {
         Self(Zeroizing::new(random))
+    }
+
+    /// From something secret that stays, so that a restart and other processes show the same. It has to be as good as random: who sees
+    /// the salts could find out a password by trying.
+    pub fn of_key(secret: &[u8]) -> Self {
+        let secret = Zeroizing::new(Sha256::digest(secret).into());
+        Self(Zeroizing::new(hmac(&secret, b"salts of users without a secret")))
     }
 
     /// 16 bytes, as PostgreSQL's salts.

@@ -489,3 +489,10 @@ fn bound_to_tls() {
     theirs.update(&answer).unwrap();
     theirs.finish(&server.client_final(theirs.message()).unwrap().server_final).unwrap();
 }
+
+#[test]
+fn salts_of_nobody_stay_with_the_key() {
+    let salt = |key: &[u8], user| MockKey::of_key(key).salt(user);
+    assert_eq!(salt(b"a", "u"), salt(b"a", "u"));
+    assert!(salt(b"a", "u") != salt(b"a", "v") && salt(b"a", "u") != salt(b"b", "u"));
+}
