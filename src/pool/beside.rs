@@ -82,7 +82,7 @@ impl<S: Pooled> Pool<S> {
 
     fn make_room_beside(&self, at: usize) {
         let cap = &self.bounds.caps[at];
-        if cap.is_starving() {
+        if cap.is_starving() || !cap.lacks(1) {
             return;
         }
         let members = cap.others(&(Weak::<Self>::new() as Weak<dyn Member>));

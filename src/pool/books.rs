@@ -47,8 +47,8 @@ pub(super) struct Plan {
     pub(super) opens: Vec<(SlotIndex, Permit)>,
     /// How many of them are from the reserve.
     pub(super) reserve: usize,
-    /// The cap on which the pool has just begun to starve.
-    pub(super) starving_on: Option<usize>,
+    /// The cap on which the pool starves, and whether it has just begun to.
+    pub(super) starving_on: Option<(usize, bool)>,
 }
 
 /// What never changes about a pool's bounds.
@@ -165,7 +165,7 @@ impl<S: Pooled> Books<S> {
     pub(super) fn circumstances(&mut self, bounds: &Bounds) -> Circumstances {
         let surplus = self.shrinking && self.surplus() > 0;
         self.shrinking = surplus;
-        let starving = bounds.caps.iter().find(|cap| cap.is_starving());
+        let starving = bounds.caps.iter().find(|cap| cap.is_short_for_others(&bounds.pool));
         Circumstances {
             now: self.clock,
             replaceable: self.may_replace(),
@@ -196,10 +196,10 @@ impl<S: Pooled> Books<S> {
         self.obstacle == Obstacle::Cap(cap)
     }
 
-    /// Servers above pool size and reserve.
+    /// Servers above pool size and reserve. Those that are being closed already don't count, however long that takes.
     pub(super) fn surplus(&self) -> usize {
         let most = |size: u32| size as usize + self.settings.reserve_size as usize;
-        self.settings.size.map_or(0, |size| self.lent().saturating_sub(most(size.get())))
+        self.settings.size.map_or(0, |size| self.ledger.live().saturating_sub(most(size.get())))
     }
 
     pub(super) fn reserve_in_use(&self) -> usize {
@@ -214,6 +214,7 @@ impl<S: Pooled> Books<S> {
     pub(super) fn fill(&mut self, bounds: &Bounds, push: Push<'_>) -> Plan {
         let mut plan = Plan::default();
         if push == Push::Newcomer && self.obstacle != Obstacle::None {
+            self.tell_lack(bounds);
             return plan;
         }
         let mut first_on = match push {
@@ -240,7 +241,7 @@ impl<S: Pooled> Books<S> {
                 }
                 Err(Some(NoPlace { cap, newly })) => {
                     obstacle = Obstacle::Cap(cap);
-                    plan.starving_on = newly.then_some(cap);
+                    plan.starving_on = Some((cap, newly));
                     break;
                 }
             }
@@ -267,9 +268,28 @@ impl<S: Pooled> Books<S> {
 
     /// Call after the line may have become shorter: a pool that needs nothing doesn't starve.
     pub(super) fn relent(&mut self, bounds: &Bounds) {
-        if self.obstacle != Obstacle::None && self.ledger.wanted() == 0 {
-            self.face(bounds, Obstacle::None);
+        match self.obstacle {
+            Obstacle::None => {}
+            _ if self.ledger.wanted() == 0 => self.face(bounds, Obstacle::None),
+            _ => self.tell_lack(bounds),
         }
+    }
+
+    /// How many servers others close for the pool while it starves: no more than it would open at once.
+    fn tell_lack(&self, bounds: &Bounds) {
+        if let Obstacle::Cap(_) = self.obstacle {
+            bounds.share.set_lacking(self.ledger.wanted().min(self.more_at_once()).min(self.room()));
+        }
+    }
+
+    fn more_at_once(&self) -> usize {
+        self.backoff.at_once(self.settings.max_opening).saturating_sub(self.ledger.counts().opening)
+    }
+
+    /// Places of its own that are left; those of the reserve only if all others are taken.
+    fn room(&self) -> usize {
+        let lent = self.lent();
+        self.settings.size.map_or(usize::MAX, |size| (size.get() as usize).saturating_sub(lent).max(1))
     }
 
     fn face(&mut self, bounds: &Bounds, obstacle: Obstacle) {
@@ -279,12 +299,11 @@ impl<S: Pooled> Books<S> {
             bounds.caps[cap].forget(&bounds.pool);
         }
         self.obstacle = obstacle;
+        self.tell_lack(bounds);
     }
 
     fn may_open(&self) -> bool {
-        self.phase == Phase::Running
-            && !self.backoff.is_pausing(self.clock)
-            && self.ledger.counts().opening < self.backoff.at_once(self.settings.max_opening)
+        self.phase == Phase::Running && !self.backoff.is_pausing(self.clock) && self.more_at_once() > 0
     }
 
     /// The right to open one more and whether it is from the reserve; else the cap in the way, or none: the pool is full.

@@ -22,6 +22,11 @@ impl<S: Pooled> Seat<S> {
         Box::new(Self { server, slot, pool: Arc::downgrade(pool), permit })
     }
 
+    /// It is out of the books and will be closed.
+    pub(super) fn leaves(&mut self) {
+        self.permit.leaves();
+    }
+
     /// Ends the connection in good order; the permit goes when the server has let go of it too.
     pub(super) async fn hang_up(mut self: Box<Self>) {
         self.server.hang_up().await;

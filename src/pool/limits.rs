@@ -174,6 +174,9 @@ pub(super) trait Member: Send + Sync {
 /// The neediest of the starving is first, as [`share`] says, and of equals the longest. A pool that has more than its share owes
 /// them the servers that come back to it, though clients of its own wait: each of the starving is promised one at a time. A pool
 /// whose opens fail is behind the others, and nobody owes it its last server.
+///
+/// No more servers are closed for the starving than they would take: what is being closed already counts as theirs
+/// ([`SharedCap::is_short`]), for a place is free only when PostgreSQL has let go of it.
 #[derive(Debug)]
 pub struct SharedCap {
     name: CapName,
@@ -181,6 +184,8 @@ pub struct SharedCap {
     roll: Mutex<Roll>,
     /// How many starve; a hint that may be read without the lock.
     starving: AtomicUsize,
+    /// Places of servers that are being closed.
+    coming: AtomicUsize,
     /// Places promised to connections beside the pools'.
     beside: AtomicUsize,
 }
@@ -228,8 +233,9 @@ impl SharedCap {
     /// `limit` in servers; `None` is unlimited.
     pub fn new(name: CapName, limit: Option<NonZeroU32>) -> Arc<Self> {
         let slots = Slots::new(limit.map(NonZeroU32::get));
-        let (starving, beside) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Self { name, slots, roll: Mutex::default(), starving, beside })
+        let none = || AtomicUsize::new(0);
+        let (starving, coming, beside) = (none(), none(), none());
+        Arc::new(Self { name, slots, roll: Mutex::default(), starving, coming, beside })
     }
 
     /// Its name.
@@ -275,6 +281,49 @@ impl SharedCap {
         self.starving.load(Ordering::Relaxed) > 0
     }
 
+    /// A server under it is being closed: its place is on its way.
+    pub(super) fn expects(&self) {
+        self.coming.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The place of a server that was being closed is free.
+    pub(super) fn has_come(&self) {
+        self.coming.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether the starving would take more places than are free or on their way, so that another server has to be closed for
+    /// them. Asked by several pools at the same instant, it may have one too many closed.
+    pub(super) fn is_short(&self) -> bool {
+        self.is_starving() && self.lacks(self.lacking(&self.roll.lock(), None))
+    }
+
+    /// Whether this pool has starved longest.
+    pub(super) fn has_starved_longest(&self, pool: &Weak<dyn Member>) -> bool {
+        self.roll.lock().starving.front().is_some_and(|first| first.pool.ptr_eq(pool))
+    }
+
+    /// As [`Self::is_short`], but for what this pool itself would take.
+    #[inline(always)]
+    pub(super) fn is_short_for_others(&self, pool: &Weak<dyn Member>) -> bool {
+        self.is_starving() && self.others_lack(pool)
+    }
+
+    #[cold]
+    fn others_lack(&self, pool: &Weak<dyn Member>) -> bool {
+        self.lacks(self.lacking(&self.roll.lock(), Some(pool)))
+    }
+
+    fn lacking(&self, roll: &Roll, but: Option<&Weak<dyn Member>>) -> usize {
+        let counts = |starving: &&Starving| !but.is_some_and(|pool| starving.pool.ptr_eq(pool));
+        roll.starving.iter().filter(counts).map(|starving| starving.share.lacking().max(1)).sum()
+    }
+
+    /// Whether so many places are more than are free or on their way.
+    pub(super) fn lacks(&self, places: usize) -> bool {
+        let coming = self.coming.load(Ordering::Relaxed);
+        places > 0 && self.limit().is_some_and(|limit| self.in_use() + places > limit as usize + coming)
+    }
+
     pub(super) fn enroll(&self, pool: &Weak<dyn Member>) {
         self.roll.lock().members.push(Weak::clone(pool));
     }
@@ -300,6 +349,9 @@ impl SharedCap {
     /// starves. If so that pool is promised the place, so that no other server goes for the same.
     pub(super) fn owes(&self, pool: &Weak<dyn Member>, share: &Share, opened: Instant, now: Instant) -> bool {
         let mut roll = self.roll.lock();
+        if !self.lacks(self.lacking(&roll, Some(pool))) {
+            return false;
+        }
         let open = |it: &&mut Starving| !it.pool.ptr_eq(pool) && it.promised.is_none_or(|until| until <= now);
         let others = roll.starving.iter_mut().filter(open);
         let neediest = others.min_by(|a, b| a.share.standing().by_need(&b.share.standing()));

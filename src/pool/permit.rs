@@ -125,6 +125,8 @@ pub(super) struct Permit {
     caps: Arc<[Arc<SharedCap>]>,
     pool: Weak<dyn Member>,
     share: Arc<Share>,
+    /// Its connection is being closed, and its caps know.
+    leaving: bool,
 }
 
 impl Permit {
@@ -146,7 +148,15 @@ impl Permit {
     /// The right to one beside those of the pool, under its shared caps alone.
     pub(super) fn beside(shared: Vec<Slot>, bounds: &Bounds) -> Self {
         let (caps, pool) = (Arc::clone(&bounds.caps), Weak::clone(&bounds.pool));
-        Self { own: None, shared, caps, pool, share: Arc::clone(&bounds.share) }
+        Self { own: None, shared, caps, pool, share: Arc::clone(&bounds.share), leaving: false }
+    }
+
+    /// Its connection is being closed: the starving need not have another closed for the place.
+    pub(super) fn leaves(&mut self) {
+        if !self.leaving {
+            self.leaving = true;
+            self.caps.iter().for_each(|cap| cap.expects());
+        }
     }
 
     /// Its place under the shared caps is no longer one of the pool's share either.
@@ -161,6 +171,9 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.give_back_own();
         self.shared.clear();
+        if self.leaving {
+            self.caps.iter().for_each(|cap| cap.has_come());
+        }
         for cap in self.caps.iter() {
             cap.offer();
         }

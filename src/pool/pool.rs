@@ -258,7 +258,10 @@ impl<S: Pooled> Pool<S> {
         if circumstances.pressure.is_some() {
             circumstances.surplus = circumstances.surplus.or_else(|| books.forfeits(slot, &self.bounds));
         }
-        let settled = books.ledger.give(slot, seat, dirty, &circumstances);
+        let mut settled = books.ledger.give(slot, seat, dirty, &circumstances);
+        if circumstances.pressure.is_some() {
+            mark(&mut settled);
+        }
         books.relent(&self.bounds);
         drop(books);
         self.follow(Some(settled));
@@ -298,7 +301,8 @@ impl<S: Pooled> Pool<S> {
     }
 
     /// Closes a server that is no longer in the books. Its permit goes last, and makes those look again who wait for it.
-    pub(super) fn close(&self, seat: Box<Seat<S>>, reason: CloseReason) {
+    pub(super) fn close(&self, mut seat: Box<Seat<S>>, reason: CloseReason) {
+        seat.leaves();
         self.tell(Event::Closed { server: seat.server.id(), reason });
         if S::HANGS_UP {
             self.connector.spawn(Box::pin(seat.hang_up()));
@@ -323,24 +327,38 @@ impl<S: Pooled> Pool<S> {
         for _ in 0..plan.reserve {
             self.tell(Event::ReserveTaken);
         }
-        if let Some(cap) = plan.starving_on {
-            self.make_room(cap);
+        if let Some((cap, newly)) = plan.starving_on {
+            self.make_room(cap, newly);
         }
     }
 
-    /// Evicts idle servers of other pools until the pool no longer starves on the cap or none is idle. From then on they
-    /// see that it starves, and close instead of letting a server idle. Looks into one pool at a time.
-    fn make_room(&self, at: usize) {
+    /// Evicts idle servers of other pools, no more than the cap is short of, or until none is idle. From then on they
+    /// see that it is short, and close instead of letting a server idle. Looks into one pool at a time.
+    fn make_room(&self, at: usize, newly: bool) {
         let cap = &self.bounds.caps[at];
-        while self.books.lock().starves_on(at) {
+        // One of those that starve looks again and again for all: it means a look at every pool under the cap.
+        if !newly && !cap.has_starved_longest(&self.bounds.pool) {
+            return;
+        }
+        while cap.is_short() && self.books.lock().starves_on(at) {
             let others = cap.others(&self.bounds.pool);
             let candidates = others.iter().map(|pool| (pool, pool.longest_idle_since()));
             let Some(chosen) = evict::choose(candidates) else {
-                self.tell(Event::Blocked(cap.name()));
+                if newly {
+                    self.tell(Event::Blocked(cap.name()));
+                }
                 return;
             };
             chosen.evict_longest_idle(cap.name().kind);
         }
+    }
+}
+
+/// Under the lock, so that the next to come back isn't closed for the same place.
+#[cold]
+fn mark<S: Pooled>(settled: &mut SettledSeat<S>) {
+    if let Settled::Close(seat, _) = settled {
+        seat.leaves();
     }
 }
 
@@ -358,7 +376,8 @@ impl<S: Pooled> Member for Pool<S> {
     fn evict_longest_idle(&self, kind: CapKind) {
         let mut books = self.books.lock();
         let Some(idle) = books.ledger.longest_idle() else { return };
-        let seat = books.ledger.remove_idle(idle.slot);
+        let mut seat = books.ledger.remove_idle(idle.slot);
+        seat.leaves();
         drop(books);
         self.close(seat, CloseReason::Evicted(kind));
     }

@@ -19,6 +19,8 @@ pub(super) struct Share {
     held: AtomicUsize,
     /// Of those, to be given up to others.
     leaving: AtomicUsize,
+    /// While it starves: more places that it would take now.
+    lacking: AtomicUsize,
     failing: AtomicBool,
     weight: AtomicU32,
     guaranteed: AtomicU32,
@@ -26,9 +28,10 @@ pub(super) struct Share {
 
 impl Share {
     pub(super) fn new(weight: u32, guaranteed: u32) -> Self {
-        let (held, leaving) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let none = || AtomicUsize::new(0);
         let (weight, guaranteed) = (AtomicU32::new(weight), AtomicU32::new(guaranteed));
-        Self { held, leaving, failing: AtomicBool::new(false), weight, guaranteed }
+        let failing = AtomicBool::new(false);
+        Self { held: none(), leaving: none(), lacking: none(), failing, weight, guaranteed }
     }
 
     /// `guaranteed` is in servers.
@@ -51,6 +54,15 @@ impl Share {
     /// A server is about to be closed for another pool.
     pub(super) fn yields(&self) {
         self.leaving.fetch_add(1, Relaxed);
+    }
+
+    /// How many places more it would take.
+    pub(super) fn set_lacking(&self, lacking: usize) {
+        self.lacking.store(lacking, Relaxed);
+    }
+
+    pub(super) fn lacking(&self) -> usize {
+        self.lacking.load(Relaxed)
     }
 
     /// Whether the pool's opens have failed of late.

@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
-    task::{Context, Wake, Waker},
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
@@ -51,17 +51,18 @@ impl Drop for Counted {
     }
 }
 
-/// A server that is nothing but its number and what the test makes of it.
-struct Fake {
+/// A server that is nothing but its number and what the test makes of it. One that lingers is gone only when the test says so.
+struct Fake<const LINGERS: bool = false> {
     id: usize,
     dirty: bool,
     alive: Arc<AtomicBool>,
     /// Present while leased, to see that nobody else has it.
     holder: Option<ClientId>,
+    lets_go: Arc<AtomicBool>,
     _counted: Vec<Counted>,
 }
 
-impl Pooled for Fake {
+impl<const LINGERS: bool> Pooled for Fake<LINGERS> {
     type CancelKey = usize;
     type About = ();
 
@@ -75,6 +76,16 @@ impl Pooled for Fake {
     fn cancel_key(&self) -> usize {
         self.id
     }
+
+    const HANGS_UP: bool = LINGERS;
+
+    fn hang_up(&mut self) -> impl Future<Output = ()> + Send {
+        let lets_go = Arc::clone(&self.lets_go);
+        std::future::poll_fn(move |_| match lets_go.load(SeqCst) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        })
+    }
 }
 
 /// Opens when the test says so, with the result that it says.
@@ -85,10 +96,12 @@ struct Scripted {
     made: AtomicUsize,
     gauge: Arc<Gauge>,
     alive: Mutex<Vec<Arc<AtomicBool>>>,
+    /// Whether servers that linger go.
+    lets_go: Arc<AtomicBool>,
 }
 
-impl Connector<Fake> for Scripted {
-    fn connect(&self, _: &Arc<Pool<Fake>>) -> BoxFuture<Result<Fake, OpenError>> {
+impl<const LINGERS: bool> Connector<Fake<LINGERS>> for Scripted {
+    fn connect(&self, _: &Arc<Pool<Fake<LINGERS>>>) -> BoxFuture<Result<Fake<LINGERS>, OpenError>> {
         if let Some(error) = self.results.lock().pop_front() {
             return Box::pin(std::future::ready(Err(error)));
         }
@@ -96,7 +109,8 @@ impl Connector<Fake> for Scripted {
         self.alive.lock().push(Arc::clone(&alive));
         let id = self.made.fetch_add(1, SeqCst);
         let counted = vec![self.gauge.up()];
-        let fake = Fake { id, dirty: false, alive, holder: None, _counted: counted };
+        let lets_go = Arc::clone(&self.lets_go);
+        let fake = Fake { id, dirty: false, alive, holder: None, lets_go, _counted: counted };
         Box::pin(std::future::ready(Ok(fake)))
     }
 
@@ -106,20 +120,25 @@ impl Connector<Fake> for Scripted {
 }
 
 impl Scripted {
-    /// Lets all opens under way finish; returns how many there were.
+    /// Lets all opens under way finish, and those servers go that don't linger; returns how many there were.
     fn finish_opens(&self) -> usize {
-        let mut finished = 0;
+        let (mut finished, mut lingering) = (0, VecDeque::new());
         loop {
-            let Some(mut task) = self.tasks.lock().pop_front() else { return finished };
-            assert!(task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
-            finished += 1;
+            let Some(mut task) = self.tasks.lock().pop_front() else { break };
+            match task.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(()) => finished += 1,
+                Poll::Pending => lingering.push_back(task),
+            }
         }
+        self.tasks.lock().append(&mut lingering);
+        finished
     }
 
     fn fail_next(&self, error: OpenError) {
         self.results.lock().push_back(error);
     }
 
+    /// Opens under way, and servers that are being closed and linger.
     fn opening(&self) -> usize {
         self.tasks.lock().len()
     }

@@ -17,6 +17,15 @@ impl Bench {
     }
 
     fn pool(&self, user: &str, settings: PoolSettings, caps: &[&Arc<SharedCap>]) -> Arc<Pool<Fake>> {
+        self.pool_of(user, settings, caps)
+    }
+
+    fn pool_of<const LINGERS: bool>(
+        &self,
+        user: &str,
+        settings: PoolSettings,
+        caps: &[&Arc<SharedCap>],
+    ) -> Arc<Pool<Fake<LINGERS>>> {
         let parts = Parts {
             key: PoolKey::new("db", user),
             settings,
@@ -28,7 +37,11 @@ impl Bench {
     }
 
     /// A lease, opening a server if there is none idle.
-    fn lease(&self, pool: &Arc<Pool<Fake>>, client: u64) -> Lease<Fake> {
+    fn lease<const LINGERS: bool>(
+        &self,
+        pool: &Arc<Pool<Fake<LINGERS>>>,
+        client: u64,
+    ) -> Lease<Fake<LINGERS>> {
         match pool.take(&request(client, self.now), Waker::noop()) {
             Take::Leased(lease) => lease,
             Take::Queued(mut ticket) => {
@@ -47,14 +60,18 @@ fn small(size: u32) -> PoolSettings {
     PoolSettings { size: NonZeroU32::new(size), ..PoolSettings::default() }
 }
 
-fn queue(pool: &Arc<Pool<Fake>>, client: u64, now: Instant) -> Ticket<Fake> {
+fn queue<const LINGERS: bool>(
+    pool: &Arc<Pool<Fake<LINGERS>>>,
+    client: u64,
+    now: Instant,
+) -> Ticket<Fake<LINGERS>> {
     match pool.take(&request(client, now), Waker::noop()) {
         Take::Queued(ticket) => ticket,
         Take::Leased(_) => panic!("a server was idle"),
     }
 }
 
-fn fetch(ticket: &mut Ticket<Fake>) -> Lease<Fake> {
+fn fetch<const LINGERS: bool>(ticket: &mut Ticket<Fake<LINGERS>>) -> Lease<Fake<LINGERS>> {
     match ticket.poll_lease(Waker::noop()) {
         Poll::Ready(Ok(lease)) => lease,
         other => panic!("no lease: {other:?}"),
@@ -68,7 +85,7 @@ fn refused(ticket: &mut Ticket<Fake>) -> WaitError {
     }
 }
 
-fn waits(ticket: &mut Ticket<Fake>) -> bool {
+fn waits<const LINGERS: bool>(ticket: &mut Ticket<Fake<LINGERS>>) -> bool {
     ticket.poll_lease(Waker::noop()).is_pending()
 }
 
@@ -408,6 +425,23 @@ fn a_smaller_size_is_reached_and_not_passed_again() {
     assert_eq!((leases.len(), bench.connector.gauge.live()), (1, 3));
 }
 
+#[test]
+fn a_smaller_size_closes_no_more_than_are_too_many_however_long_they_linger() {
+    let bench = Bench::new();
+    let pool = bench.pool_of::<true>("u", small(6), &[]);
+    let leases: Vec<_> = (0..6).map(|client| bench.lease(&pool, client)).collect();
+    pool.reconfigure(small(5));
+    leases.into_iter().for_each(|lease| lease.release(bench.now));
+    assert_eq!((pool.numbers().idle, pool.numbers().connections), (5, 6));
+    pool.reconfigure(small(3));
+    let swept = pool.tick(bench.now).closed;
+    assert_eq!((swept.len(), pool.tick(bench.now).closed.len(), pool.numbers().idle), (2, 0, 3));
+    let taken: Vec<_> = (0..3).map(|client| bench.lease(&pool, client)).collect();
+    let mut waiting = queue(&pool, 9, bench.now);
+    assert!(waits(&mut waiting), "six connections are there still");
+    drop(taken);
+}
+
 /// Takes the idle server away at a tick and puts a client in line.
 fn queue_after(pool: &Arc<Pool<Fake>>, now: Instant, leases: &mut [Lease<Fake>]) -> Ticket<Fake> {
     assert_eq!(pool.tick(now).closed, [CloseReason::Excess]);
@@ -478,6 +512,65 @@ fn a_blocked_pool_evicts_the_longest_idle_of_the_others() {
     assert_eq!(bench.heard(), ["b closed: evicted for max_db_connections", "c opened"]);
     assert_eq!((cap.in_use(), bench.connector.gauge.most()), (2, 2));
     drop(c);
+}
+
+#[test]
+fn no_more_are_evicted_than_are_wanted_however_long_they_linger() {
+    let bench = Bench::new();
+    let cap = cap(CapKind::All, 6);
+    let [a, b, c] = ["a", "b", "c"].map(|user| bench.pool_of::<true>(user, small(6), &[&cap]));
+    let leases: Vec<_> = (0..6).map(|client| bench.lease(&a, client)).collect();
+    let closed = || bench.heard().iter().filter(|line| line.contains("evicted")).count();
+    let mut busy = leases.into_iter();
+    busy.by_ref().take(3).for_each(|lease| lease.release(bench.now));
+    let mut first = queue(&b, 11, bench.now);
+    assert_eq!(closed(), 1, "one is wanted");
+    let mut second = queue(&c, 12, bench.now);
+    assert_eq!((closed(), a.numbers().idle), (1, 1), "and another");
+    b.tick(bench.now);
+    busy.by_ref().take(2).for_each(|lease| lease.release(bench.now));
+    assert_eq!((closed(), a.numbers().idle), (0, 3), "what comes back stays: two are on their way");
+    let more = [queue(&b, 13, bench.now), queue(&b, 14, bench.now), queue(&b, 15, bench.now)];
+    bench.connector.lets_go.store(true, SeqCst);
+    bench.connector.finish_opens();
+    drop((fetch(&mut first), fetch(&mut second), more));
+    assert!(bench.connector.gauge.most() <= 6);
+}
+
+#[test]
+fn of_those_that_come_back_one_goes_for_each_that_is_wanted() {
+    let bench = Bench::new();
+    let cap = cap(CapKind::All, 6);
+    let [a, b] = ["a", "b"].map(|user| bench.pool_of::<true>(user, small(6), &[&cap]));
+    let leases: Vec<_> = (0..6).map(|client| bench.lease(&a, client)).collect();
+    let mut other = queue(&b, 11, bench.now);
+    leases.into_iter().for_each(|lease| lease.release(bench.now));
+    assert_eq!((a.numbers().idle, a.numbers().connections), (5, 6));
+    bench.connector.lets_go.store(true, SeqCst);
+    bench.connector.finish_opens();
+    drop(fetch(&mut other));
+    bench.connector.finish_opens();
+    // And when its own clients wait.
+    bench.connector.lets_go.store(false, SeqCst);
+    let held: Vec<_> = (0..6).map(|client| bench.lease(&a, client)).collect();
+    let _own: Vec<_> = (20..30).map(|client| queue(&a, client, bench.now)).collect();
+    let _other = queue(&b, 12, bench.now);
+    held.into_iter().for_each(|lease| lease.release(bench.now));
+    assert_eq!((a.numbers().active, a.numbers().connections), (5, 6));
+}
+
+#[test]
+fn a_cap_that_shrinks_lets_go_of_all_that_is_too_many_for_one_who_waits() {
+    let bench = Bench::new();
+    let set: PoolSet<Fake> = PoolSet::new();
+    let cap = set.cap(CapKind::All, "", NonZeroU32::new(6));
+    let [a, b] = ["a", "b"].map(|user| bench.pool(user, small(6), &[&cap]));
+    let leases: Vec<_> = (0..6).map(|client| bench.lease(&a, client)).collect();
+    leases.into_iter().for_each(|lease| lease.release(bench.now));
+    set.cap(CapKind::All, "", NonZeroU32::new(3));
+    let lease = bench.lease(&b, 11);
+    assert_eq!((a.numbers().idle, cap.in_use()), (2, 3));
+    drop(lease);
 }
 
 #[test]

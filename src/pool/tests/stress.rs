@@ -34,7 +34,7 @@ impl Connector<Fake> for Shaky {
                 return Err(OpenError::Transient("now and then".into()));
             }
             let alive = Arc::new(AtomicBool::new(true));
-            Ok(Fake { id, dirty: false, alive, holder: None, _counted: counted })
+            Ok(Fake { id, dirty: false, alive, holder: None, lets_go: Arc::default(), _counted: counted })
         })
     }
 
