@@ -13,7 +13,7 @@ use super::{
     error::{CloseReason, OpenError, WaitError},
     lease::Seat,
     ledger::Ledger,
-    limits::{Backoff, CapName, Claim, Member, NoPlace, PoolSettings, SharedCap, take_all},
+    limits::{Backoff, CapName, Claim, HANGING, Member, NoPlace, PoolSettings, SharedCap, take_all},
     permit::{Permit, Slots},
     pool::Known,
     share::Share,
@@ -221,9 +221,9 @@ impl<S: Pooled> Books<S> {
             Push::Offer(cap) => Some(cap),
             Push::Newcomer | Push::Again => None,
         };
-        bounds.share.set_failing(self.backoff.is_failing(self.clock));
+        bounds.share.set_failing(self.backoff.is_failing(self.clock) || self.hangs());
         let mut obstacle = Obstacle::None;
-        while self.may_open()
+        while self.may_open(bounds)
             && self.ledger.wanted() > 0
             && let Some(waiter) = self.ledger.next_in_need()
         {
@@ -253,7 +253,7 @@ impl<S: Pooled> Books<S> {
     /// Begins opens up to min_pool_size, only where there is room: it makes nobody else close a server.
     pub(super) fn fill_minimum(&mut self, bounds: &Bounds) -> Plan {
         let mut plan = Plan::default();
-        while self.may_open() && self.ledger.live() < self.minimum() {
+        while self.may_open(bounds) && self.ledger.live() < self.minimum() {
             let claim = bounds.claim(None, false);
             let Ok((permit, _)) = self.permit(bounds, &claim, false) else { break };
             plan.opens.push((self.ledger.begin_open(self.clock), permit));
@@ -278,12 +278,24 @@ impl<S: Pooled> Books<S> {
     /// How many servers others close for the pool while it starves: no more than it would open at once.
     fn tell_lack(&self, bounds: &Bounds) {
         if let Obstacle::Cap(_) = self.obstacle {
-            bounds.share.set_lacking(self.ledger.wanted().min(self.more_at_once()).min(self.room()));
+            bounds.share.set_lacking(self.ledger.wanted().min(self.more_at_once(bounds)).min(self.room()));
         }
     }
 
-    fn more_at_once(&self) -> usize {
-        self.backoff.at_once(self.settings.max_opening).saturating_sub(self.ledger.counts().opening)
+    /// Opens that may be begun beside those under way. One that hangs is warning enough for pools that share places.
+    fn more_at_once(&self, bounds: &Bounds) -> usize {
+        let shared = bounds.caps.iter().any(|cap| cap.limit().is_some());
+        let most = match shared && self.hangs() {
+            true => 1,
+            false => self.backoff.at_once(self.settings.max_opening, shared, self.clock),
+        };
+        most.saturating_sub(self.ledger.counts().opening)
+    }
+
+    fn hangs(&self) -> bool {
+        self.ledger
+            .opening_since()
+            .is_some_and(|since| self.clock.saturating_duration_since(since) >= HANGING)
     }
 
     /// Places of its own that are left; those of the reserve only if all others are taken.
@@ -302,8 +314,8 @@ impl<S: Pooled> Books<S> {
         self.tell_lack(bounds);
     }
 
-    fn may_open(&self) -> bool {
-        self.phase == Phase::Running && !self.backoff.is_pausing(self.clock) && self.more_at_once() > 0
+    fn may_open(&self, bounds: &Bounds) -> bool {
+        self.phase == Phase::Running && !self.backoff.is_pausing(self.clock) && self.more_at_once(bounds) > 0
     }
 
     /// The right to open one more and whether it is from the reserve; else the cap in the way, or none: the pool is full.
@@ -328,7 +340,7 @@ impl<S: Pooled> Books<S> {
     }
 
     pub(super) fn open_succeeded(&mut self) {
-        self.backoff.succeeded();
+        self.backoff.succeeded(self.clock);
         self.last_open_error = None;
     }
 
@@ -339,8 +351,8 @@ impl<S: Pooled> Books<S> {
         error: &OpenError,
         random: u16,
     ) -> (Duration, Vec<Waker>) {
-        self.ledger.abort_open(slot);
-        let pause = self.backoff.failed(self.clock, self.settings.login_retry, random);
+        let took = self.clock.saturating_duration_since(self.ledger.abort_open(slot));
+        let pause = self.backoff.failed(self.clock, took, self.settings.login_retry, random);
         self.last_open_error = Some(error.clone());
         let wakers = match error {
             OpenError::Final(error) => self.ledger.refuse_all(&WaitError::Open(Arc::clone(error))),

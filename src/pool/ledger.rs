@@ -76,11 +76,20 @@ impl<S, K: Clone, W> Ledger<S, K, W> {
         )
     }
 
-    /// The open that `begin_open` noted came to nothing.
-    pub(super) fn abort_open(&mut self, slot: SlotIndex) {
+    /// The open that `begin_open` noted came to nothing. Returns when it began.
+    pub(super) fn abort_open(&mut self, slot: SlotIndex) -> Instant {
         debug_assert_eq!(self.entries[slot.at()].state, State::Opening);
-        self.entries.remove(slot.at());
         self.opening -= 1;
+        self.entries.remove(slot.at()).opened
+    }
+
+    /// Since when the oldest open has been under way.
+    pub(super) fn opening_since(&self) -> Option<Instant> {
+        if self.opening == 0 {
+            return None;
+        }
+        let opening = self.entries.iter().filter(|(_, entry)| entry.state == State::Opening);
+        opening.map(|(_, entry)| entry.opened).min()
     }
 
     /// The open that `begin_open` noted brought a server.

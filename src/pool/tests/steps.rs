@@ -574,6 +574,27 @@ fn a_cap_that_shrinks_lets_go_of_all_that_is_too_many_for_one_who_waits() {
 }
 
 #[test]
+fn a_host_that_hangs_holds_one_place_of_a_shared_cap() {
+    let bench = Bench::new();
+    let after = |milliseconds| bench.now + Duration::from_millis(milliseconds);
+    let cap = cap(CapKind::All, 5);
+    let pools = ["well", "sick"].map(|user| bench.pool(user, small(5), &[&cap]));
+    let mut well: Vec<_> = (0..4).map(|client| bench.lease(&pools[0], client)).collect();
+    let mut sick: Vec<_> = (10..18).map(|client| queue(&pools[1], client, bench.now)).collect();
+    assert_eq!((bench.connector.opening(), cap.in_use()), (1, 5), "to try the ground");
+    // Its own waiter would be owed nothing for another.
+    let mut own = queue(&pools[0], 9, bench.now);
+    well.pop().unwrap().release(after(500));
+    fetch(&mut own).release(after(600));
+    pools[1].tick(after(1_000));
+    assert!(pools[1].bounds.share.standing().failing, "as long as it hangs");
+    assert_eq!((pools[0].numbers().connections, pools[1].numbers().connections), (4, 1));
+    bench.connector.finish_opens();
+    assert!(!pools[1].bounds.share.standing().failing);
+    drop((fetch(&mut sick[0]), well));
+}
+
+#[test]
 fn what_others_give_back_goes_to_those_who_have_less() {
     let bench = Bench::new();
     let cap = cap(CapKind::User, 2);
