@@ -330,6 +330,9 @@ pub fn tcp_options(config: &Config) -> TcpOptions {
     }
 }
 
+/// A host that is down isn't tried more often, whatever server_login_retry says.
+const SHORTEST_RETRY: Duration = Duration::from_millis(100);
+
 /// A pool's settings in the pool's own terms.
 pub fn pool_settings(config: &Config, database: &Database, user: &str) -> PoolSettings {
     let (general, settings) = (&config.general, config.pool_settings(database, user));
@@ -342,7 +345,7 @@ pub fn pool_settings(config: &Config, database: &Database, user: &str) -> PoolSe
         lifetime: Some(settings.server_lifetime),
         idle_timeout: general.server_idle_timeout,
         query_wait_timeout: config.longest_query_wait(database, user),
-        login_retry: general.server_login_retry,
+        login_retry: general.server_login_retry.max(SHORTEST_RETRY),
         round_robin: general.server_round_robin.is_on(),
         switch: std::env::var_os("PGWEIR_SWITCH_SERVERS").is_some(),
         ..PoolSettings::default()
@@ -356,4 +359,17 @@ fn customs(sequence_hold: Option<Duration>, routines: &Routines) -> Customs {
         routines.want_sequences();
     }
     Customs::asking(keeps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_is_down_is_not_tried_without_a_pause() {
+        let text = "[pgweir]\nserver_login_retry = 0\n[databases.d]\nhost = \"127.0.0.1\"\n";
+        let (config, _) = config::parse(text, "x.toml").unwrap_or_else(|errors| panic!("{errors}"));
+        let database = config.database("d").expect("configured");
+        assert_eq!(pool_settings(&config, &database, "u").login_retry, SHORTEST_RETRY);
+    }
 }

@@ -89,7 +89,7 @@ section! {
     pub server_connect_timeout: Option<Duration> as SecondsOrOff = Is("15");
     /// How long a password is good for that server_password_command or server_password_file gives, unless it tells itself.
     pub(super) server_password_lifetime: Duration as Seconds = Is("600");
-    /// Longest pause before a failed connect to a server is tried again.
+    /// Longest pause before a failed connect to a server is tried again; one of 50 to 100 ms there is always.
     pub server_login_retry: Duration as Seconds = Is("15");
     /// Use idle servers in turn rather than the one used last.
     pub server_round_robin: Switch as Switch = Is("false");
