@@ -446,6 +446,44 @@ fn pause_and_resume() {
     );
 }
 
+/// What a reload takes away ends, says why, and leaves nothing behind for what comes by that name later.
+#[test]
+fn databases_that_are_removed() {
+    let cluster = Cluster::shared();
+    let without = config().set("query_wait_timeout", 0).set("max_db_connections", 3);
+    let with = without.clone().database("extra", cluster.address()).put("databases.extra", "dbname", "app");
+    let forced = with.clone().put("databases.extra", "user", "plainuser");
+    let pgweir = Pgweir::start(&with);
+    let mut console = admin(&pgweir);
+    let extra = || Client::connect(&pgweir.target("app", "extra"));
+    let (mut idle, mut busy, mut waiting, mut other) = (extra(), extra(), extra(), pgweir.client());
+    busy.query("BEGIN");
+    idle.query("SELECT 1");
+    assert_eq!(words(&mut console, "DISABLE extra"), "C DISABLE");
+    let mut pausing = admin(&pgweir);
+    pausing.send(&messages::query("PAUSE extra"));
+    eventually("paused", || select(&mut console, "DATABASES", ("name", "extra"), &["paused"]) == ["1"]);
+    waiting.send(&messages::query("SELECT 1"));
+    pgweir.wait_for_waiting(1);
+    pgweir.write_config(&without);
+    assert_eq!(words(&mut console, "RELOAD"), "C RELOAD");
+    for client in [&mut idle, &mut busy, &mut waiting] {
+        assert_eq!(short(&client.read_to_end()[0]), "57P01 database removed");
+    }
+    assert_eq!(other.value("SELECT 1"), "1");
+    pausing.read_until_ready();
+    assert!(words(&mut console, "KILL extra").ends_with("no such database: extra"));
+    assert_eq!(select(&mut console, "POOLS", ("database", "extra"), &["user"]), Vec::<String>::new());
+    pgweir.write_config(&with);
+    assert_eq!(words(&mut console, "RELOAD"), "C RELOAD");
+    let mut again = extra();
+    assert_eq!(again.value("SELECT current_user"), "app", "neither paused nor disabled");
+    pgweir.write_config(&forced);
+    assert_eq!(words(&mut console, "RELOAD"), "C RELOAD");
+    assert_eq!(short(&again.read_to_end()[0]), "57P01 the user of the database was changed");
+    assert_eq!(extra().value("SELECT current_user"), "plainuser");
+}
+
 /// The server that listens for a pool's clients is closed, too, and listens again after it.
 #[test]
 fn pause_ends_the_listening_server() {

@@ -196,15 +196,15 @@ fn running(realm: &dyn Realm) -> Result<(), Failure> {
     }
 }
 
-/// Refuses a database that clients can't ask for either, and the console's own.
+/// Refuses a database that clients can't ask for either and that none uses still, and the console's own.
 fn known(realm: &dyn Realm, database: Option<&str>, what: &str) -> Result<(), Failure> {
     let Some(name) = database else { return Ok(()) };
     if RESERVED_DATABASES.contains(&name) {
         return Err(Failure::new(format!("cannot {what} admin db: {name}")));
     }
-    match realm.config().database(name) {
-        Some(_) => Ok(()),
-        None => Err(Failure::new(format!("no such database: {name}"))),
+    match realm.config().database(name).is_some() || !realm.pools().of(Some(name)).is_empty() {
+        true => Ok(()),
+        false => Err(Failure::new(format!("no such database: {name}"))),
     }
 }
 

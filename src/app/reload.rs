@@ -99,5 +99,12 @@ fn apply_to_pools(shared: &Shared) {
         shared.pools.cap(CapKind::User, &key.user, settings.max_user_connections.max());
         shared.pools.cap(CapKind::All, "", settings.max_server_connections.max());
     }
-    contexts.iter().for_each(|context| context.follow(&config));
+    for context in &contexts {
+        if let Err(why) = context.follow(&config) {
+            shared.let_go(context, why);
+        }
+    }
+    let exists = |name: &str| config.database(name).is_some();
+    shared.pools.forget_pauses(exists);
+    shared.desk.disabled.lock().retain(|name| exists(name));
 }

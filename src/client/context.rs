@@ -7,8 +7,8 @@ use super::logins::Logins;
 use super::lookup::Turns;
 use super::opener::{Opener, OpenerHandle};
 use super::pins::Pins;
-use super::pool_context::check_after;
 pub use super::pool_context::{PoolContext, Reported};
+use super::pool_context::{check_after, current};
 use crate::admin::{Desk, Order};
 use crate::auth;
 use crate::auth::attempts::Attempts;
@@ -30,7 +30,7 @@ use crate::params::set::Sets;
 use crate::params::statement::Scanner;
 use crate::pool::{CapKind, CloseReason, Parts, Pool, PoolKey, PoolSet, PoolSettings, SharedCap};
 use crate::prepared::registry::Registry;
-use crate::roster::Roster;
+use crate::roster::{Kick, Roster};
 use crate::server::Server;
 use crate::server::connect::ServerIds;
 use crate::server::login::ServerSecret;
@@ -145,6 +145,21 @@ impl Shared {
         }
     }
 
+    /// A reload has taken a pool's database or user away: its clients are told and end, also within a transaction, and nothing
+    /// of it is left for one that is configured later.
+    pub fn let_go(&self, context: &Arc<PoolContext>, why: Kick) {
+        let key = context.pool.key();
+        let mut contexts = self.contexts.lock();
+        contexts.retain(|_, known| !Arc::ptr_eq(known, context));
+        self.metrics.remove(&key.database, &key.user);
+        drop(contexts);
+        let mut clients = self.roster.list();
+        clients.retain(|entry| entry.place.database == key.database && entry.place.user == key.user);
+        clients.iter().for_each(|entry| entry.kick(why));
+        self.pools.remove(key, CloseReason::Removed);
+        context.hub.retire();
+    }
+
     /// What kept the pool of a database and a user from opening its last server, if the last try failed.
     pub fn last_open_error(&self, database: &str, user: &str) -> Option<String> {
         let config = self.config.load();
@@ -158,7 +173,8 @@ impl Shared {
         self.contexts.lock().get(&PoolKey::new(database, user)).map(|context| Arc::clone(&context.metrics))
     }
 
-    /// The pool of a database and a user, and what goes with it; made on first use.
+    /// The pool of a database and a user, and what goes with it; made on first use. If a reload has taken it away since the
+    /// caller looked, one that is shut down and that nobody else gets.
     pub fn context(self: &Arc<Self>, database: &Arc<Database>, user: &str) -> Arc<PoolContext> {
         let pool_user = database.user.as_deref().unwrap_or(user);
         let key = PoolKey::new(&database.name, pool_user);
@@ -166,7 +182,16 @@ impl Shared {
         if let Some(context) = contexts.get(&key) {
             return Arc::clone(context);
         }
-        let context = self.make_context(database, &key);
+        // Under the lock: a reload has either been seen here, or finds the new pool among the others.
+        let current = current(&self.config.load(), &key);
+        let fits = |found: &Arc<Database>| found.user.as_deref().is_none_or(|forced| *forced == *key.user);
+        let Some(current) = current.filter(fits) else {
+            let context = self.make_context(database, &key);
+            self.metrics.remove(&key.database, &key.user);
+            self.pools.remove(&key, CloseReason::Removed);
+            return context;
+        };
+        let context = self.make_context(&current, &key);
         contexts.insert(key, Arc::clone(&context));
         drop(contexts);
         // A reload that came after `database` was taken from the configuration hasn't seen this pool; the next one does.

@@ -43,7 +43,7 @@ impl Session {
         }
         let told = || Some(End::Told(Trouble::Kicked(kick)));
         match (kick, &self.link) {
-            (Kick::Now | Kick::Killed | Kick::Forced, _)
+            (Kick::Now | Kick::Killed | Kick::Moved | Kick::Forced, _)
             | (Kick::Shutdown, Link::Idle | Link::Wanting | Link::Queued(..) | Link::Crowded(..)) => told(),
             (Kick::Shutdown, Link::Active(active)) if active.is_between_transactions() => told(),
             (Kick::ClientIdle, Link::Idle) | (Kick::IdleInTransaction, Link::Active(_))

@@ -7,15 +7,15 @@ use super::listening::Hub;
 use super::lookup::Turns;
 use super::opener::Opener;
 use super::pins::Pins;
-use crate::config::{Config, PinsReached, PoolMode, SessionState};
+use crate::config::{Config, Database, PinsReached, PoolMode, SessionState};
 use crate::metrics::{Cells, Gauges, PoolGauges, PoolMetrics};
 use crate::net::worker;
 use crate::params::custom::Customs;
 use crate::params::routines::Routines;
 use crate::params::set::Set;
 use crate::params::traces::Traces;
-use crate::pool::{CloseReason, Pool};
-use crate::roster::Place;
+use crate::pool::{CloseReason, Pool, PoolKey};
+use crate::roster::{Kick, Place};
 use crate::server::Server;
 use crate::server::conversation::{Conversation, Sequences};
 use arc_swap::ArcSwapOption;
@@ -145,15 +145,12 @@ impl PoolContext {
     }
 
     /// The configuration was read again: servers go where it says now, and are opened with the secret it has now. Those
-    /// at another place end with their lease.
-    pub fn follow(&self, config: &Config) {
+    /// at another place end with their lease. The error says why clients can't go on here: see [`Shared::let_go`].
+    pub fn follow(&self, config: &Config) -> Result<(), Kick> {
         let key = self.pool.key();
-        let database = config.lookups_of(&key.database, &key.user).or_else(|| config.database(&key.database));
-        let Some(database) = database else {
-            return self.pool.retire(CloseReason::Removed);
-        };
+        let database = current(config, key).ok_or(Kick::Killed)?;
         if database.user.as_ref().is_some_and(|user| **user != *key.user) {
-            return self.pool.retire(CloseReason::ConfigChanged);
+            return Err(Kick::Moved);
         }
         self.pool.reconfigure(pool_settings(config, &database, &key.user));
         self.places.lock().values().for_each(|place| self.limit(config, place));
@@ -168,6 +165,7 @@ impl PoolContext {
         if !self.pool.may_stand_beside() {
             self.hub.retire();
         }
+        Ok(())
     }
 
     /// What tells from a text which session state it leaves.
@@ -242,6 +240,11 @@ impl PoolContext {
             self.welcome.store(Some(welcome));
         }
     }
+}
+
+/// The database of a pool as this configuration has it, if it does.
+pub(super) fn current(config: &Config, key: &PoolKey) -> Option<Arc<Database>> {
+    config.lookups_of(&key.database, &key.user).or_else(|| config.database(&key.database))
 }
 
 /// server_check_delay in nanoseconds, if there is a query.

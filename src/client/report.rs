@@ -218,6 +218,7 @@ fn kicked(kick: Kick) -> (SqlState, &'static str) {
             (sqlstate::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
         }
         Kick::Killed => (sqlstate::ADMIN_SHUTDOWN, "database removed"),
+        Kick::Moved => (sqlstate::ADMIN_SHUTDOWN, "the user of the database was changed"),
         Kick::Forced | Kick::Ask | Kick::Cancel | Kick::Notify | Kick::Unanswered => {
             (sqlstate::ADMIN_SHUTDOWN, "admin forced disconnect")
         }

@@ -92,6 +92,11 @@ impl<S: Pooled> PoolSet<S> {
         was
     }
 
+    /// Forgets what is said of databases that are gone: one of that name that comes later isn't paused.
+    pub fn forget_pauses(&self, exists: impl Fn(&str) -> bool) {
+        self.pauses.lock().databases.retain(|name| exists(name));
+    }
+
     /// Whether a database is paused, by its name or with all.
     pub fn is_paused(&self, database: &str) -> bool {
         self.pauses.lock().has(database)

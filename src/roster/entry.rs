@@ -54,7 +54,7 @@ pub enum Kick {
     ClientIdle = 3,
     /// idle_transaction_timeout
     IdleInTransaction = 4,
-    /// KILL
+    /// KILL, or a reload has removed its database.
     Killed = 5,
     /// KILL_CLIENT
     Forced = 6,
@@ -72,10 +72,12 @@ pub enum Kick {
     Notify = 12,
     /// Not to end, but to give up a server that has not answered its check, if it hasn't.
     Unanswered = 13,
+    /// A reload has given its database another user.
+    Moved = 14,
 }
 
 impl Kick {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Shutdown,
         Self::Now,
         Self::ClientIdle,
@@ -89,6 +91,7 @@ impl Kick {
         Self::QueryWait,
         Self::Notify,
         Self::Unanswered,
+        Self::Moved,
     ];
 
     /// What passes if it doesn't end the session when it is heard.
@@ -111,7 +114,7 @@ impl Kick {
 
     /// Whether it comes before another that is still to be answered.
     fn overrides(self, other: u8) -> bool {
-        let urgent = matches!(self, Self::Now | Self::Killed | Self::Forced);
+        let urgent = matches!(self, Self::Now | Self::Killed | Self::Forced | Self::Moved);
         urgent || other == 0 || (other == Self::Ask as u8 && self != Self::Ask)
     }
 }
