@@ -128,6 +128,8 @@ struct Periods {
     latest: HashMap<Box<str>, Sums>,
     taken: Option<Instant>,
     averages: HashMap<Box<str>, Sums>,
+    /// Of all databases together: each transaction weighs the same.
+    whole: Sums,
 }
 
 impl Averages {
@@ -137,9 +139,14 @@ impl Averages {
         let mut periods = self.0.lock();
         if let Some(begun) = periods.taken {
             let before = |name: &str| periods.latest.get(name).copied().unwrap_or_default();
-            let averages =
-                latest.iter().map(|(name, sums)| (name.clone(), (*sums - before(name)).average(now - begun)));
-            periods.averages = averages.collect();
+            let of_period = latest.iter().map(|(name, sums)| (name, *sums - before(name)));
+            let (mut whole, mut averages) = (Sums::default(), HashMap::new());
+            for (name, sums) in of_period {
+                whole += sums;
+                averages.insert(name.clone(), sums.average(now - begun));
+            }
+            periods.whole = whole.average(now - begun);
+            periods.averages = averages;
         }
         periods.latest = latest;
         periods.taken.replace(now).is_some()
@@ -147,23 +154,22 @@ impl Averages {
 
     /// The last period in PgBouncer's words, for the log.
     pub fn line(&self) -> String {
-        let periods = self.0.lock();
-        let sum = |of: fn(&Sums) -> u64| periods.averages.values().map(of).sum::<u64>();
-        // Times are a transaction's or a query's: those of databases weigh as many as they had.
-        let mean = |of: fn(&Sums) -> u64, by: fn(&Sums) -> u64| {
-            let all: u128 = periods.averages.values().map(|it| u128::from(of(it)) * u128::from(by(it))).sum();
-            all.checked_div(u128::from(sum(by))).unwrap_or(0)
-        };
+        let whole = self.whole();
         format!(
             "stats: {} xacts/s, {} queries/s, in {} B/s, out {} B/s, xact {} us, query {} us, wait {} us",
-            sum(|it| it.transactions),
-            sum(|it| it.queries),
-            sum(|it| it.received),
-            sum(|it| it.sent),
-            mean(|it| it.transaction_time, |it| it.transactions),
-            mean(|it| it.query_time, |it| it.queries),
-            sum(|it| it.wait_time),
+            whole.transactions,
+            whole.queries,
+            whole.received,
+            whole.sent,
+            whole.transaction_time,
+            whole.query_time,
+            whole.wait_time,
         )
+    }
+
+    /// Of all databases.
+    pub(super) fn whole(&self) -> Sums {
+        self.0.lock().whole
     }
 
     /// Of a database.
@@ -208,11 +214,25 @@ mod tests {
         assert_eq!((told.transactions, told.queries, told.assignments, told.logins), (4, 4, 0, 0));
         assert_eq!((told.transaction_time, told.query_time), (30, 30));
         assert_eq!((told.received, told.sent, told.wait_time), (400, 1200, 400));
-        assert_eq!(averages.of("none"), Sums::default());
+        assert_eq!((averages.of("none"), averages.whole()), (Sums::default(), told));
         averages.turn(&metrics, start + Duration::from_secs(20));
         assert_eq!(averages.of("db"), Sums::default(), "nothing since");
         let all = by_database(&metrics)["db"];
         assert_eq!((all.transactions, all.wait_time, all.logins), (1040, 6000, 3));
+    }
+
+    #[test]
+    fn times_of_all_are_those_of_a_transaction() {
+        let (metrics, averages, start) = (Metrics::new(1), Averages::default(), Instant::now());
+        averages.turn(&metrics, start);
+        for (database, transactions, nanos) in [("quick", 30, 1_000), ("slow", 10, 9_000), ("idle", 0, 0)] {
+            let pool = metrics.pool(database, "u");
+            (0..transactions).for_each(|_| pool.worker(0).transaction_of_one_query(nanos));
+        }
+        averages.turn(&metrics, start + Duration::from_secs(100));
+        let whole = averages.whole();
+        assert_eq!((whole.transaction_time, whole.query_time, whole.transactions), (3, 3, 0));
+        assert!(averages.line().contains("xact 3 us, query 3 us"), "{}", averages.line());
     }
 
     #[test]

@@ -139,11 +139,9 @@ pub(super) fn averages_by_database(realm: &dyn Realm) -> Rows {
 }
 
 pub(super) fn totals(realm: &dyn Realm) -> Rows {
-    let (mut total, mut average) = (Sums::default(), Sums::default());
-    for (own, own_average) in each(realm).into_values() {
-        total += own;
-        average += own_average;
-    }
+    let mut total = Sums::default();
+    each(realm).into_values().for_each(|(own, _)| total += own);
+    let average = realm.desk().averages.whole();
     let named = |kind: &'static str, sums: Sums| {
         NAMES.iter().zip(sums.all()).map(move |(name, value)| row![format!("{kind}_{name}"), value])
     };
