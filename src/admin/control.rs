@@ -27,7 +27,7 @@ pub(super) async fn run(realm: &dyn Realm, command: &Command) -> Result<Reply, F
             let columns = Columns::Fixed(&session.columns);
             Ok(Reply::Rows(Table { columns, rows: vec![row![session.value]] }))
         }
-        Command::Select(query) => Ok(Reply::Rows(select(realm, query).await)),
+        Command::Select(query) => Ok(Reply::Rows(select(realm, query).await?)),
         Command::SetSession => {
             Ok(Reply::Done("SET".to_owned(), Some(Notice { message: "SET ignored", detail: None })))
         }
@@ -54,7 +54,7 @@ pub(super) async fn run(realm: &dyn Realm, command: &Command) -> Result<Reply, F
     }
 }
 
-async fn select(realm: &dyn Realm, query: &Select) -> Table {
+async fn select(realm: &dyn Realm, query: &Select) -> Result<Table, Failure> {
     let Some(show) = query.show else { return query.run(vec![Vec::new()]) };
     match show::reply(show, realm).await {
         Reply::Rows(table) => query.run(table.rows),

@@ -2,7 +2,7 @@
 //! what is.
 
 use super::condition::{Comparison, Condition, Operand, SCALE};
-use super::literal::{comparison, literal, number, page, position};
+use super::literal::{comparison, literal, number, page, position, width};
 use super::{Item, Key, Order, Select, is_number};
 use crate::admin::command::Failure;
 use crate::admin::show::Show;
@@ -168,6 +168,7 @@ impl Scope {
         for item in &parts.projection {
             self.item(item, &mut named)?;
         }
+        width(named.len())?;
         let filter = parts.selection.as_ref().map(|it| self.condition(it)).transpose()?;
         let groups = self.groups(&parts.group_by, &named)?;
         let (order, extra) = self.order(parts.order_by.as_ref(), &named)?;

@@ -107,3 +107,14 @@ pub(super) fn page(clause: Option<&LimitClause>) -> Outcome<(Option<usize>, usiz
         Some(_) => Err(unsupported("LIMIT offset, count")),
     }
 }
+
+/// Most columns of a result, as in PostgreSQL.
+const MOST_COLUMNS: usize = 1664;
+
+/// Refuses a result of so many columns, if they are too many.
+pub(super) fn width(columns: usize) -> Outcome<()> {
+    if columns <= MOST_COLUMNS {
+        return Ok(());
+    }
+    Err(failure("54011", format!("target lists can have at most {MOST_COLUMNS} entries")))
+}

@@ -7,8 +7,10 @@ mod literal;
 
 pub(super) use compile::compile;
 
+use super::command::Failure;
 use super::show::Show;
 use super::table::{Columns, Table, Type, Value};
+use crate::wire::sqlstate;
 use condition::Condition;
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -82,14 +84,23 @@ impl Item {
     }
 }
 
+/// Values that any result may have.
+const MANY: usize = 100_000;
+
 impl Select {
-    /// What comes of the rows of its table.
-    pub(super) fn run(&self, rows: Vec<Row>) -> Table {
+    /// What comes of the rows of its table; an error if that is more than twice what SHOW itself would tell, which memory has to
+    /// do for.
+    pub(super) fn run(&self, rows: Vec<Row>) -> Result<Table, Failure> {
+        let bound = (2 * rows.len() * rows.first().map_or(0, Vec::len)).max(MANY);
         let kept = rows.into_iter().filter(|row| self.filter.as_ref().is_none_or(|it| it.holds(row)));
         let groups: Vec<Vec<Row>> = match &self.groups {
             None => kept.map(|row| vec![row]).collect(),
             Some(by) => grouped(kept, by),
         };
+        if groups.len() * self.items.len() > bound {
+            let message = format!("the result has more than {bound} values");
+            return Err(compile::failure(sqlstate::PROGRAM_LIMIT_EXCEEDED, message));
+        }
         let mut all: Vec<(Row, Vec<Row>)> = groups
             .into_iter()
             .map(|rows| (self.items.iter().map(|it| it.of(&rows)).collect(), rows))
@@ -104,7 +115,7 @@ impl Select {
             row.truncate(self.columns.len());
             row
         };
-        Table { columns: self.columns.clone(), rows: page.map(shown).collect() }
+        Ok(Table { columns: self.columns.clone(), rows: page.map(shown).collect() })
     }
 }
 
@@ -199,7 +210,7 @@ mod tests {
     fn rows(sql: &str) -> Vec<Row> {
         let select = compile(sql).unwrap_or_else(|failure| panic!("{sql}: {failure:?}"));
         let rows = if select.show.is_some() { pools() } else { vec![Vec::new()] };
-        select.run(rows).rows
+        select.run(rows).expect("a small result").rows
     }
 
     #[test]
@@ -298,6 +309,12 @@ mod tests {
         }
         let long = format!("SELECT user FROM pools WHERE {}", "cl_active = 1 OR ".repeat(1000));
         assert_eq!(compile(&long).expect_err("too long").code, "54000");
+        let stars = |n: usize| format!("SELECT {} FROM pools", vec!["*"; n].join(","));
+        assert_eq!(compile(&stars(500)).expect_err("too wide").code, "54011");
+        let wide = compile(&stars(40)).expect("not too wide");
+        let of = |rows: usize| wide.run(pools().into_iter().cycle().take(rows).collect()).map_err(|f| f.code);
+        assert!(of(4).is_ok() && of(100).is_ok());
+        assert_eq!(of(10_000).expect_err("too much"), "54000");
         for (deep, fits) in [
             (format!("{}true", "NOT ".repeat(400)), false),
             (format!("{}true{}", "(".repeat(900), ")".repeat(900)), false),
@@ -307,7 +324,7 @@ mod tests {
             (format!("cl_active={}1", "-".repeat(900)), false),
         ] {
             let sql = format!("SELECT user FROM pools WHERE {deep}");
-            assert_eq!(compile(&sql).map(|select| select.run(pools())).is_ok(), fits, "{deep}");
+            assert_eq!(compile(&sql).and_then(|select| select.run(pools())).is_ok(), fits, "{deep}");
         }
     }
 
@@ -316,7 +333,7 @@ mod tests {
         fn any_text_is_survived(text in "SELECT (\\*|user|count\\(\\*\\)|,|FROM|pools|WHERE|=|1|'x'|AND|NOT|\\(|\\)|LIMIT|ORDER BY| ){0,14}") {
             if let Ok(select) = compile(&text) {
                 let rows = if select.show.is_some() { pools() } else { vec![Vec::new()] };
-                select.run(rows);
+                let _ = select.run(rows);
             }
         }
     }
