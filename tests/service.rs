@@ -105,6 +105,7 @@ fn the_log_file_is_opened_again() {
     std::fs::rename(&file, &old).expect("rotated");
     pgweir.reload(&config);
     eventually("a new file", || text(&file).contains("configuration reloaded"));
+    std::fs::rename(&file, dir.path().join("pgweir.log.2")).expect("rotated");
     pgweir.reload(&config.clone().set("logfile", "/nowhere/log").set("log_level", "error"));
     eventually("told", || {
         text(&file).contains("reload failed, nothing was changed: cannot log to logfile /nowhere/log")

@@ -40,11 +40,21 @@ impl Change<'_> {
                 Ok(waiting)
             }
             Err(error) => {
+                self.reopen();
                 for line in error.to_string().lines() {
                     tracing::error!("reload failed, nothing was changed: {line}");
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// HUP is also what rotates the log, whatever the configuration says meanwhile.
+    fn reopen(&self) {
+        let running = self.shared.config.load_full();
+        match logging::prepare(&running) {
+            Ok(to) => self.log.follow(&running, to),
+            Err(error) => tracing::error!("{error}"),
         }
     }
 
