@@ -3,6 +3,7 @@
 
 use super::rules;
 use crate::cli::Source;
+use crate::clock::Instant;
 use crate::config::Config;
 use crate::timer::sleep;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,7 @@ pub(super) struct Watch {
     read: Option<Marks>,
     /// At the last look.
     last: Option<Marks>,
+    looked: Option<Instant>,
     /// What rules include, as it was when something had changed last.
     included: BTreeSet<PathBuf>,
 }
@@ -32,13 +34,20 @@ impl Watch {
     /// Waits until the configuration is to be read again. Cancel safe.
     pub(super) async fn changed(&mut self, source: &Source, config: impl Fn() -> std::sync::Arc<Config>) {
         loop {
+            // However often this is called: two looks at once would take half a file for a whole one.
+            sleep(self.rest(Instant::now())).await;
+            self.looked = Some(Instant::now());
             let config = config();
             let now = config.general.reload_on_change.is_on().then(|| self.marks(source, &config));
             if self.look(now) {
                 return;
             }
-            sleep(LOOK).await;
         }
+    }
+
+    /// How long it is to the next look.
+    fn rest(&self, now: Instant) -> Duration {
+        self.looked.map_or(Duration::ZERO, |at| LOOK.saturating_sub(now.saturating_duration_since(at)))
     }
 
     /// How all files are now. Rules are read to know what they include, but only when there is something new.
@@ -100,6 +109,16 @@ fn marks<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Marks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn looks_are_a_second_apart_whoever_asks() {
+        let now = Instant::now();
+        let mut watch = Watch::default();
+        assert_eq!(watch.rest(now), Duration::ZERO);
+        watch.looked = Some(now);
+        assert_eq!(watch.rest(now + Duration::from_millis(300)), Duration::from_millis(700));
+        assert_eq!(watch.rest(now + LOOK), Duration::ZERO);
+    }
 
     #[test]
     fn a_change_counts_when_it_has_settled() {
