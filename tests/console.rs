@@ -482,6 +482,15 @@ fn databases_that_are_removed() {
     assert_eq!(words(&mut console, "RELOAD"), "C RELOAD");
     assert_eq!(short(&again.read_to_end()[0]), "57P01 the user of the database was changed");
     assert_eq!(extra().value("SELECT current_user"), "plainuser");
+    pgweir.write_config(&forced.put("databases.other", "user", "plainuser").put(
+        "databases.other",
+        "min_pool_size",
+        2,
+    ));
+    assert_eq!(words(&mut console, "RELOAD"), "C RELOAD");
+    eventually("the minimum without clients", || {
+        select(&mut console, "POOLS", ("database", "other"), &["user", "sv_idle"]) == ["plainuser 2"]
+    });
 }
 
 /// The server that listens for a pool's clients is closed, too, and listens again after it.

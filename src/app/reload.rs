@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// Changes the process.
 pub(super) struct Change<'a> {
-    pub(super) shared: &'a Shared,
+    pub(super) shared: &'a Arc<Shared>,
     pub(super) source: &'a Source,
     pub(super) overrides: &'a Overrides,
     pub(super) log: &'a Log,
@@ -98,7 +98,7 @@ impl Change<'_> {
     }
 }
 
-fn apply_to_pools(shared: &Shared) {
+fn apply_to_pools(shared: &Arc<Shared>) {
     let config = shared.config.load_full();
     let contexts: Vec<_> = shared.contexts.lock().values().cloned().collect();
     for context in &contexts {
@@ -117,4 +117,18 @@ fn apply_to_pools(shared: &Shared) {
     let exists = |name: &str| config.database(name).is_some();
     shared.pools.forget_pauses(exists);
     shared.desk.disabled.lock().retain(|name| exists(name));
+    keep_minimums(shared);
+}
+
+/// Pools that keep min_pool_size servers without clients: those of a forced user, and those of the only user there is.
+pub(super) fn keep_minimums(shared: &Arc<Shared>) {
+    let config = shared.config.load_full();
+    for database in config.databases.values() {
+        let only = if config.users.len() == 1 { config.users.keys().next() } else { None };
+        if let Some(user) = database.user.as_ref().or(only)
+            && config.pool_settings(database, user).min_pool_size > 0
+        {
+            shared.context(database, user).keep_minimum_always();
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::error::AppError;
 use super::operator::{Ending, Operator};
-use super::reload::Change;
+use super::reload::{self, Change};
 use super::workers::Workers;
 use super::{accept, listeners, load, logging, rights, rules, secrets, systemd};
 use crate::admin::{Desk, Order, Realm};
@@ -157,7 +157,7 @@ async fn serve(
             }
         });
     }
-    keep_minimums(shared);
+    reload::keep_minimums(shared);
     shared.lifecycle.advance(Phase::Running);
     let acceptors: Vec<_> =
         listeners.into_iter().map(|l| shared.runtime.spawn(accept::accept(l, Arc::clone(shared)))).collect();
@@ -222,19 +222,6 @@ async fn stop(shared: &Shared) {
     }
     shared.pools.shutdown();
     tracing::info!(clients_left = shared.roster.connected(), "stopped");
-}
-
-/// Pools that keep min_pool_size servers without clients: those of a forced user, and those of the only user there is.
-fn keep_minimums(shared: &Arc<Shared>) {
-    let config = shared.config.load_full();
-    for database in config.databases.values() {
-        let only = if config.users.len() == 1 { config.users.keys().next() } else { None };
-        if let Some(user) = database.user.as_ref().or(only)
-            && config.pool_settings(database, user).min_pool_size > 0
-        {
-            shared.context(database, user).keep_minimum_always();
-        }
-    }
 }
 
 fn announce(config: &Config, listeners: &[Listener], metrics: Option<&std::net::TcpListener>) {
