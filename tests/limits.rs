@@ -266,6 +266,31 @@ fn waits() {
     assert_eq!(impatient.value("SELECT 3"), "3");
 }
 
+/// Who has waited in vain is told for what.
+#[test]
+fn what_a_wait_was_for() {
+    let own = config()
+        .set("default_pool_size", 1)
+        .set("query_wait_timeout", "300ms")
+        .set("admin_users", "trusty")
+        .put("databases.app", "max_db_connections", 1);
+    let pgweir = Pgweir::start(&own);
+    let (mut holder, mut same) = (pgweir.client(), pgweir.client());
+    let mut other = Client::connect(&pgweir.target("plainuser", "app"));
+    let mut console = Client::connect(&pgweir.target("trusty", "pgweir"));
+    let hint = |client: &mut Client| {
+        let error = client.error("SELECT 1");
+        assert_eq!(short(&error), "ERROR 57014 query_wait_timeout");
+        error.field(b'H').unwrap_or_default()
+    };
+    holder.query("BEGIN");
+    assert_eq!(hint(&mut same), "All server connections of the pool were busy: see default_pool_size.");
+    assert_eq!(hint(&mut other), "All places under max_db_connections were taken, also by other pools.");
+    holder.query("COMMIT");
+    console.query("PAUSE app");
+    assert_eq!(hint(&mut same), "The database is paused: the console's RESUME ends that.");
+}
+
 /// A server out of use for longer than server_check_delay answers a query first; one that doesn't is replaced, and the
 /// client notices nothing.
 #[test]

@@ -2,11 +2,11 @@
 
 use super::context::{PoolContext, Reported};
 use super::fit::{self, FitError};
-use super::report::Trouble;
+use super::report::{InTheWay, Trouble};
 use crate::clock::Instant;
 use crate::params::set::Set;
 use crate::params::tracked;
-use crate::pool::{ClientId, CloseReason, Lease, Request as PoolRequest, WaitError};
+use crate::pool::{ClientId, CloseReason, Lease, Request as PoolRequest};
 use crate::server::Server;
 use crate::timer::timeout;
 use crate::wire::backend::parameter_status;
@@ -198,9 +198,8 @@ pub(super) async fn lease(context: &Arc<PoolContext>, client: u64) -> Result<Lea
     match context.pool.acquire(request).await {
         Ok(lease) => Ok(lease),
         Err(error) => {
-            let behind =
-                matches!(error, WaitError::Timeout).then(|| context.pool.last_open_error()).flatten();
-            Err(Trouble::NoServer(error, behind.map(|e| e.to_string())))
+            let behind = InTheWay::of(&context.pool, &error);
+            Err(Trouble::NoServer(error, behind))
         }
     }
 }

@@ -6,8 +6,9 @@ use crate::auth::hba::EntryError;
 use crate::auth::login::LoginError;
 use crate::auth::oauth::Malformed;
 use crate::credentials::lookups::LookupError;
-use crate::pool::WaitError;
+use crate::pool::{Hindrance, Pool, WaitError};
 use crate::roster::{ClientCap, Kick};
+use crate::server::Server;
 use crate::server::error::Refusal;
 use crate::wire::backend::{Report, Severity};
 use crate::wire::error::WireError;
@@ -62,8 +63,8 @@ pub enum Trouble {
     NoPlace,
     /// client_login_timeout, and what it waited for if that kept failing.
     LoginTimeout(Option<String>),
-    /// No server was to be had, and what kept failing.
-    NoServer(WaitError, Option<String>),
+    /// No server was to be had, and what was in the way.
+    NoServer(WaitError, Option<InTheWay>),
     /// The server refused the client's parameters.
     Refused(Refusal),
     /// The server was lost in a transaction.
@@ -138,7 +139,7 @@ impl Trouble {
                 let words = plain(sqlstate::QUERY_CANCELED, "client_login_timeout");
                 (words.0, words.1, behind.as_deref().map(last_attempt), words.3)
             }
-            Self::NoServer(error, behind) => no_server(error, behind.as_deref()),
+            Self::NoServer(error, behind) => no_server(error, behind.as_ref()),
             Self::Refused(r) => (r.sqlstate.clone(), r.message.clone(), r.detail.clone(), r.hint.clone()),
             Self::ServerLost => {
                 plain(sqlstate::CONNECTION_FAILURE, "server closed the connection unexpectedly")
@@ -271,15 +272,60 @@ fn last_attempt(error: &str) -> String {
     format!("The last attempt to open a server connection failed: {error}")
 }
 
-fn no_server(error: &WaitError, behind: Option<&str>) -> (String, String, Option<String>, Option<String>) {
+/// What kept a client from a server until its wait was over.
+#[derive(Debug)]
+pub enum InTheWay {
+    /// The last open failed, in these words.
+    Failed(String),
+    /// Something else.
+    Hindrance(Hindrance),
+}
+
+impl InTheWay {
+    /// Of who has waited in this pool, if the wait has ended so.
+    pub fn of(pool: &Pool<Server>, error: &WaitError) -> Option<Self> {
+        if !matches!(error, WaitError::Timeout) {
+            return None;
+        }
+        match pool.numbers().hindered.last {
+            Some(Hindrance::Failing) | None => pool.last_open_error().map(|e| Self::Failed(e.to_string())),
+            Some(other) => Some(Self::Hindrance(other)),
+        }
+    }
+
+    fn detail(&self) -> Option<String> {
+        match self {
+            Self::Failed(error) => Some(last_attempt(error)),
+            Self::Hindrance(_) => None,
+        }
+    }
+}
+
+fn hint_of_timeout(behind: Option<&InTheWay>) -> Option<String> {
+    match behind {
+        Some(InTheWay::Failed(_)) => None,
+        Some(InTheWay::Hindrance(Hindrance::Paused)) => {
+            Some("The database is paused: the console's RESUME ends that.".to_owned())
+        }
+        Some(InTheWay::Hindrance(Hindrance::Cap(cap))) => {
+            Some(format!("All places under {} were taken, also by other pools.", cap.setting()))
+        }
+        Some(InTheWay::Hindrance(Hindrance::Size | Hindrance::Failing)) | None => {
+            Some("All server connections of the pool were busy: see default_pool_size.".to_owned())
+        }
+    }
+}
+
+fn no_server(
+    error: &WaitError,
+    behind: Option<&InTheWay>,
+) -> (String, String, Option<String>, Option<String>) {
     match error {
         WaitError::Timeout => (
             sqlstate::QUERY_CANCELED.to_owned(),
             "query_wait_timeout".to_owned(),
-            behind.map(last_attempt),
-            behind
-                .is_none()
-                .then(|| "All server connections of the pool were busy: see default_pool_size.".to_owned()),
+            behind.and_then(InTheWay::detail),
+            hint_of_timeout(behind),
         ),
         WaitError::Pins => (
             sqlstate::QUERY_CANCELED.to_owned(),

@@ -1,7 +1,7 @@
 //! A logged-in client: idle, in line for a server, or with one. One small future without buffers of its own.
 
 use super::context::PoolContext;
-use super::report::Trouble;
+use super::report::{InTheWay, Trouble};
 use super::transaction::Active;
 use super::triage::{Next, Triage};
 use crate::clock::Instant;
@@ -294,14 +294,13 @@ impl Session {
         buffers: &mut Buffers,
         error: WaitError,
     ) -> Turn {
-        let behind =
-            matches!(error, WaitError::Timeout).then(|| self.context.pool.last_open_error()).flatten();
+        let behind = InTheWay::of(&self.context.pool, &error);
         let shutdown = matches!(error, WaitError::Shutdown);
         self.context.pins.dismiss(self.id());
         if matches!(error, WaitError::Timeout | WaitError::Pins) {
             self.context.metrics.wait_timed_out();
         }
-        let trouble = Trouble::NoServer(error, behind.map(|e| e.to_string()));
+        let trouble = Trouble::NoServer(error, behind);
         if shutdown {
             return Turn::end(End::Told(trouble));
         }

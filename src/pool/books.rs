@@ -11,6 +11,7 @@ use super::{
     Pooled, SlotIndex,
     entry::{Circumstances, Counts, Rules},
     error::{CloseReason, OpenError, WaitError},
+    hindrance::{Hindered, Hindrance},
     lease::Seat,
     ledger::Ledger,
     limits::{Backoff, CapName, Claim, HANGING, Member, NoPlace, PoolSettings, SharedCap, take_all},
@@ -85,6 +86,7 @@ pub(super) struct Books<S: Pooled> {
     reserve: Slots,
     backoff: Backoff,
     obstacle: Obstacle,
+    pub(super) hindered: Hindered,
     phase: Phase,
     /// More servers than the settings allow may be live.
     shrinking: bool,
@@ -107,6 +109,7 @@ impl<S: Pooled> Books<S> {
             keep_min: false,
             backoff: Backoff::default(),
             obstacle: Obstacle::None,
+            hindered: Hindered::default(),
             phase: Phase::Running,
             shrinking: false,
             clock: now,
@@ -215,6 +218,7 @@ impl<S: Pooled> Books<S> {
         let mut plan = Plan::default();
         if push == Push::Newcomer && self.obstacle != Obstacle::None {
             self.tell_lack(bounds);
+            self.note_hindrance(bounds);
             return plan;
         }
         let mut first_on = match push {
@@ -247,7 +251,20 @@ impl<S: Pooled> Books<S> {
             }
         }
         self.face(bounds, obstacle);
+        self.note_hindrance(bounds);
         plan
+    }
+
+    fn note_hindrance(&mut self, bounds: &Bounds) {
+        if self.ledger.wanted() == 0 {
+            return;
+        }
+        self.hindered.note(match self.obstacle {
+            _ if self.phase == Phase::Paused => Some(Hindrance::Paused),
+            Obstacle::Full => Some(Hindrance::Size),
+            Obstacle::Cap(at) => Some(Hindrance::Cap(bounds.caps[at].name().kind)),
+            Obstacle::None => self.backoff.has_failed().then_some(Hindrance::Failing),
+        });
     }
 
     /// Begins opens up to min_pool_size, only where there is room: it makes nobody else close a server.

@@ -125,6 +125,11 @@ impl Backoff {
         self.failing_until.is_some_and(|until| until > now)
     }
 
+    /// True from a failure until an open succeeds.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+
     /// How many opens may be under way: after a failure one, to try the ground. So also if what they hold is `shared` with
     /// other pools and none has succeeded of late: a host that hangs shall not hold their places.
     pub(super) fn at_once(&self, max_opening: u32, shared: bool, now: Instant) -> usize {

@@ -4,6 +4,7 @@
 //! * `ledger` with `entry`, `queue` and `links`: the books, pure; one mutex per pool guards them (`books` adds when to open)
 //! * `permit`, `limits`, `evict`: bounds, caps that pools share, and who makes room
 //! * `beside`: places under the caps for connections that are none of a pool's
+//! * `hindrance`: what clients wait for
 //! * `lease`, `ticket`: what a client holds; `open`, `upkeep`: how servers come and go
 //! * `set`: the pools and caps of the process
 //!
@@ -14,6 +15,7 @@ mod books;
 mod entry;
 mod error;
 mod evict;
+mod hindrance;
 mod lease;
 mod ledger;
 mod limits;
@@ -39,6 +41,7 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 pub use self::{
     beside::Place,
     error::{CloseReason, OpenError, ServerError, WaitError},
+    hindrance::{Hindered, Hindrance},
     lease::{CancelGuard, CancelOutcome, Lease},
     limits::{CapKind, CapName, PoolSettings, SharedCap},
     pool::{Numbers, Parts, Pool, Take},

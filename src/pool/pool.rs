@@ -11,8 +11,8 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    CancelGuard, CancelOutcome, ClientId, CloseReason, Connector, Event, Lease, Observer, OpenError, PoolKey,
-    PoolSettings, Pooled, Request, SharedCap, SlotIndex, Ticket, WaitError,
+    CancelGuard, CancelOutcome, ClientId, CloseReason, Connector, Event, Hindered, Lease, Observer,
+    OpenError, PoolKey, PoolSettings, Pooled, Request, SharedCap, SlotIndex, Ticket, WaitError,
     books::{Books, Bounds, Plan, Push},
     entry::{Circumstances, Found, Settled},
     evict,
@@ -77,6 +77,8 @@ pub struct Numbers {
     pub paused: bool,
     /// Since when the front client has been in line.
     pub oldest_wait_since: Option<Instant>,
+    /// What clients have waited for.
+    pub hindered: Hindered,
 }
 
 /// The servers of one (database, user) and the line of clients that wait for one.
@@ -199,6 +201,7 @@ impl<S: Pooled> Pool<S> {
             obsolete: books.ledger.entries().filter(|(_, obsolete)| *obsolete).count(),
             paused: books.is_paused(),
             oldest_wait_since: books.ledger.front().map(|front| front.since),
+            hindered: books.hindered,
         }
     }
 

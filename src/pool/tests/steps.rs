@@ -186,7 +186,10 @@ fn a_ticket_dropped_after_the_grant_passes_the_server_on() {
     let third = queue(&pool, 4, bench.now);
     bench.connector.finish_opens();
     drop(third);
-    assert_eq!(pool.numbers(), Numbers { idle: 1, connections: 1, ..Numbers::default() });
+    assert_eq!(
+        pool.numbers(),
+        Numbers { idle: 1, connections: 1, hindered: pool.numbers().hindered, ..Numbers::default() }
+    );
 }
 
 #[test]
@@ -756,6 +759,32 @@ fn a_pause_lets_what_is_under_way_end_and_hands_out_nothing() {
     bench.connector.finish_opens();
     fetch(&mut late).release(bench.now);
     assert!(pool.numbers().connections > 0 && !pool.numbers().paused);
+}
+
+#[test]
+fn what_clients_wait_for_is_known() {
+    let bench = Bench::new();
+    let cap = cap(CapKind::Database, 2);
+    let pools = ["a", "b"].map(|user| bench.pool(user, small(1), &[&cap]));
+    let last = |at: usize| pools[at].numbers().hindered.last;
+    let held = [bench.lease(&pools[0], 1), bench.lease(&pools[1], 2)];
+    let _full = queue(&pools[0], 3, bench.now);
+    assert_eq!(last(0), Some(Hindrance::Size));
+    let other = bench.pool("c", small(1), &[&cap]);
+    let _capped = queue(&other, 4, bench.now);
+    assert_eq!(other.numbers().hindered.last, Some(Hindrance::Cap(CapKind::Database)));
+    pools[1].pause();
+    let _paused = queue(&pools[1], 5, bench.now);
+    assert_eq!(last(1), Some(Hindrance::Paused));
+    let alone = bench.pool("d", small(1), &[]);
+    bench.connector.fail_next(OpenError::Transient("unreachable".into()));
+    let _down = queue(&alone, 6, bench.now);
+    assert_eq!(alone.numbers().hindered, Hindered::default(), "it is being opened");
+    bench.connector.finish_opens();
+    alone.tick(bench.now);
+    let hindered = alone.numbers().hindered;
+    assert_eq!((hindered.last, hindered.by_outage > 0), (Some(Hindrance::Failing), true));
+    drop(held);
 }
 
 #[test]
