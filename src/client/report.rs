@@ -85,6 +85,12 @@ impl Trouble {
             .encode(out);
     }
 
+    /// The class of its SQLSTATE.
+    pub fn class(&self) -> [u8; 2] {
+        let (code, ..) = self.words();
+        code.as_bytes().first_chunk().copied().unwrap_or(*b"XX")
+    }
+
     /// What the log says, which may be more than the client is told. One line, whatever names and values it quotes.
     pub fn log_line(&self) -> String {
         let line = match self {
@@ -354,5 +360,22 @@ fn no_server(
             e.detail.clone(),
             e.hint.clone(),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::ServerError;
+    use std::sync::Arc;
+
+    #[test]
+    fn errors_are_counted_by_the_class_that_clients_are_told() {
+        let refused = |code: &str| {
+            let error = ServerError { sqlstate: code.into(), message: "no".into(), detail: None, hint: None };
+            Trouble::NoServer(WaitError::Open(Arc::new(error)), None).class()
+        };
+        assert_eq!((refused("28000"), refused("")), (*b"28", *b"08"));
+        assert_eq!(Trouble::NoServer(WaitError::Timeout, None).class(), *b"57");
     }
 }

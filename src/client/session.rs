@@ -304,7 +304,7 @@ impl Session {
         if shutdown {
             return Turn::end(End::Told(trouble));
         }
-        self.cells().client_error(*b"57");
+        self.cells().client_error(trouble.class());
         if self.context.shared.config.load().general.log_pooler_errors.is_on() {
             let (client, place) = (self.id(), &self.member.entry().place);
             let line = trouble.log_line();
