@@ -148,6 +148,7 @@ impl Gauges for Busy {
             listening_servers: 1,
             subscriptions: 9,
             notifications: Notifications { delivered: 10, dropped: 11, gaps: 12 },
+            held_up: Default::default(),
         }
     }
 }

@@ -66,7 +66,10 @@ impl Book {
             let mut page = before.remove(&key).unwrap_or_default();
             if let Some(seconds) = seconds {
                 let measured = counted.since(&page.counted, seconds, standing(&pool));
-                page.note(stretch, measured);
+                // Waits of an outage say nothing of the size.
+                if !measured.is_of_an_outage() {
+                    page.note(stretch, measured);
+                }
             }
             page.counted = counted;
             pages.pools.insert(key, page);
@@ -122,7 +125,8 @@ impl Page {
 }
 
 fn counted(pool: &PoolMetrics) -> Counted {
-    Counted::of(&pool.totals(), pool.wait_timeouts(), pool.logins())
+    let held_up = pool.gauges().map(|now| now.held_up).unwrap_or_default();
+    Counted::of(&pool.totals(), pool.wait_timeouts(), pool.logins()).held_up(held_up)
 }
 
 fn standing(pool: &PoolMetrics) -> Standing {

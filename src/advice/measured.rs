@@ -1,6 +1,6 @@
 //! What one pool did in one period, as the advice needs it.
 
-use crate::metrics::{PoolGauges, Snapshot, Totals};
+use crate::metrics::{HeldUp, PoolGauges, Snapshot, Totals};
 
 /// One pool in one period. Times are in seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -25,6 +25,8 @@ pub struct Measured {
     pub timeouts: u64,
     /// Clients that logged in.
     pub logins: u64,
+    /// What clients waited for, and how often they did.
+    pub held_up: HeldUp,
     /// How it stood at the end.
     pub end: Standing,
 }
@@ -74,13 +76,20 @@ pub struct Counted {
     assignments: u64,
     timeouts: u64,
     logins: u64,
+    held_up: HeldUp,
 }
 
 impl Counted {
     /// From its totals and what is rare.
     pub fn of(totals: &Totals, timeouts: u64, logins: u64) -> Self {
-        let (transaction, wait) = (totals.transaction.clone(), totals.wait.clone());
-        Self { transaction, wait, assignments: totals.assignments(), timeouts, logins }
+        let (transaction, wait, held_up) =
+            (totals.transaction.clone(), totals.wait.clone(), HeldUp::default());
+        Self { transaction, wait, assignments: totals.assignments(), timeouts, logins, held_up }
+    }
+
+    /// With what its clients had waited for.
+    pub fn held_up(self, held_up: HeldUp) -> Self {
+        Self { held_up, ..self }
     }
 
     /// Whether anybody ever wanted anything.
@@ -104,12 +113,28 @@ impl Counted {
             wait_p99: wait.quantile_among(assignments, 0.99) as f64 / 1e9,
             timeouts: self.timeouts.saturating_sub(earlier.timeouts),
             logins: self.logins.saturating_sub(earlier.logins),
+            held_up: HeldUp {
+                by_size: self.held_up.by_size.saturating_sub(earlier.held_up.by_size),
+                by_limits: self.held_up.by_limits.saturating_sub(earlier.held_up.by_limits),
+                by_outage: self.held_up.by_outage.saturating_sub(earlier.held_up.by_outage),
+                limit: self.held_up.limit,
+            },
             end,
         }
     }
 }
 
 impl Measured {
+    /// Whether clients waited for what is no matter of sizes: the end of a PAUSE, or a server that can be reached.
+    pub fn is_of_an_outage(&self) -> bool {
+        self.held_up.by_outage > 0
+    }
+
+    /// The limit shared with other pools that clients waited for, rather than for servers of a full pool.
+    pub fn limit_in_the_way(&self) -> Option<&'static str> {
+        (self.held_up.by_limits > self.held_up.by_size).then_some(self.held_up.limit)
+    }
+
     /// Transactions a second.
     pub fn rate(&self) -> f64 {
         self.transactions as f64 / self.seconds.max(1e-9)

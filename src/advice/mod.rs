@@ -18,7 +18,7 @@ pub use queue::{Demand, Outcome};
 use serde::Serialize;
 
 /// What advice goes by, for whoever reads it.
-pub const ASSUMPTIONS: &str = "The busiest period of the last hour is what counts. Each client asks at random moments, one \
+pub const ASSUMPTIONS: &str = "The busiest period of the last hour is what counts, those aside in which clients waited for the end of a PAUSE or for a server that could not be reached. Each client asks at random moments, one \
 transaction after the other; servers are used first come, first served; a transaction takes as long with more servers as it \
 does now. Waits are those of a queue of that many clients (Erlang's for many), scaled by Allen and Cunneen with the measured \
 variance of transaction times, and with that of arrivals where measured waits show it. Clients that keep their servers have \
@@ -76,8 +76,17 @@ const HARMLESS: f64 = 0.000_1;
 /// Measured waits tell how bursty arrivals are up to that factor, no further.
 const BURSTIEST: f64 = 10.0;
 
-/// What to say of a pool with this period, its busiest.
+/// What to say of a pool with this period, its busiest. A pool isn't too small whose clients wait for a limit that it shares:
+/// a larger one would get nothing more.
 pub fn advise(measured: &Measured) -> Advice {
+    let advice = by_size(measured);
+    if advice.verdict != Verdict::TooSmall || measured.limit_in_the_way().is_none() {
+        return advice;
+    }
+    Advice { verdict: Verdict::Right, recommended: measured.end.size, then: advice.now, ..advice }
+}
+
+fn by_size(measured: &Measured) -> Advice {
     if measured.transactions == 0 && measured.end.wanting == 0 && measured.timeouts == 0 {
         return Advice {
             verdict: Verdict::Unknown,

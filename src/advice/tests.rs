@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::clock::Instant;
-use crate::metrics::Metrics;
+use crate::metrics::{HeldUp, Metrics};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use std::cmp::Reverse;
@@ -180,6 +180,22 @@ fn what_is_advised() {
             assert!(then.mean < now.mean && then.rate >= now.rate, "{case}: {advice:?}");
         }
     }
+}
+
+/// A larger pool gets no more where a shared limit is in the way, and an outage says nothing of it.
+#[test]
+fn waits_for_other_things_than_servers() {
+    let held_up =
+        |by_size, by_limits, by_outage| HeldUp { by_size, by_limits, by_outage, limit: "max_db_connections" };
+    let busy = minute(6400.0, 3.1, 28.0, standing(200, 20));
+    let verdict = |held_up| advise(&Measured { held_up, ..busy }).verdict;
+    assert_eq!(verdict(held_up(90, 10, 0)), Verdict::TooSmall);
+    assert_eq!(verdict(held_up(10, 90, 0)), Verdict::Right);
+    let measured = Measured { held_up: held_up(0, 9, 0), ..busy };
+    let told = words::sentence(&measured, &advise(&measured));
+    let expected = "Right: 20 of 20 servers busy, waits 28.0 ms on average, p99 0.11 s; max_db_connections is what keeps it from more servers, not its size.";
+    assert_eq!(told, expected);
+    assert!(Measured { held_up: held_up(9, 0, 1), ..busy }.is_of_an_outage() && !busy.is_of_an_outage());
 }
 
 /// Waits longer than random arrivals make them tell that arrivals come in bursts, and more servers are needed.

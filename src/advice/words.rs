@@ -83,6 +83,10 @@ fn besides(measured: &Measured) -> String {
 
 fn then(measured: &Measured, advice: &Advice) -> String {
     let Some(recommended) = advice.recommended else { return String::new() };
+    let matters = measured.wait > (measured.service / 10.0).max(super::HARMLESS) || measured.end.waiting > 0;
+    if let (Verdict::Right, true, Some(limit)) = (advice.verdict, matters, measured.limit_in_the_way()) {
+        return format!("; {limit} is what keeps it from more servers, not its size");
+    }
     match (advice.verdict, &advice.then) {
         (Verdict::TooSmall, Some(then)) if advice.saturated => format!(
             "; its clients hardly pause and use what there is: {recommended} would make it {}, if PostgreSQL has cores for them",

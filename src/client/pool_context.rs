@@ -8,13 +8,13 @@ use super::lookup::Turns;
 use super::opener::Opener;
 use super::pins::Pins;
 use crate::config::{Config, Database, PinsReached, PoolMode, SessionState};
-use crate::metrics::{Cells, Gauges, PoolGauges, PoolMetrics};
+use crate::metrics::{Cells, Gauges, HeldUp, PoolGauges, PoolMetrics};
 use crate::net::worker;
 use crate::params::custom::Customs;
 use crate::params::routines::Routines;
 use crate::params::set::Set;
 use crate::params::traces::Traces;
-use crate::pool::{CloseReason, Pool, PoolKey};
+use crate::pool::{CapKind, CloseReason, Pool, PoolKey};
 use crate::roster::{Kick, Place};
 use crate::server::Server;
 use crate::server::conversation::{Conversation, Sequences};
@@ -293,6 +293,12 @@ impl Gauges for PoolContext {
             listening_servers: usize::from(listens),
             subscriptions,
             notifications: self.hub.totals(),
+            held_up: HeldUp {
+                by_size: numbers.hindered.by_size,
+                by_limits: numbers.hindered.by_caps,
+                by_outage: numbers.hindered.by_outage,
+                limit: numbers.hindered.cap.map_or("", CapKind::setting),
+            },
         }
     }
 }

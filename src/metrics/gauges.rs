@@ -46,6 +46,21 @@ pub struct PoolGauges {
     pub subscriptions: usize,
     /// What became of notifications since the pool exists.
     pub notifications: Notifications,
+    /// What its clients have waited for.
+    pub held_up: HeldUp,
+}
+
+/// How often clients had to wait for what; numbers that only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeldUp {
+    /// The pool had as many servers as it may.
+    pub by_size: u64,
+    /// A limit that it shares had no place.
+    pub by_limits: u64,
+    /// It was paused, or no server could be opened.
+    pub by_outage: u64,
+    /// The setting of that limit; empty if there was none.
+    pub limit: &'static str,
 }
 
 /// Notifications and what became of them; numbers that only grow.

@@ -22,7 +22,7 @@ mod tests;
 pub use cells::{Cells, Totals};
 pub use exposition::Exposition;
 pub use families::{Description, FAMILIES, Kind};
-pub use gauges::{Gauges, Notifications, PoolGauges};
+pub use gauges::{Gauges, HeldUp, Notifications, PoolGauges};
 pub use histogram::Snapshot;
 pub use pool::{Events, PoolMetrics};
 pub use reasons::{CancelOutcome, CloseReason, LoginFailure, PinReason, Refusal};
