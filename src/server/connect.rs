@@ -16,8 +16,11 @@ use crate::wire::frame::{self, HEADER};
 use crate::wire::startup;
 use crate::wire::tag::backend as b;
 use std::fmt;
+use std::io;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -91,19 +94,41 @@ pub async fn dial(address: &Address) -> Result<Stream, ConnectError> {
         }
         Address::Tcp(host, port) => {
             let lookup = lookup_host((&**host, *port)).await;
-            let mut last = None;
-            for candidate in lookup.map_err(|e| ConnectError::Lookup(host.to_string(), e))? {
-                match TcpStream::connect(candidate).await {
-                    Ok(stream) => {
-                        stream.set_nodelay(true).map_err(failed)?;
-                        return stream.into_std().and_then(Stream::new).map_err(failed);
-                    }
-                    Err(e) => last = Some(e),
-                }
-            }
-            let none = || std::io::Error::from(std::io::ErrorKind::NotFound);
-            Err(failed(last.unwrap_or_else(none)))
+            let found = lookup.map_err(|e| ConnectError::Lookup(host.to_string(), e))?;
+            let candidates: Vec<_> = found.collect();
+            let stream = first_of(&candidates).await.map_err(failed)?;
+            stream.set_nodelay(true).map_err(failed)?;
+            stream.into_std().and_then(Stream::new).map_err(failed)
         }
+    }
+}
+
+/// How long one of a name's addresses may take before the next is tried beside it.
+const NEXT_ADDRESS: Duration = Duration::from_secs(1);
+
+/// The first of these that a connection can be made to, in their order. One that hangs doesn't keep the others from being tried.
+/// Cancel safe.
+async fn first_of(candidates: &[SocketAddr]) -> io::Result<TcpStream> {
+    let Some((first, others)) = candidates.split_first() else { return Err(io::ErrorKind::NotFound.into()) };
+    let mut own = pin!(TcpStream::connect(first));
+    if others.is_empty() {
+        return own.await;
+    }
+    let mut others = Box::pin(first_of(others));
+    match timeout(NEXT_ADDRESS, &mut own).await {
+        Ok(Ok(stream)) => return Ok(stream),
+        Ok(Err(_)) => return others.await,
+        Err(_) => {}
+    }
+    tokio::select! {
+        connected = &mut own => match connected {
+            Ok(stream) => Ok(stream),
+            Err(_) => others.await,
+        },
+        connected = &mut others => match connected {
+            Ok(stream) => Ok(stream),
+            Err(_) => own.await,
+        },
     }
 }
 
@@ -123,8 +148,8 @@ pub async fn reach(address: &Address, tls: Option<&Connector>) -> Result<Stream,
 }
 
 enum SecureError {
-    Io(std::io::Error),
-    Handshake(std::io::Error),
+    Io(io::Error),
+    Handshake(io::Error),
     Unsupported,
     Protocol(&'static str),
 }
@@ -134,7 +159,7 @@ async fn secure(stream: &mut Stream, connector: &Connector, host: &str) -> Resul
     stream.write_all(startup::SSL_REQUEST).await.map_err(SecureError::Io)?;
     let mut answer = Vec::new();
     if stream.read_some(&mut answer, 16).await.map_err(SecureError::Io)? == 0 {
-        return Err(SecureError::Io(std::io::ErrorKind::UnexpectedEof.into()));
+        return Err(SecureError::Io(io::ErrorKind::UnexpectedEof.into()));
     }
     match answer[..] {
         [b'S'] => stream.connect_tls(connector, host).await.map_err(SecureError::Handshake),
@@ -242,7 +267,7 @@ impl Wire<'_> {
             }
             let io = |e| ConnectError::Io(self.address.to_string(), e);
             if self.stream.read_some(self.buffer, 4096).await.map_err(io)? == 0 {
-                return Err(io(std::io::ErrorKind::UnexpectedEof.into()));
+                return Err(io(io::ErrorKind::UnexpectedEof.into()));
             }
         }
     }
@@ -295,4 +320,41 @@ pub async fn hang_up(server: &mut Server) {
         }
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use socket2::{Domain, Socket, Type};
+    use std::net::{Ipv4Addr, TcpListener};
+
+    /// A port whose queue is full, with what fills it: who comes next gets no answer.
+    fn hanging() -> (SocketAddr, Vec<Socket>) {
+        let stream = || Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let listener = stream();
+        listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a port");
+        listener.listen(0).expect("listens");
+        let address = listener.local_addr().expect("bound").as_socket().expect("IP");
+        let mut held = vec![listener];
+        for _ in 0..4 {
+            let filler = stream();
+            filler.set_nonblocking(true).expect("a flag");
+            let _ = filler.connect(&address.into());
+            held.push(filler);
+        }
+        (address, held)
+    }
+
+    #[test]
+    fn an_address_that_hangs_does_not_keep_others_from_being_tried() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let ((hangs, _held), good) = (hanging(), TcpListener::bind("127.0.0.1:0").expect("a port"));
+        let refused = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
+        let good = good.local_addr().map(|address| (address, good)).expect("bound");
+        let begun = Instant::now();
+        let found = runtime.block_on(first_of(&[refused, hangs, good.0])).expect("the last");
+        assert_eq!(found.peer_addr().expect("connected"), good.0);
+        assert!(begun.elapsed() < NEXT_ADDRESS * 5, "{:?}", begun.elapsed());
+        assert!(runtime.block_on(first_of(&[refused])).is_err() && runtime.block_on(first_of(&[])).is_err());
+    }
 }
