@@ -446,6 +446,21 @@ fn pause_and_resume() {
     );
 }
 
+/// Who comes during a PAUSE is let in whatever parameters it wants; they hold when there are servers again.
+#[test]
+fn logins_during_a_pause() {
+    let pgweir = Pgweir::start(&config().set("client_login_timeout", 5));
+    let (mut console, mut client) = (admin(&pgweir), pgweir.client());
+    client.query("SELECT 1");
+    assert_eq!(words(&mut console, "PAUSE"), "C PAUSE");
+    let german = pgweir.target("app", "app").parameter("DateStyle", "German, DMY");
+    let mut newcomer = Client::connect(&german);
+    assert_eq!(newcomer.parameter("DateStyle"), Some("German, DMY"));
+    assert_eq!(words(&mut console, "RESUME"), "C RESUME");
+    assert_eq!(newcomer.value("SHOW datestyle"), "German, DMY");
+    assert_eq!(client.value("SHOW datestyle"), "ISO, MDY");
+}
+
 /// What a reload takes away ends, says why, and leaves nothing behind for what comes by that name later.
 #[test]
 fn databases_that_are_removed() {

@@ -85,6 +85,9 @@ pub async fn greeting(
     if let Some(greeting) = known(context, &checked) {
         return Ok(greeting);
     }
+    if let Some(unchecked) = without_a_server(context, &checked) {
+        return Ok(unchecked);
+    }
     let changed =
         if checked.is_empty() { Reported::default() } else { canonical(context, client, &checked).await? };
     if context.welcome.load().is_none() {
@@ -93,6 +96,20 @@ pub async fn greeting(
     let greeting = Arc::new(Greeting::new(context.welcome.load_full(), &changed));
     remember(context, &checked, &changed).greeting = Some(Arc::clone(&greeting));
     Ok(greeting)
+}
+
+/// The greeting with the values as they were asked for, while there is no server that could check them and none can be had: what is
+/// wrong with them is told when the first request has one.
+fn without_a_server(context: &PoolContext, set: &Set) -> Option<Arc<Greeting>> {
+    let welcome = context.welcome.load_full()?;
+    let numbers = context.pool.numbers();
+    let has_none = numbers.active + numbers.idle + numbers.dirty_idle == 0;
+    let is_down = has_none && context.pool.last_open_error().is_some();
+    if !numbers.paused && !is_down {
+        return None;
+    }
+    let asked: Vec<_> = set.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    Some(Arc::new(Greeting::new(Some(welcome), &asked)))
 }
 
 /// The greeting for a set, if no server has reported anything new since it was made.
