@@ -444,6 +444,12 @@ fn pause_and_resume() {
         "C WAIT_CLOSE",
         "one that waits for nothing can't be cancelled"
     );
+
+    busy.query("BEGIN");
+    pausing.send(&messages::query("PAUSE"));
+    eventually("paused", || select(&mut console, "STATE", ("key", "paused"), &["value"]) == ["yes"]);
+    assert_eq!(words(&mut console, "RESUME app"), "C RESUME");
+    assert_eq!(pausing.read_until_ready()[0].to_string(), "C PAUSE", "of all others");
 }
 
 /// Who comes during a PAUSE is let in whatever parameters it wants; they hold when there are servers again.

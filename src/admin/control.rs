@@ -124,14 +124,17 @@ async fn pause(realm: &dyn Realm, database: Option<&str>) -> Result<Reply, Failu
         Some(name) => pools.is_paused(name),
         None => pools.is_all_paused(),
     };
-    while realm.connections_paused(database) > 0 {
+    loop {
+        let left = realm.connections_paused(database);
         if !is_paused() {
             let message = "the pause was ended by RESUME".to_owned();
             return Err(Failure { code: sqlstate::QUERY_CANCELED, message, detail: None });
         }
+        if left == 0 {
+            return Ok(Reply::done("PAUSE"));
+        }
         sleep(LOOK).await;
     }
-    Ok(Reply::done("PAUSE"))
 }
 
 fn resume(realm: &dyn Realm, database: Option<&str>) -> Result<Reply, Failure> {

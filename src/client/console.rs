@@ -90,7 +90,9 @@ impl Realm for Shared {
             }
             own + usize::from(listens)
         };
-        self.contexts_of(database).iter().map(left).sum()
+        // One resumed by its name meanwhile goes on.
+        let is_paused = |it: &&Arc<PoolContext>| self.pools.is_paused(&it.pool.key().database);
+        self.contexts_of(database).iter().filter(is_paused).map(left).sum()
     }
 
     fn reconnect(&self, database: Option<&str>) {
