@@ -2,6 +2,7 @@
 
 use super::context::{Shared, pool_settings};
 use super::greeting::Canonical;
+use super::hosts::Hosts;
 use super::intercept::{Admits, Looks, Names, Refuses};
 use super::listening::Hub;
 use super::lookup::Turns;
@@ -158,6 +159,8 @@ impl PoolContext {
         let secrets = self.shared.server_secrets(&database, &key.user);
         if self.opener.follow(&database, config.server_tls(&database), secrets) {
             self.canonical.lock().clear();
+            // Other hosts than those that have failed, perhaps as many.
+            *self.opener.hosts.lock() = Hosts::default();
             self.routines.outdate();
             self.pool.retire(CloseReason::ConfigChanged);
             self.hub.retire();
