@@ -223,7 +223,7 @@ fn sentences() {
         (
             minute(10.0, 5.0, 0.0, standing(500, 100)),
             "Too big: 0.1 of 100 servers busy, waits 0 ms on average, p99 0 ms; \
-             2 would do, with waits of 0.00 ms on average, p99 0 ms.",
+             2 would have done in the last hour, with waits of 0.00 ms on average, p99 0 ms.",
         ),
         (
             minute(6400.0, 3.1, 28.0, standing(200, 20)),

@@ -93,10 +93,10 @@ fn then(measured: &Measured, advice: &Advice) -> String {
             waits(then)
         ),
         (Verdict::TooSmall, Some(then)) => format!("; {recommended} would make it {}", waits(then)),
-        (Verdict::TooBig, Some(then)) => format!("; {recommended} would do, with waits of {}", waits(then)),
+        (Verdict::TooBig, Some(then)) => format!("; {recommended} would have done in the last hour, with waits of {}", waits(then)),
         (Verdict::TooSmall | Verdict::TooBig, None) => format!("; try {recommended}"),
         (_, Some(then)) if measured.end.size.is_none() => {
-            format!("; {recommended} would do, with waits of {}", waits(then))
+            format!("; {recommended} would have done in the last hour, with waits of {}", waits(then))
         }
         (_, Some(_)) if unexplained(measured, advice) => {
             "; the load doesn't explain such waits: look at shared limits, at connecting to PostgreSQL and at bursts".to_owned()
