@@ -27,6 +27,11 @@ impl<S: Pooled> Seat<S> {
         self.permit.leaves();
     }
 
+    /// It is closed since it is obsolete.
+    pub(super) fn outdate(&mut self) {
+        self.permit.outdate();
+    }
+
     /// Ends the connection in good order; the permit goes when the server has let go of it too.
     pub(super) async fn hang_up(mut self: Box<Self>) {
         self.server.hang_up().await;

@@ -127,6 +127,8 @@ pub(super) struct Permit {
     share: Arc<Share>,
     /// Its connection is being closed, and its caps know.
     leaving: bool,
+    /// It is counted as obsolete until it is closed.
+    outdated: bool,
 }
 
 impl Permit {
@@ -135,6 +137,14 @@ impl Permit {
         let mut permit = Self::beside(shared, bounds);
         permit.own = Some(own);
         permit
+    }
+
+    /// Its connection is being closed since it is obsolete.
+    pub(super) fn outdate(&mut self) {
+        if !self.outdated {
+            self.outdated = true;
+            self.share.count_outdated(true);
+        }
     }
 
     /// Gives up the pool's own place and keeps those under the shared caps.
@@ -148,7 +158,15 @@ impl Permit {
     /// The right to one beside those of the pool, under its shared caps alone.
     pub(super) fn beside(shared: Vec<Slot>, bounds: &Bounds) -> Self {
         let (caps, pool) = (Arc::clone(&bounds.caps), Weak::clone(&bounds.pool));
-        Self { own: None, shared, caps, pool, share: Arc::clone(&bounds.share), leaving: false }
+        Self {
+            own: None,
+            shared,
+            caps,
+            pool,
+            share: Arc::clone(&bounds.share),
+            leaving: false,
+            outdated: false,
+        }
     }
 
     /// Its connection is being closed: the starving need not have another closed for the place.
@@ -171,6 +189,9 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.give_back_own();
         self.shared.clear();
+        if self.outdated {
+            self.share.count_outdated(false);
+        }
         if self.leaving {
             self.caps.iter().for_each(|cap| cap.has_come());
         }

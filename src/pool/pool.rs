@@ -71,7 +71,7 @@ pub struct Numbers {
     pub reserve_in_use: usize,
     /// Connections that count, those that are being opened and closed included.
     pub connections: usize,
-    /// Servers that will be closed when they come back.
+    /// Servers that will be closed when they come back, and those that RECONNECT or a reload has closed and PostgreSQL hasn't yet.
     pub obsolete: usize,
     /// No server is handed out.
     pub paused: bool,
@@ -198,7 +198,8 @@ impl<S: Pooled> Pool<S> {
             waiting: counts.waiting,
             reserve_in_use: books.reserve_in_use(),
             connections: books.connections(),
-            obsolete: books.ledger.entries().filter(|(_, obsolete)| *obsolete).count(),
+            obsolete: books.ledger.entries().filter(|(_, obsolete)| *obsolete).count()
+                + self.bounds.share.outdated(),
             paused: books.is_paused(),
             oldest_wait_since: books.ledger.front().map(|front| front.since),
             hindered: books.hindered,
@@ -306,6 +307,9 @@ impl<S: Pooled> Pool<S> {
     /// Closes a server that is no longer in the books. Its permit goes last, and makes those look again who wait for it.
     pub(super) fn close(&self, mut seat: Box<Seat<S>>, reason: CloseReason) {
         seat.leaves();
+        if matches!(reason, CloseReason::Obsolete | CloseReason::ConfigChanged) {
+            seat.outdate();
+        }
         self.tell(Event::Closed { server: seat.server.id(), reason });
         if S::HANGS_UP {
             self.connector.spawn(Box::pin(seat.hang_up()));

@@ -21,6 +21,8 @@ pub(super) struct Share {
     leaving: AtomicUsize,
     /// While it starves: more places that it would take now.
     lacking: AtomicUsize,
+    /// Of those held, servers that RECONNECT or a reload has made obsolete and that are being closed.
+    outdated: AtomicUsize,
     failing: AtomicBool,
     weight: AtomicU32,
     guaranteed: AtomicU32,
@@ -31,7 +33,7 @@ impl Share {
         let none = || AtomicUsize::new(0);
         let (weight, guaranteed) = (AtomicU32::new(weight), AtomicU32::new(guaranteed));
         let failing = AtomicBool::new(false);
-        Self { held: none(), leaving: none(), lacking: none(), failing, weight, guaranteed }
+        Self { held: none(), leaving: none(), lacking: none(), outdated: none(), failing, weight, guaranteed }
     }
 
     /// `guaranteed` is in servers.
@@ -54,6 +56,18 @@ impl Share {
     /// A server is about to be closed for another pool.
     pub(super) fn yields(&self) {
         self.leaving.fetch_add(1, Relaxed);
+    }
+
+    /// An obsolete server is being closed, or is closed.
+    pub(super) fn count_outdated(&self, being_closed: bool) {
+        match being_closed {
+            true => self.outdated.fetch_add(1, Relaxed),
+            false => self.outdated.fetch_sub(1, Relaxed),
+        };
+    }
+
+    pub(super) fn outdated(&self) -> usize {
+        self.outdated.load(Relaxed)
     }
 
     /// How many places more it would take.

@@ -471,6 +471,21 @@ fn retired_servers_are_not_used_again() {
 }
 
 #[test]
+fn obsolete_servers_count_until_they_are_closed() {
+    let bench = Bench::new();
+    let pool = bench.pool_of::<true>("u", small(4), &[]);
+    let (idle, held) = (bench.lease(&pool, 1), bench.lease(&pool, 2));
+    idle.release(bench.now);
+    pool.retire(CloseReason::Obsolete);
+    assert_eq!(pool.numbers().obsolete, 2);
+    held.release(bench.now);
+    assert_eq!((pool.numbers().obsolete, pool.numbers().active), (2, 0));
+    bench.connector.lets_go.store(true, SeqCst);
+    bench.connector.finish_opens();
+    assert_eq!(pool.numbers().obsolete, 0);
+}
+
+#[test]
 fn shutdown_ends_waits_and_servers() {
     let bench = Bench::new();
     let pool = bench.pool("u", small(2), &[]);
