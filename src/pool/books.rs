@@ -9,12 +9,13 @@ use std::{
 
 use super::{
     Pooled, SlotIndex,
+    backoff::{Backoff, HANGING},
     entry::{Circumstances, Counts, Rules},
     error::{CloseReason, OpenError, WaitError},
     hindrance::{Hindered, Hindrance},
     lease::Seat,
     ledger::Ledger,
-    limits::{Backoff, CapName, Claim, HANGING, Member, NoPlace, PoolSettings, SharedCap, take_all},
+    limits::{CapName, Claim, Member, NoPlace, PoolSettings, SharedCap, take_all},
     permit::{Permit, Slots},
     pool::Known,
     share::Share,

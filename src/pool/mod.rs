@@ -2,7 +2,7 @@
 //! Knows nothing of PostgreSQL's protocol; a server is whatever is [`Pooled`].
 //!
 //! * `ledger` with `entry`, `queue` and `links`: the books, pure; one mutex per pool guards them (`books` adds when to open)
-//! * `permit`, `limits`, `evict`: bounds, caps that pools share, and who makes room
+//! * `permit`, `limits`, `evict`: bounds, caps that pools share, and who makes room; `backoff`: pauses after failures
 //! * `beside`: places under the caps for connections that are none of a pool's
 //! * `hindrance`: what clients wait for
 //! * `lease`, `ticket`: what a client holds; `open`, `upkeep`: how servers come and go
@@ -10,6 +10,7 @@
 //!
 //! Locks: one pool, then its caps by name, then nothing. Wakers, observers, connectors and the closing of servers are
 //! called with no lock held.
+mod backoff;
 mod beside;
 mod books;
 mod entry;
