@@ -9,6 +9,7 @@ use crate::params::custom_names;
 use crate::params::inspection::{self, Found, Question};
 use crate::params::set::Set;
 use crate::params::traces::Traces;
+use crate::params::tracked;
 use crate::roster::Phase;
 use crate::server::conversation::Prepared;
 use crate::server::exchange::{Action, Reply};
@@ -220,8 +221,31 @@ impl Session {
         }
     }
 
+    /// Parameters were reported. Whether they are the client's own, the inspection tells for sure.
+    pub(super) fn hear_parameters(&mut self) {
+        let Link::Active(active) = &mut self.link else { return };
+        for (name, value, own) in std::mem::take(&mut active.lease.talk.heard.parameters) {
+            if !tracked::follows_client(&name) {
+                continue;
+            }
+            if own {
+                self.hear_default(&name, &value);
+                continue;
+            }
+            let Link::Active(active) = &mut self.link else { return };
+            let sets = &self.context.shared.sets;
+            let value = active.lease.reported(&name, &value, &self.state.wanted).then_some(&*value);
+            let talk = &mut active.lease.talk;
+            talk.parameters = sets.with(&talk.parameters, &name, value);
+            self.state.wanted = sets.with(&self.state.wanted, &name, value);
+            if self.context.is_transparent() {
+                talk.traces = talk.traces.and(Traces::REPORTED);
+            }
+        }
+    }
+
     /// A parameter was reported behind what pgweir asked: one that was not replayed is at the server's default.
-    pub(super) fn hear_default(&mut self, name: &str, value: &str) {
+    fn hear_default(&mut self, name: &str, value: &str) {
         let Link::Active(active) = &mut self.link else { return };
         let replayed = active.lease.talk.parameters.value(&name.to_ascii_lowercase()).is_some();
         if !replayed && !active.lease.began_with(name, value) {

@@ -9,7 +9,6 @@ use super::session::{End, Link, Session, Turn};
 use crate::clock::Instant;
 use crate::config::PoolMode;
 use crate::params::traces::Traces;
-use crate::params::tracked;
 use crate::pool::{CloseReason, Lease};
 use crate::roster::Phase;
 use crate::server::connect::refusal;
@@ -436,24 +435,6 @@ impl Session {
         for (channel, payload) in std::mem::take(&mut heard.own) {
             self.context.hub.told(self.member.entry().id, active.lease.key.pid, &channel, &payload);
         }
-        let heard = &mut active.lease.talk.heard;
-        for (name, value, own) in std::mem::take(&mut heard.parameters) {
-            if !tracked::follows_client(&name) {
-                continue;
-            }
-            if own {
-                self.hear_default(&name, &value);
-                continue;
-            }
-            let Link::Active(active) = &mut self.link else { return };
-            let sets = &self.context.shared.sets;
-            let value = active.lease.reported(&name, &value, &self.state.wanted).then_some(&*value);
-            let talk = &mut active.lease.talk;
-            talk.parameters = sets.with(&talk.parameters, &name, value);
-            self.state.wanted = sets.with(&self.state.wanted, &name, value);
-            if self.context.is_transparent() {
-                talk.traces = talk.traces.and(Traces::REPORTED);
-            }
-        }
+        self.hear_parameters();
     }
 }
