@@ -50,7 +50,7 @@ pub(super) fn starts_anew(unfit: &mut u8, wanted: &Set, owner: u64) -> bool {
     if owner != NOBODY && wanted.value("temp_buffers").is_some() {
         *unfit = 1;
     }
-    true
+    owner != NOBODY
 }
 
 /// Resets the server if asked to, and gives it these parameters. Not cancel safe: dropped half way, the lease must be
