@@ -15,6 +15,7 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{
+    coming::Coming,
     permit::{Slot, Slots},
     share::{self, Share},
 };
@@ -135,7 +136,7 @@ pub struct SharedCap {
     /// How many starve; a hint that may be read without the lock.
     starving: AtomicUsize,
     /// Places of servers that are being closed.
-    coming: AtomicUsize,
+    coming: Coming,
     /// Places promised to connections beside the pools'.
     beside: AtomicUsize,
 }
@@ -184,8 +185,9 @@ impl SharedCap {
     pub fn new(name: CapName, limit: Option<NonZeroU32>) -> Arc<Self> {
         let slots = Slots::new(limit.map(NonZeroU32::get));
         let none = || AtomicUsize::new(0);
-        let (starving, coming, beside) = (none(), none(), none());
-        Arc::new(Self { name, slots, roll: Mutex::default(), starving, coming, beside })
+        let (starving, beside) = (none(), none());
+        let (roll, coming) = (Mutex::default(), Coming::default());
+        Arc::new(Self { name, slots, roll, starving, coming, beside })
     }
 
     /// Its name.
@@ -231,14 +233,9 @@ impl SharedCap {
         self.starving.load(Ordering::Relaxed) > 0
     }
 
-    /// A server under it is being closed: its place is on its way.
-    pub(super) fn expects(&self) {
-        self.coming.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The place of a server that was being closed is free.
-    pub(super) fn has_come(&self) {
-        self.coming.fetch_sub(1, Ordering::Relaxed);
+    /// The places of servers that are being closed.
+    pub(super) fn coming(&self) -> &Coming {
+        &self.coming
     }
 
     /// Whether the starving would take more places than are free or on their way, so that another server has to be closed for
@@ -270,8 +267,8 @@ impl SharedCap {
 
     /// Whether so many places are more than are free or on their way.
     pub(super) fn lacks(&self, places: usize) -> bool {
-        let coming = self.coming.load(Ordering::Relaxed);
-        places > 0 && self.limit().is_some_and(|limit| self.in_use() + places > limit as usize + coming)
+        let coming = || self.coming.count(Instant::now());
+        places > 0 && self.limit().is_some_and(|limit| self.in_use() + places > limit as usize + coming())
     }
 
     pub(super) fn enroll(&self, pool: &Weak<dyn Member>) {

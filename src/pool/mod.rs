@@ -2,7 +2,7 @@
 //! Knows nothing of PostgreSQL's protocol; a server is whatever is [`Pooled`].
 //!
 //! * `ledger` with `entry`, `queue` and `links`: the books, pure; one mutex per pool guards them (`books` adds when to open)
-//! * `permit`, `limits`, `evict`: bounds, caps that pools share, and who makes room; `backoff`: pauses after failures
+//! * `permit`, `limits`, `evict`: bounds, caps that pools share, and who makes room; `coming`: places on their way; `backoff`: pauses after failures
 //! * `beside`: places under the caps for connections that are none of a pool's
 //! * `hindrance`: what clients wait for
 //! * `lease`, `ticket`: what a client holds; `open`, `upkeep`: how servers come and go
@@ -13,6 +13,7 @@
 mod backoff;
 mod beside;
 mod books;
+mod coming;
 mod entry;
 mod error;
 mod evict;

@@ -1,5 +1,6 @@
 //! The right to have one server connection: deadpool objects, held from before the connect starts until after the socket
 //! is closed. A permit that comes back makes those look again who wait for one. Never waits itself.
+use crate::clock::Instant;
 use std::{
     future::Future,
     pin::pin,
@@ -125,8 +126,8 @@ pub(super) struct Permit {
     caps: Arc<[Arc<SharedCap>]>,
     pool: Weak<dyn Member>,
     share: Arc<Share>,
-    /// Its connection is being closed, and its caps know.
-    leaving: bool,
+    /// Since when its connection is being closed, as its caps know.
+    leaving: Option<Instant>,
     /// It is counted as obsolete until it is closed.
     outdated: bool,
 }
@@ -164,16 +165,17 @@ impl Permit {
             caps,
             pool,
             share: Arc::clone(&bounds.share),
-            leaving: false,
+            leaving: None,
             outdated: false,
         }
     }
 
     /// Its connection is being closed: the starving need not have another closed for the place.
     pub(super) fn leaves(&mut self) {
-        if !self.leaving {
-            self.leaving = true;
-            self.caps.iter().for_each(|cap| cap.expects());
+        if self.leaving.is_none() {
+            let now = Instant::now();
+            self.leaving = Some(now);
+            self.caps.iter().for_each(|cap| cap.coming().begins(now));
         }
     }
 
@@ -192,8 +194,8 @@ impl Drop for Permit {
         if self.outdated {
             self.share.count_outdated(false);
         }
-        if self.leaving {
-            self.caps.iter().for_each(|cap| cap.has_come());
+        if let Some(since) = self.leaving {
+            self.caps.iter().for_each(|cap| cap.coming().ends(since));
         }
         for cap in self.caps.iter() {
             cap.offer();
