@@ -193,12 +193,6 @@ impl Shared {
         };
         let context = self.make_context(&current, &key);
         contexts.insert(key, Arc::clone(&context));
-        drop(contexts);
-        // A reload that came after `database` was taken from the configuration hasn't seen this pool; the next one does.
-        let config = self.config.load_full();
-        if config.database(&database.name).is_none_or(|now| *now != **database) {
-            context.follow(&config);
-        }
         context
     }
 
