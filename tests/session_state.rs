@@ -1661,3 +1661,38 @@ fn tenants_share_no_statement_whose_tables_differ() {
     assert_eq!(columns(&mut first), 1);
     first.query("COMMIT");
 }
+
+/// What relations do by functions of PostgreSQL's own, without any of a user's, is known as if the text showed it.
+#[test]
+fn relations_that_call_built_in_functions_hide_nothing() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql(
+        "app",
+        "CREATE VIEW viewed AS SELECT set_config('app.viewed', 'x', false); \
+         CREATE TABLE ruled (a int); CREATE RULE r AS ON INSERT TO ruled DO ALSO SELECT set_config('app.ruled', 'x', false); \
+         CREATE TABLE checked (a int CHECK (pg_try_advisory_lock(a) IS NOT NULL)); \
+         CREATE SEQUENCE numbers; CREATE TABLE child (parent int DEFAULT currval('numbers')); \
+         CREATE TABLE guarded (a int); ALTER TABLE guarded ENABLE ROW LEVEL SECURITY; INSERT INTO guarded VALUES (1); \
+         CREATE POLICY p ON guarded USING (set_config('app.guarded', 'x', false) = 'x'); \
+         GRANT ALL ON viewed, ruled, checked, child, guarded, numbers TO PUBLIC",
+    );
+    let pgweir = Pgweir::start(&Config::new(&cluster).set("default_pool_size", 2));
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    for (sql, name) in [
+        ("SELECT * FROM viewed", "app.viewed"),
+        ("INSERT INTO ruled VALUES (1)", "app.ruled"),
+        ("SELECT * FROM guarded", "app.guarded"),
+    ] {
+        client.query(sql);
+        let show = format!("SELECT coalesce(current_setting('{name}', true), '')");
+        assert_eq!((other.value(&show), client.value(&show)), (String::new(), "x".to_owned()), "{sql}");
+    }
+    client.query("INSERT INTO checked VALUES (7)");
+    let held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()";
+    assert_eq!((other.value(held), client.value(held)), ("0".to_owned(), "1".to_owned()));
+    let mut third = pgweir.client();
+    assert_eq!(third.value("SELECT nextval('numbers')"), "1");
+    let refused = other.query("INSERT INTO child DEFAULT VALUES");
+    let told = refused.iter().find(|m| m.tag == b'E').map(Message::sqlstate);
+    assert_eq!(told.as_deref(), Some("55000"), "{refused:?}");
+}

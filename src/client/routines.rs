@@ -71,6 +71,7 @@ async fn read(server: &mut Server, reading: &Reading<'_>, database: &str) -> Res
     }
     let mut found = Found::default();
     found.take_sources(&ask(server, &catalog::sources(sequences)).await?, sequences)?;
+    found.take_direct(&ask(server, &catalog::direct()).await?)?;
     for _ in 0..ROUNDS {
         let Some(query) = found.next_query() else { break };
         found.take_users(&ask(server, &query).await?)?;

@@ -3,7 +3,7 @@
 use super::custom_names::{self, Where};
 use super::inspection::from_hex;
 use super::routines::{Names, Touch, of_source};
-use super::traces::Traces;
+use super::traces::{self, Traces};
 use crate::wire::cursor::Cursor;
 use crate::wire::error::WireError;
 use crate::wire::frame::{self, HEADER};
@@ -58,6 +58,22 @@ pub fn sources(sequences: bool) -> String {
          FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.oid >= 16384 AND l.lanname <> 'internal' \
          AND NOT (l.lanname = 'c' AND EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'))) f \
          WHERE lanname = 'c' OR src ~* E'{advances}set_config|advisory|temp|dblink|setseed|pg_settings|replication_origin|currval|lastval|hold|spi_|\\\\m(execute|call|do|listen|unlisten|prepare|deallocate|load|reset)\\\\M|(^|;|\\\\*/|\\\\n|\\\\m(begin|then|else|loop)\\\\M)\\\\s*set\\\\s' LIMIT 20000"
+    )
+}
+
+/// Relations whose rules, defaults, policies, checks or trigger conditions call a function of PostgreSQL's own that leaves session
+/// state, and what they say. Dependencies don't tell: there are none on such functions. Definitions are kept as trees that name them by
+/// OID.
+pub fn direct() -> String {
+    format!(
+        "{FRONT}WITH b AS (SELECT ':funcid (' || string_agg(oid::text, '|') || ') ' AS calls FROM pg_proc WHERE oid < 16384 \
+         AND proname ~ '^(set_config|currval|lastval|setseed|pg_(try_)?advisory_lock(_shared)?|pg_replication_origin_session_setup)$'), u(kind, id, said) AS (\
+         SELECT 'r', ev_class, pg_get_ruledef(oid) FROM pg_rewrite, b WHERE oid >= 16384 AND concat(ev_action::text, ev_qual::text) ~ calls \
+         UNION ALL SELECT 'r', adrelid, pg_get_expr(adbin, adrelid) FROM pg_attrdef, b WHERE oid >= 16384 AND adbin::text ~ calls \
+         UNION ALL SELECT 'r', polrelid, concat_ws(' ', pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)) FROM pg_policy, b WHERE concat(polqual::text, polwithcheck::text) ~ calls \
+         UNION ALL SELECT 'r', conrelid, pg_get_constraintdef(oid) FROM pg_constraint, b WHERE oid >= 16384 AND conrelid <> 0 AND conbin::text ~ calls \
+         UNION ALL SELECT 'w', tgrelid, pg_get_triggerdef(oid) FROM pg_trigger, b WHERE NOT tgisinternal AND tgqual::text ~ calls) \
+         SELECT kind, id::text, encode(convert_to(relname, 'UTF8'), 'hex'), encode(convert_to(said, 'UTF8'), 'hex') FROM u JOIN pg_class c ON c.oid = id LIMIT 20000"
     )
 }
 
@@ -157,6 +173,28 @@ impl Found {
             self.functions.insert(number(&oid)?);
             self.fresh.push(name.clone());
             self.names.names.push((name, leaves, Touch::Any));
+        }
+        self.names.customs.sort_unstable();
+        self.names.customs.dedup();
+        Ok(())
+    }
+
+    /// Takes the reply to [`direct`].
+    ///
+    /// # Errors
+    /// When a row isn't what was asked for.
+    pub fn take_direct(&mut self, reply: &[u8]) -> Result<(), WireError> {
+        for [kind, oid, name, said] in rows(reply)? {
+            let (name, said) = (from_hex(&name)?, from_hex(&said)?);
+            let names = &mut self.names.customs;
+            let all = custom_names::in_text(&said, Where::Quoted, |name| names.push(name.into()));
+            let unread = if all { Traces::NONE } else { Traces::UNREAD };
+            let leaves = traces::of_text(&said).without(Traces::ADVANCES).and(unread);
+            self.leaves = self.leaves.and(leaves);
+            self.relations.insert(number(&oid)?);
+            self.fresh.push(name.clone());
+            let touch = if kind == b"w" { Touch::Write } else { Touch::Any };
+            self.names.names.push((name, leaves, touch));
         }
         self.names.customs.sort_unstable();
         self.names.customs.dedup();

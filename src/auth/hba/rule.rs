@@ -181,14 +181,10 @@ impl Rule {
     /// Never quotes a value that could be a password.
     fn option(&mut self, option: &Token, own: &mut Own) -> Result<(), String> {
         const ALLOWED: &str = "allowed are map=NAME, clientcert=verify-ca, clientcert=verify-full, clientname=CN, pamservice=NAME, and those of ldap and oauth";
-        let may_be_secret = own.ldap.has_password();
-        let no_option = |said: String| match may_be_secret {
-            // The rest of a password with a blank in it, perhaps.
-            true => format!(
-                "a word behind ldapbindpasswd= is no option (a value with blanks goes in quotes); {ALLOWED}"
-            ),
-            false => format!("{said}; {ALLOWED}"),
-        };
+        // The rest of a password with a blank in it, perhaps.
+        let hidden = "a word behind ldapbindpasswd= is no option (a value with blanks goes in quotes)";
+        let hidden = own.ldap.has_password().then(|| hidden.to_owned());
+        let no_option = |said: String| format!("{}; {ALLOWED}", hidden.unwrap_or(said));
         let Some((name, value)) = option.text.split_once('=') else {
             return Err(no_option(format!("{:?} is no option: they are NAME=VALUE", option.text)));
         };
