@@ -381,15 +381,16 @@ fn encryption_requests_are_answered() {
 fn newer_protocols_are_negotiated() {
     let cluster = Cluster::shared();
     let pgweir = Pgweir::start(&Config::new(cluster).set("auth_type", "trust"));
-    let mut client = Client::open(&pgweir.target("app", "app").address).unwrap();
-    client.send(&messages::startup(
-        raw::V3_2 + 7,
-        &[("user", "app"), ("database", "app"), ("_pq_.future", "1")],
-    ));
-    let replies = client.read_until_ready();
-    let negotiation = replies.iter().find(|message| message.tag == b'v').expect("NegotiateProtocolVersion");
-    assert!(negotiation.body.ends_with(b"\0\0\0\x01_pq_.future\0"), "{negotiation}");
-    assert_eq!(replies.last().unwrap().to_string(), "Z I");
+    for (version, minor) in [(raw::V3_2 + 7, 2), (raw::V3_0, 0)] {
+        let mut client = Client::open(&pgweir.target("app", "app").address).unwrap();
+        client
+            .send(&messages::startup(version, &[("user", "app"), ("database", "app"), ("_pq_.future", "1")]));
+        let replies = client.read_until_ready();
+        let negotiation =
+            replies.iter().find(|message| message.tag == b'v').expect("NegotiateProtocolVersion");
+        assert_eq!(*negotiation.body, [&[0, 3, 0, minor], &b"\0\0\0\x01_pq_.future\0"[..]].concat());
+        assert_eq!(replies.last().unwrap().to_string(), "Z I");
+    }
 }
 
 /// Connections that say nothing are bounded, told why, and in nobody's way once they are gone.

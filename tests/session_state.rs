@@ -438,6 +438,75 @@ fn temp_buffers_follow_to_unused_servers() {
     busy.query("COMMIT");
 }
 
+/// Names that the database can't hold tie nobody to its server: not who has said them, and nobody else.
+#[test]
+fn a_name_beyond_the_encoding_ties_nobody() {
+    let cluster = Cluster::start(Version::V15);
+    cluster
+        .sql("app", "CREATE DATABASE latin ENCODING 'latin1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'");
+    let pgweir = Pgweir::start(
+        &Config::new(&cluster).database("latin", cluster.address()).set("default_pool_size", 1),
+    );
+    let target = pgweir.target("app", "latin").parameter("client_encoding", "UTF8");
+    let (mut client, mut other) = (Client::connect(&target), Client::connect(&target));
+    assert_eq!(client.error("SELECT set_config('app.user', 'zażółć.łódź', false)").sqlstate(), "22P05");
+    for size in ["6MB", "7MB"] {
+        client.query(&format!("SET work_mem = '{size}'"));
+        assert_eq!(other.value("SHOW work_mem"), "4MB");
+        assert_eq!(client.value("SHOW work_mem"), size);
+    }
+}
+
+/// An inspection that fails with names beyond ASCII in it is tried without them.
+#[test]
+fn an_inspection_is_tried_without_doubtful_names() {
+    let server = FakeServer::start(|conn| {
+        conn.welcome()?;
+        loop {
+            let message = conn.serve_until("/* pgweir */")?;
+            // The name, in hexadecimal digits.
+            let named = message.body.windows(8).any(|part| part == b"c3a92e78");
+            let refused = backend::error("ERROR", "22P05", "no such character");
+            let end = if named { refused } else { backend::command_complete("SELECT 0") };
+            conn.send(&[end, backend::ready(b'I')].concat())?;
+        }
+    });
+    let pgweir = Pgweir::start(&Config::to(server.address()).set("default_pool_size", 1));
+    let mut client = Client::connect(&pgweir.target("app", "app").parameter("options", "-c é.x=1"));
+    client.query("SET work_mem = '7MB'");
+    let discarded = |server: &FakeServer| server.seen().iter().any(|seen| seen.contains("DISCARD ALL"));
+    assert!(!discarded(&server));
+    assert_eq!(pgweir.client().value("SELECT 1"), "1");
+    assert!(discarded(&server), "what couldn't be asked for is nobody else's");
+    server.finish();
+}
+
+/// A cancel that comes when the client has its answer finds nothing, though pgweir asks what the client has left.
+#[test]
+fn an_inspection_is_not_the_client_s_to_cancel() {
+    let (go_on, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let server = FakeServer::start(move |conn| {
+        conn.welcome()?;
+        conn.serve_until("/* pgweir */")?;
+        held.lock().expect("one connection").recv().map_err(io::Error::other)?;
+        conn.send(&[backend::command_complete("SELECT 0"), backend::ready(b'I')].concat())?;
+        conn.serve()
+    });
+    let pgweir = Pgweir::start(&Config::to(server.address()).set("default_pool_size", 1));
+    let mut client = pgweir.client();
+    client.query("SET work_mem = '7MB'");
+    std::thread::scope(|scope| {
+        scope.spawn(|| client.cancel());
+        // Time enough for the request to come through, if it does.
+        (0..50).for_each(|_| drop(pgweir.metrics()));
+        go_on.send(()).expect("the server is there");
+    });
+    assert!(!server.seen().iter().any(|seen| seen.starts_with("cancel")), "{:?}", server.seen());
+    assert_eq!(client.value("SELECT 1"), "1");
+    server.finish();
+}
+
 /// Whether one more answer comes to a Sync sent ahead of COPY data is known of most that may fail. Of what isn't, the client that keeps
 /// its server is told rather than left without what it keeps it for.
 #[test]

@@ -25,7 +25,6 @@ use crate::roster::{self, Admission, ClientAddress, ClientCap, Kick};
 use crate::server::login::ServerSecret;
 use crate::tls::{Acceptor, Channel};
 use crate::wire::backend::{self};
-use crate::wire::startup::MINOR;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -211,7 +210,7 @@ impl Newcomer<'_> {
         if let Some(options) = &self.wish.negotiate {
             let mut out = Vec::new();
             let names = options.iter().map(|(name, _)| name).collect::<Vec<_>>();
-            backend::negotiate_protocol_version(&mut out, MINOR, names.into_iter());
+            backend::negotiate_protocol_version(&mut out, self.wish.minor, names.into_iter());
             self.stream.write_all(&out).await.map_err(|_| Refused::lost())?;
         }
         let mut answer = Vec::with_capacity(login::USUAL_ANSWER);

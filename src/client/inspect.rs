@@ -11,7 +11,7 @@ use crate::params::set::Set;
 use crate::params::traces::Traces;
 use crate::params::tracked;
 use crate::roster::Phase;
-use crate::server::conversation::Prepared;
+use crate::server::conversation::{AskedNames, Prepared};
 use crate::server::exchange::{Action, Reply};
 use crate::wire::backend;
 use crate::wire::frontend;
@@ -62,19 +62,18 @@ impl Session {
         if !counted {
             self.count_transaction();
         }
-        let mut custom = self.context.customs.names();
-        custom.extend(self.context.routines.customs());
-        let set_before: Vec<_> = self
-            .state
-            .wanted
-            .iter()
-            .map(|(name, _)| name)
-            .filter(|name| custom_names::is_custom(name.as_bytes()))
-            .collect();
-        custom.extend(set_before.iter().map(|name| Box::from(*name)));
+        let mut custom = self.customs();
+        let own = self.state.wanted.iter().map(|(name, _)| name);
+        let mut set_before: Vec<_> = own.filter(|name| custom_names::is_custom(name.as_bytes())).collect();
         let Link::Active(active) = &mut self.link else { return Turn::Again };
         let version = active.lease.version();
+        active.lease.key.aim.at_prelude();
         let talk = &mut active.lease.talk;
+        if talk.asked == AskedNames::Ascii && !custom.iter().all(|name| name.is_ascii()) {
+            custom.retain(|name| name.is_ascii());
+            set_before.retain(|name| name.is_ascii());
+            talk.note(Traces::HIDDEN);
+        }
         let mut kinds = talk.traces.and(talk.held).within(Traces::SHOWN);
         if kinds.has(Traces::SETTINGS) {
             // With a new search_path, what was created behind it may have been temporary.
@@ -98,6 +97,28 @@ impl Session {
         self.write_server(cx, &bytes)
     }
 
+    /// Custom parameters that the session may have set.
+    fn customs(&self) -> Vec<Box<str>> {
+        let own = self.state.wanted.iter().map(|(name, _)| name);
+        let own = own.filter(|name| custom_names::is_custom(name.as_bytes())).map(Box::from);
+        let (known, functions) = (self.context.customs.names(), self.context.routines.customs());
+        known.into_iter().chain(functions).chain(own).collect()
+    }
+
+    /// Whether it is worth it to ask once more, without names that the database may be unable to hold.
+    fn may_ask_less(&mut self) -> bool {
+        let doubtful = !self.customs().iter().all(|name| name.is_ascii());
+        let Link::Active(active) = &mut self.link else { return false };
+        let talk = &mut active.lease.talk;
+        let may = doubtful && talk.asked == AskedNames::All && talk.is_sound();
+        if may {
+            talk.asked = AskedNames::Ascii;
+            // The transaction has been counted.
+            active.step = Step::Between;
+        }
+        may
+    }
+
     /// The answer is in.
     #[cold]
     pub(super) fn inspected(&mut self, cx: &mut Context<'_>, scratch: &mut Vec<u8>) -> Turn {
@@ -111,8 +132,10 @@ impl Session {
                 Err(String::from_utf8_lossy(backend::field(&error, b'M').unwrap_or(b"?")).into_owned())
             }
         };
+        active.lease.key.aim.at_client();
         match found {
             Ok(found) => self.settle(kinds, found),
+            Err(_) if self.may_ask_less() => return self.inspect(cx),
             Err(why) => self.stay_unsettled(kinds, &why),
         }
         if let turn @ Turn::End(_) = self.hand_over(cx) {

@@ -157,7 +157,7 @@ pub fn backend_key_data(out: &mut Vec<u8>, pid: u32, secret: &[u8]) {
     });
 }
 
-/// Appends NegotiateProtocolVersion: the newest minor version spoken here and the options not known here.
+/// Appends NegotiateProtocolVersion: the minor version that will be spoken, as PostgreSQL 18 tells it, and the options not known here.
 pub fn negotiate_protocol_version<'a>(
     out: &mut Vec<u8>,
     minor: u16,

@@ -80,6 +80,15 @@ pub struct Tally {
     pub binds: u32,
 }
 
+/// Which names of custom parameters inspections ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AskedNames {
+    /// All that may have been set.
+    All,
+    /// None beyond ASCII: an inspection with such names failed, and the database may be unable to hold them.
+    Ascii,
+}
+
 /// Whose unnamed statement a server holds: client and generation.
 pub type UnnamedOwner = (u64, u32);
 
@@ -126,6 +135,8 @@ pub struct Conversation {
     pub chained: Vec<u8>,
     /// The reply to an inspection under way, as it comes.
     pub inspection: Option<Vec<u8>>,
+    /// Which names inspections ask for.
+    pub asked: AskedNames,
     /// Who may have prepared statements since it was last known what there is.
     pub prepared: Prepared,
     /// Whether the last values of sequences it remembers may be another client's.
@@ -174,6 +185,7 @@ impl Conversation {
             portals: Vec::new(),
             chained: Vec::new(),
             inspection: None,
+            asked: AskedNames::All,
             prepared: Prepared::default(),
             foreign_sequences: false,
             sequences: Sequences::default(),
