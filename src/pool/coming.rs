@@ -1,4 +1,4 @@
-//! Places under a cap that are on their way: those of servers that are being closed. Pure but for a lock; told the time.
+//! Places under a cap that are on their way: those of servers that are being closed.
 use crate::clock::Instant;
 use std::time::Duration;
 
@@ -26,7 +26,11 @@ impl Coming {
     }
 
     /// Those that may be here any moment.
-    pub(super) fn count(&self, now: Instant) -> usize {
+    pub(super) fn now(&self) -> usize {
+        self.count(Instant::now())
+    }
+
+    fn count(&self, now: Instant) -> usize {
         self.0.lock().iter().filter(|since| now.saturating_duration_since(**since) < PATIENCE).count()
     }
 }

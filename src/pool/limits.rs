@@ -267,7 +267,7 @@ impl SharedCap {
 
     /// Whether so many places are more than are free or on their way.
     pub(super) fn lacks(&self, places: usize) -> bool {
-        let coming = || self.coming.count(Instant::now());
+        let coming = || self.coming.now();
         places > 0 && self.limit().is_some_and(|limit| self.in_use() + places > limit as usize + coming())
     }
 
