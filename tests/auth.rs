@@ -7,10 +7,10 @@ mod support;
 use std::fmt::Write as _;
 
 use support::cluster::Cluster;
+use support::eventually;
 use support::messages::{self, Message};
 use support::pgweir::{Config, Pgweir};
-use support::raw::{Client, Refusal, V3_0};
-use support::{eventually, raw};
+use support::raw::{Client, Refusal, V3_0, V3_2};
 
 const METHODS: [&str; 4] = ["trust", "plain", "md5", "scram-sha-256"];
 const SECRETS: [&str; 3] = ["clear", "md5", "scram"];
@@ -381,7 +381,7 @@ fn encryption_requests_are_answered() {
 fn newer_protocols_are_negotiated() {
     let cluster = Cluster::shared();
     let pgweir = Pgweir::start(&Config::new(cluster).set("auth_type", "trust"));
-    for (version, minor) in [(raw::V3_2 + 7, 2), (raw::V3_0, 0)] {
+    for (version, minor) in [(V3_2 + 7, 2), (V3_0, 0)] {
         let mut client = Client::open(&pgweir.target("app", "app").address).unwrap();
         client
             .send(&messages::startup(version, &[("user", "app"), ("database", "app"), ("_pq_.future", "1")]));
