@@ -256,6 +256,7 @@ impl Setup {
             database: database.dbname().to_owned(),
             user: user.to_owned(),
             secret,
+            require_auth: self.config.require_auth(database),
             parameters: Vec::new(),
             connect_query: database.connect_query.clone(),
             max_prepared_statements: NonZeroUsize::MIN,

@@ -8,7 +8,7 @@ use super::routines;
 use crate::auth::login::Proof;
 use crate::auth::secret::Secret;
 use crate::config::Database;
-use crate::config::{Host, ServerTls};
+use crate::config::{Host, RequireAuth, ServerTls};
 use crate::credentials::tokens::Provider;
 use crate::metrics::{self, PoolMetrics};
 use crate::net::options::TcpOptions;
@@ -117,6 +117,7 @@ impl Opener {
             database: database.dbname().to_owned(),
             user: self.user.to_string(),
             secret,
+            require_auth: at.require_auth,
             parameters: database
                 .startup_parameters()
                 .into_iter()
@@ -171,14 +172,15 @@ impl Opener {
             Some(secret) => Keys::Known(vec![secret.clone()]),
             None => Keys::get(self, shared).await.inspect_err(|_| self.metrics.server_connect_failed())?,
         };
-        let (addresses, balance) = {
+        let (addresses, balance, require_auth) = {
             let database = self.database.load();
-            (addresses_of(&database), database.load_balance_hosts)
+            (addresses_of(&database), database.load_balance_hosts, config.require_auth(&database))
         };
         let order = self.hosts.lock().order(addresses.len(), balance, begun);
         let mut opened = Err(ConnectError::Timeout);
         for host in order {
-            let at = At { address: &addresses[host], tls: tls.clone(), tcp: tcp_options(&config), with };
+            let tcp = tcp_options(&config);
+            let at = At { address: &addresses[host], tls: tls.clone(), tcp, require_auth, with };
             let connecting = self.log_in_at(shared, &at, &keys);
             opened = match config.general.server_connect_timeout {
                 Some(limit) => timeout(limit, connecting).await.unwrap_or(Err(ConnectError::Timeout)),
@@ -248,6 +250,7 @@ struct At<'a> {
     address: &'a Address,
     tls: Option<Arc<tls::Connector>>,
     tcp: TcpOptions,
+    require_auth: RequireAuth,
     with: &'a Changes<'a>,
 }
 

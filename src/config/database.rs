@@ -9,8 +9,8 @@ use super::password::Password;
 use super::section::{Difference, Effect, Preset, Section, Setting, difference, section};
 use super::units::{
     CommandLine, FilePath, HostNames, Hosts, Limit, LoadBalanceHosts, Maybe, Name, NameOrNone, Number, OneOf,
-    PoolMode, Refusal, RootCerts, Roots, Seconds, SecondsOrOff, Secret, Size, Sql, SslMode, TcpPort,
-    TlsProtocols, Unit,
+    PoolMode, Refusal, RequireAuth, RootCerts, Roots, Seconds, SecondsOrOff, Secret, Size, Sql, SslMode,
+    TcpPort, TlsProtocols, Unit,
 };
 use Preset::{Is, Like, Unset};
 
@@ -88,6 +88,8 @@ section! {
     pub(super) server_tls_key_file: Option<Option<PathBuf>> as Maybe<FilePath> = Like("server_tls_key_file");
     /// Versions of TLS to speak with servers of this database.
     pub(super) server_tls_protocols: Option<TlsProtocols> as Maybe<TlsProtocols> = Like("server_tls_protocols");
+    /// What servers of this database may ask a login for, as in libpq's require_auth.
+    pub(super) server_require_auth: Option<RequireAuth> as Maybe<RequireAuth> = Like("server_require_auth");
 }
 
 impl Database {

@@ -11,9 +11,9 @@ use super::section::{Difference, Effect, Preset, Section, Setting, difference, s
 use super::units::{
     AuthType, FileMode, FilePath, KeepaliveSeconds, Limit, ListenAddr, ListenAddrs, LogFormat, LogLevel,
     MetricsCompat, MillisecondsOrOff, Name, NameOrNone, Network, Networks, Number, OneOf, PinsReached,
-    PoolMode, PositiveOrNone, Refusal, RootCerts, Roots, Seconds, SecondsOrOff, SecondsOrSession,
-    SecretOrNone, SessionState, Size, SocketDir, Sql, SqlOrNone, SslMode, Switch, SyslogFacility, TcpPort,
-    TextList, TextOrNone, TlsProtocols, Unit,
+    PoolMode, PositiveOrNone, Refusal, RequireAuth, RootCerts, Roots, Seconds, SecondsOrOff,
+    SecondsOrSession, SecretOrNone, SessionState, Size, SocketDir, Sql, SqlOrNone, SslMode, Switch,
+    SyslogFacility, TcpPort, TextList, TextOrNone, TlsProtocols, Unit,
 };
 use Preset::Is;
 
@@ -170,6 +170,8 @@ section! {
     pub server_tls_key_file: Option<PathBuf> as FilePath = Is(r#""""#);
     /// Versions of TLS to speak with servers.
     pub server_tls_protocols: TlsProtocols as TlsProtocols = Is(r#""secure""#);
+    /// What servers may ask a login for, as in libpq's require_auth: where pgweir has a password in clear, nobody in between gets it by asking.
+    pub server_require_auth: RequireAuth as RequireAuth = Is(r#""""#);
 
     /// Users who may do everything in the console, which is the database pgweir (or pgbouncer).
     pub admin_users: Vec<String> as TextList = Is(r#""""#);

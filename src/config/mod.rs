@@ -49,8 +49,8 @@ pub use self::timeouts::Timeouts;
 pub use self::tls::{ClientTls, ServerTls, Trusted};
 pub use self::units::{
     AuthType, Host, Hosts, Limit, ListenAddr, LoadBalanceHosts, LogFormat, LogLevel, MetricsCompat,
-    MetricsListen, Network, PinsReached, PoolMode, Roots, SessionState, SslMode, Switch, SyslogFacility,
-    TlsProtocols, WHOLE_SESSION,
+    MetricsListen, Network, PinsReached, PoolMode, RequireAuth, Roots, ServerAuth, SessionState, SslMode,
+    Switch, SyslogFacility, TlsProtocols, WHOLE_SESSION,
 };
 pub use self::url::from_database_url;
 pub use self::user::User;
@@ -169,6 +169,11 @@ impl Config {
     /// How to speak TLS with the servers of a database.
     pub fn server_tls(&self, database: &Database) -> ServerTls {
         ServerTls::of(&self.general, database)
+    }
+
+    /// What a database's servers may ask a login for.
+    pub fn require_auth(&self, database: &Database) -> RequireAuth {
+        database.server_require_auth.unwrap_or(self.general.server_require_auth)
     }
 
     /// Every way in which TLS is spoken with some server.

@@ -6,6 +6,7 @@ use super::error::{ConnectError, Refusal};
 use super::login::{Encryption, Login, Next, ServerSecret};
 use super::{NOBODY, Server, cancel};
 use crate::clock::Instant;
+use crate::config::RequireAuth;
 use crate::net::options::TcpOptions;
 use crate::net::stream::Stream;
 use crate::params::set::Set;
@@ -64,6 +65,8 @@ pub struct Target {
     pub user: String,
     /// What proves the user.
     pub secret: ServerSecret,
+    /// What the server may ask for.
+    pub require_auth: RequireAuth,
     /// Startup parameters beside user and database.
     pub parameters: Vec<(String, String)>,
     /// Run once after the login.
@@ -180,7 +183,8 @@ pub async fn connect(target: Target, ids: &ServerIds) -> Result<Server, ConnectE
     }
     let own = [("user", &*target.user), ("database", &*target.database)];
     let parameters = own.into_iter().chain(target.parameters.iter().map(|(name, value)| (&**name, &**value)));
-    let (mut login, first) = Login::start(&target.user, parameters, target.secret, encryption(&stream));
+    let (login, first) = Login::start(&target.user, parameters, target.secret, encryption(&stream));
+    let mut login = login.requiring(target.require_auth);
     stream.write_all(&first).await.map_err(io)?;
     let mut buffer = Vec::new();
     let mut wire = Wire { stream: &mut stream, buffer: &mut buffer, address: &target.address };

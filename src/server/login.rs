@@ -8,6 +8,7 @@ use crate::auth::scram::client::{ClientExchange, ClientSecret, WaitsForFinal};
 use crate::auth::scram::messages::{ChannelBinding, EndPoint, Nonce};
 use crate::auth::scram::secret::PassThrough;
 use crate::auth::secret::Secret;
+use crate::config::{RequireAuth, ServerAuth};
 use crate::wire::backend::{self, Authentication};
 use crate::wire::cursor::Cursor;
 use crate::wire::tag::backend as b;
@@ -76,6 +77,9 @@ pub struct Login {
     secret: ServerSecret,
     encryption: Encryption,
     scram: Scram,
+    require: RequireAuth,
+    /// It has been asked for something.
+    is_asked: bool,
     authenticated: bool,
     /// BackendKeyData.
     pub key: (u32, Vec<u8>),
@@ -109,12 +113,20 @@ impl Login {
             secret,
             encryption,
             scram: Scram::None,
+            require: RequireAuth::default(),
+            is_asked: false,
             authenticated: false,
             key: (0, vec![0; 4]),
             parameters: Vec::new(),
             reported: 0,
         };
         (login, message.to_vec())
+    }
+
+    /// The server may ask for these only; it gets no other answer.
+    #[must_use]
+    pub fn requiring(self, require: RequireAuth) -> Self {
+        Self { require, ..self }
     }
 
     /// Whether [`Self::hear`] of a message with this tag may hash as often as the server likes, so that it is not to be done
@@ -158,6 +170,7 @@ impl Login {
     fn authenticate(&mut self, body: &[u8]) -> Result<Next, ConnectError> {
         let request =
             Authentication::parse(body).map_err(|_| ConnectError::Protocol("Authentication is too short"))?;
+        self.check_allowed(&request)?;
         match request {
             Authentication::Ok => match self.scram {
                 Scram::None | Scram::Verified => {
@@ -200,6 +213,28 @@ impl Login {
                 "the server asks for a kind of authentication that is not supported".to_owned(),
             )),
         }
+    }
+
+    /// In libpq's words.
+    fn check_allowed(&mut self, request: &Authentication<'_>) -> Result<(), ConnectError> {
+        let (way, what) = match request {
+            Authentication::Ok if self.is_asked => return Ok(()),
+            Authentication::Ok => (ServerAuth::None, "server did not complete authentication"),
+            Authentication::CleartextPassword => {
+                (ServerAuth::Password, "server requested a cleartext password")
+            }
+            Authentication::Md5Password(_) => (ServerAuth::Md5, "server requested a hashed password"),
+            Authentication::Sasl(_) => (ServerAuth::ScramSha256, "server requested SASL authentication"),
+            _ => return Ok(()),
+        };
+        self.is_asked = true;
+        if self.require.allows(way) {
+            return Ok(());
+        }
+        let require = self.require.text();
+        Err(ConnectError::Credentials(format!(
+            "authentication method requirement \"{require}\" failed: {what}"
+        )))
     }
 
     fn scram_first(&mut self, mechanisms: &[u8]) -> Result<Next, ConnectError> {
@@ -283,6 +318,37 @@ mod tests {
         assert_eq!(flood(b"a\0b\0"), MOST_PARAMETERS);
         let long = [b"name\0", &[b'x'; 10_000][..], b"\0"].concat();
         assert_eq!(flood(&long), LONGEST_PARAMETERS / long.len());
+    }
+
+    #[test]
+    fn servers_get_no_answer_but_those_required() {
+        use ServerAuth::{Md5, None, Password, ScramSha256};
+        let asks = [
+            (&b"\0\0\0\x03"[..], Password),
+            (b"\0\0\0\x05salt", Md5),
+            (b"\0\0\0\x0aSCRAM-SHA-256\0\0", ScramSha256),
+            (b"\0\0\0\0", None),
+        ];
+        let required = |text: &str| {
+            let config = format!("[pgweir]\nserver_require_auth = {text:?}\n[databases.a]");
+            let (config, _) = crate::config::parse(&config, "t").unwrap_or_else(|e| panic!("{e}"));
+            config.require_auth(&config.database("a").expect("it"))
+        };
+        for (text, allowed) in [
+            ("", &[Password, Md5, ScramSha256, None][..]),
+            ("scram-sha-256", &[ScramSha256]),
+            ("!password", &[Md5, ScramSha256, None]),
+        ] {
+            for (body, way) in asks {
+                let secret = ServerSecret::Stored(std::sync::Arc::new(Secret::parse("x").expect("a secret")));
+                let said = login(secret).requiring(required(text)).hear(b::AUTHENTICATION, body);
+                assert_eq!(said.is_ok(), allowed.contains(&way), "{text} {way:?} {said:?}");
+            }
+        }
+        let secret = ServerSecret::Stored(std::sync::Arc::new(Secret::parse("x").expect("a secret")));
+        let mut login = login(secret).requiring(required("password"));
+        assert!(matches!(login.hear(b::AUTHENTICATION, b"\0\0\0\x03"), Ok(Next::Send(_))));
+        assert!(login.hear(b::AUTHENTICATION, b"\0\0\0\0").is_ok(), "it has been asked");
     }
 
     /// CVE-2026-6669: only what may have to be hashed with the server's iteration count is told to be much work.

@@ -4,6 +4,7 @@ mod address;
 mod duration;
 mod network;
 mod number;
+mod require_auth;
 mod text;
 mod tls;
 mod words;
@@ -23,6 +24,7 @@ pub use network::Network;
 pub(super) use network::Networks;
 pub use number::Limit;
 pub(super) use number::{FileMode, Number, PositiveOrNone, Size, TcpPort};
+pub use require_auth::{RequireAuth, ServerAuth};
 pub(super) use text::{
     CommandLine, FilePath, Name, NameOrNone, Secret, SecretOrNone, SocketDir, Sql, SqlOrNone, TextList,
     TextOrNone,
