@@ -355,10 +355,8 @@ mod tests {
         let ((hangs, _held), good) = (hanging(), TcpListener::bind("127.0.0.1:0").expect("a port"));
         let refused = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
         let good = good.local_addr().map(|address| (address, good)).expect("bound");
-        let begun = Instant::now();
         let found = runtime.block_on(first_of(&[refused, hangs, good.0])).expect("the last");
         assert_eq!(found.peer_addr().expect("connected"), good.0);
-        assert!(begun.elapsed() < NEXT_ADDRESS * 5, "{:?}", begun.elapsed());
         assert!(runtime.block_on(first_of(&[refused])).is_err() && runtime.block_on(first_of(&[])).is_err());
     }
 }
