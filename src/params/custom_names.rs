@@ -1,6 +1,6 @@
 //! Names of custom parameters (`prefix.name`) in texts and in the values of a Bind: PostgreSQL lists them only to who asks by name.
 
-use super::traces::is_in_word;
+use super::traces::{is_in_word, is_local};
 use crate::wire::cursor::Cursor;
 use crate::wire::error::WireError;
 
@@ -35,6 +35,7 @@ pub fn in_text(text: &[u8], searched: Where, mut name: impl FnMut(&str)) -> bool
             _ => {}
         }
         if word == b"set_config"
+            && !is_local(behind)
             && let Some(literal) = first_literal(behind)
         {
             all &= named(literal, &mut name);
@@ -88,11 +89,13 @@ fn named(told: &[u8], name: &mut impl FnMut(&str)) -> bool {
     !told.contains(&b'.')
 }
 
-/// The first argument of what follows a function's name, if that is a literal without escapes.
+/// The first argument of what follows a function's name, if that is a literal without escapes and nothing more.
 fn first_literal(behind: &[u8]) -> Option<&[u8]> {
     let arguments = behind.trim_ascii_start().strip_prefix(b"(")?.trim_ascii_start();
     let literal = arguments.strip_prefix(b"'")?;
-    memchr::memchr(b'\'', literal).map(|end| &literal[..end])
+    let (literal, behind) = literal.split_at(memchr::memchr(b'\'', literal)?);
+    let behind = behind[1..].trim_ascii_start();
+    (behind.starts_with(b",") || behind.starts_with(b"::")).then_some(literal)
 }
 
 /// The numbers of the parameters that tell set_config its names; `None` if there may be other ways to one.
@@ -153,6 +156,9 @@ mod tests {
         let call = "SELECT set_config('app.x', 'user1.name', false) FROM s.t WHERE z = 'a.b.c' AND v = '1.5'";
         assert_eq!(set(call), all(&["app.x"]));
         assert_eq!(names(call, Where::Quoted), all(&["app.x", "app.x", "user1.name", "a.b.c"]));
+        // What they name is another's to say, or gone with the transaction.
+        assert_eq!(set("SELECT set_config('app.' || 'x', 'y', false)"), all(&[]));
+        assert_eq!(set("SELECT set_config('app.größe', 'y', true)"), all(&[]));
         assert_eq!(set("SET work_mem = '1.5MB'; UPDATE t SET a = b.c"), all(&[]));
     }
 
@@ -165,6 +171,7 @@ mod tests {
             "SET app.größe = 'x'",
             "SELECT set_config('app.größe', 'x', false)",
             "SELECT set_config('app. x', 'x', false)",
+            "SELECT set_config('app. x'::text, 'x', $1)",
             &long,
         ] {
             assert!(!names(text, Where::Set).1, "{text}");

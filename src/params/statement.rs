@@ -6,22 +6,20 @@ use aho_corasick::AhoCorasick;
 use aho_corasick::packed::{Config, MatchKind, Searcher};
 
 /// Words in a text that PostgreSQL's command tag can't show: functions that change or tell session state, temporary objects.
-const TELLTALES: [&str; 15] = [
+const TELLTALES: [&str; 13] = [
     "set_config",
     "advisory",
     "temp",
     "dblink",
     "setseed",
-    "replication_origin",
+    "replication_",
     "pg_settings",
     "u&\"",
     "currval",
     "lastval",
     "nextval",
     "setval",
-    "backup_start",
-    "start_backup",
-    "replication_slot",
+    "_backup",
 ];
 
 /// Longest text that is looked at, in bytes; a longer one counts as leaving something behind.
@@ -34,7 +32,7 @@ const WINDOW: usize = 256;
 const BLOCK: usize = 64;
 
 /// Windows overlap by one byte less than the longest telltale, so that none is missed between two.
-const OVERLAP: usize = 18;
+const OVERLAP: usize = 11;
 
 /// Sets the bit in which upper and lower case differ. It makes more bytes equal than a lower case would, `_` and DEL for
 /// one, so it may find a word that isn't there, never miss one that is.

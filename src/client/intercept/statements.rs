@@ -272,10 +272,16 @@ impl<'a, 'b> Feed<'a, 'b> {
         let name = significant(name);
         match self.client.names.find(name).map(Arc::clone) {
             Some(mut statement) => {
+                if self.server.exchange.is_drained() {
+                    self.server.bound.clear();
+                    self.server.gone = ClientNames::default();
+                }
                 if self.rules.registry.is_outdated(&statement) {
                     // Nobody may get other columns than it believes in.
                     let is_told = bound.is_none_or(|end| self.input.get(end) == Some(&f::DESCRIBE));
                     if is_told {
+                        // What was sent before may fail under its old name.
+                        self.server.gone.insert(name, Arc::clone(&statement));
                         statement = self.rules.registry.renew(&statement);
                         self.client.names.share(name, Arc::clone(&statement), &self.rules.registry.names);
                     } else if statement.is_stale() && self.server.exchange.status() != Status::Failed {
@@ -288,10 +294,6 @@ impl<'a, 'b> Feed<'a, 'b> {
                 let traces = self.rules.looks.of_statement(&statement);
                 self.own_sequences(traces)?;
                 let statement = self.provide(name, statement).ok_or(Pause::Stall)?;
-                if self.server.exchange.is_drained() {
-                    self.server.bound.clear();
-                    self.server.gone = ClientNames::default();
-                }
                 self.server.note(traces);
                 self.evict();
                 Ok((Some(SentName::Server(statement)), traces))
@@ -349,6 +351,7 @@ impl<'a, 'b> Feed<'a, 'b> {
         }
         let suited = self.rules.registry.suited(&statement, self.context().as_deref());
         if !Arc::ptr_eq(&suited, &statement) {
+            self.server.gone.insert(name, statement);
             statement = suited;
             self.client.names.share(name, Arc::clone(&statement), &self.rules.registry.names);
             if self.is_unsettled_statement(&statement) {

@@ -420,6 +420,25 @@ fn a_stale_plan_fails_once() {
     assert_eq!(s.send("Pb=one Bb E Y"), "Bpgweir_2 E Y");
 }
 
+/// Within a batch a name may come to stand for another statement: what was sent before fails under the client's own name for it all
+/// the same.
+#[test]
+fn a_name_renewed_in_a_batch_is_told_as_the_client_s() {
+    let mut s = Scene::new(10);
+    s.send("Pa=one Y");
+    s.answer("1 ZI");
+    s.registry.reshaped();
+    assert_eq!(s.send("Pa=two Sa Y"), "Ppgweir_1=two Ppgweir_2=one Spgweir_2 Y");
+    let mut taken = Vec::new();
+    message(&mut taken, b'E', |v| {
+        v.extend_from_slice(b"SERROR\0VERROR\0C42P05\0Mprepared statement \"pgweir_1\" already exists\0\0");
+    });
+    let mut scratch = Vec::new();
+    let mut out = Outgoing::new(&taken, &mut scratch);
+    s.server.receive(&taken, &mut s.client, &mut out).unwrap();
+    assert!(String::from_utf8_lossy(out.bytes()).contains("\"a\" already exists"));
+}
+
 /// A table was altered through pgweir: nothing fails that is told of its new columns, or is prepared from then on, also in the
 /// transaction that altered it.
 #[test]
