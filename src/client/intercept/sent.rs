@@ -25,17 +25,20 @@ impl SentName {
 
 impl Feed<'_, '_> {
     /// What has to be known of a Bind, or Describe, should it fail.
-    #[inline]
+    #[inline(always)]
     pub(super) fn note_sent(&mut self, called: &[u8], sent: &SentName) {
-        match sent {
-            SentName::Server(statement) => self.server.note_bind(statement.id()),
-            SentName::Outdated => return self.server.exchange.promise(Promise::Outdated),
-            SentName::Nobodys => {}
+        if let SentName::Server(statement) = sent {
+            self.server.note_bind(statement.id());
+            return self.note_name(called, false);
         }
-        self.note_name(called, matches!(sent, SentName::Nobodys));
+        match sent {
+            SentName::Outdated => self.server.exchange.promise(Promise::Outdated),
+            _ => self.note_name(called, true),
+        }
     }
 
     /// Keeps what the client calls a statement for the error its request may bring, unless the statement tells.
+    #[inline]
     pub(super) fn note_name(&mut self, name: &[u8], nobodys: bool) {
         if nobodys || is_cut(name) || self.client.names.is_aliased() {
             self.server.exchange.promise(Promise::Called(name.into()));
