@@ -59,7 +59,7 @@ impl Traces {
     pub const CONTEXT: Self = Self(65536);
 
     /// No kind of state: names are resolved otherwise to the end of the transaction ([`super::context`]).
-    pub const LOCAL_CONTEXT: Self = Self(262_144);
+    pub const LOCAL_CONTEXT: Self = Self(524_288);
 
     /// No kind of state: tables, views or types may have changed, and with them what statements give.
     pub const RESHAPED: Self = Self(131_072);
@@ -345,6 +345,38 @@ pub(super) fn is_in_word(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_two_kinds_share_a_bit() {
+        const SINGLE: [Traces; 20] = [
+            Traces::SETTINGS,
+            Traces::LOCKS,
+            Traces::TEMPORARY,
+            Traces::CURSORS,
+            Traces::CHANNELS,
+            Traces::STATEMENTS,
+            Traces::HIDDEN,
+            Traces::LOCAL_SET,
+            Traces::NAMED_SET,
+            Traces::LOOKED_AT,
+            Traces::NAMES,
+            Traces::REMADE,
+            Traces::SEQUENCES,
+            Traces::FOREVER,
+            Traces::RESETS,
+            Traces::ADVANCES,
+            Traces::CONTEXT,
+            Traces::LOCAL_CONTEXT,
+            Traces::RESHAPED,
+            Traces::REPORTED,
+        ];
+        let all = SINGLE.iter().fold(Traces::NONE, |all, kind| all.and(*kind));
+        assert_eq!(all.0.count_ones() as usize, SINGLE.len());
+        assert_eq!(Traces::UNREAD, Traces::HIDDEN.and(Traces::FOREVER));
+        assert!(
+            Traces::LOOKED_BEHIND.has(Traces::REPORTED) && !Traces::LOOKED_BEHIND.has(Traces::LOCAL_CONTEXT)
+        );
+    }
 
     #[test]
     fn texts_with_telltales() {
