@@ -132,6 +132,7 @@ impl Scene {
     fn exchange(&mut self, request: &[u8], reply: &[u8]) -> usize {
         let rules = Rules {
             registry: &self.registry,
+            scope: &Default::default(),
             looks: Looks { scanner: &self.scanner, routines: &self.routines, customs: &self.customs },
             refuses: Refuses::Nothing,
             names: Names::Kept,

@@ -9,8 +9,8 @@ use support::cluster::{Cluster, Version};
 use support::eventually;
 use support::fake_server::{Conn, FakeServer};
 use support::messages::{
-    Message, backend, bind, close_statement, copy_data, copy_done, execute, function_call, message, parse,
-    query, sync,
+    Message, backend, bind, close_statement, copy_data, copy_done, describe_statement, execute,
+    function_call, message, parse, query, sync,
 };
 use support::pgweir::{Config, Pgweir};
 use support::raw::Client;
@@ -1764,4 +1764,82 @@ fn relations_that_call_built_in_functions_hide_nothing() {
     let refused = other.query("INSERT INTO child DEFAULT VALUES");
     let told = refused.iter().find(|m| m.tag == b'E').map(Message::sqlstate);
     assert_eq!(told.as_deref(), Some("55000"), "{refused:?}");
+}
+
+/// Runs statement `s` by what the client was told of it before.
+fn run_untold(client: &mut Client) -> String {
+    client.send(&[bind("", "s", &[]), execute("", 0), sync()].concat());
+    let replies = client.read_until_ready();
+    match replies.iter().find(|message| matches!(message.tag, b'E' | b'D')) {
+        Some(message) if message.tag == b'E' => message.sqlstate().to_owned(),
+        row => String::from_utf8_lossy(&row.expect("a row").body[6..]).into_owned(),
+    }
+}
+
+/// Prepares `s`, and hears what it gives.
+fn prepare_s(client: &mut Client, text: &str) {
+    client.send(&[parse("s", text), describe_statement("s"), sync()].concat());
+    assert!(client.read_until_ready().iter().any(|message| message.tag == b'T'));
+}
+
+/// A client that was told of an integer never gets anything else by that statement, whoever has changed the table, and whatever
+/// server it comes to.
+#[test]
+fn columns_are_what_the_client_was_told() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql("app", "CREATE TABLE public.m AS SELECT 1::bigint AS v; ALTER TABLE public.m OWNER TO app");
+    let pgweir = two_servers(&cluster);
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    for (change, past) in [
+        ("ALTER TABLE m ALTER v TYPE float8", false),
+        ("ALTER TABLE m ALTER v TYPE text", true),
+        ("ALTER TABLE m RENAME v TO w; ALTER TABLE m ADD v int DEFAULT 3", false),
+    ] {
+        prepare_s(&mut client, "SELECT v FROM m");
+        match past {
+            true => drop(cluster.sql("app", change)),
+            false => drop(other.query(change)),
+        }
+        for _ in 0..4 {
+            assert_eq!(run_untold(&mut client), "0A000", "{change}");
+        }
+        client.send(&[close_statement("s"), sync()].concat());
+        client.read_until_ready();
+        prepare_s(&mut client, "SELECT v FROM m");
+        for _ in 0..3 {
+            assert_ne!(run_untold(&mut client), "0A000", "{change}");
+        }
+        client.send(&[close_statement("s"), sync()].concat());
+        client.read_until_ready();
+    }
+}
+
+/// Another search_path may find other tables: that is the affair of who has set it, for as long as it is set.
+#[test]
+fn a_search_path_breaks_no_statement_of_others() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql(
+        "app",
+        "CREATE SCHEMA t1; CREATE TABLE t1.s AS SELECT 1 AS x; CREATE SCHEMA t2; CREATE TABLE t2.s AS SELECT 'two'::text AS x;
+         GRANT USAGE ON SCHEMA t1, t2 TO PUBLIC; GRANT SELECT ON t1.s, t2.s TO PUBLIC",
+    );
+    let pgweir = two_servers(&cluster);
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    for client in [&mut client, &mut other] {
+        client.query("SET search_path = t1");
+        prepare_s(client, "SELECT * FROM s");
+        (0..2).for_each(|_| assert_eq!(run_untold(client), "1"));
+    }
+    for (there, back) in [
+        ("SET search_path = t2", "SET search_path = t1"),
+        ("BEGIN; SET search_path = t2", "ROLLBACK"),
+        ("BEGIN; SET LOCAL search_path = t2", "ROLLBACK"),
+        ("CREATE TEMP TABLE s AS SELECT 'mine'::text AS y", "DROP TABLE pg_temp.s"),
+    ] {
+        client.query(there);
+        assert_eq!(run_untold(&mut client), "0A000", "{there}");
+        (0..3).for_each(|_| assert_eq!(run_untold(&mut other), "1", "{there}"));
+        client.query(back);
+        (0..3).for_each(|_| assert_eq!(run_untold(&mut client), "1", "{back}"));
+    }
 }

@@ -132,6 +132,8 @@ fn share(
         logins: Default::default(),
         opening: AtomicUsize::new(0),
         routines: Default::default(),
+        scopes: Default::default(),
+        shapes: Default::default(),
         server_ids: ServerIds::default(),
         runtime: workers.runtime.clone(),
     })

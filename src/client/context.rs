@@ -30,6 +30,7 @@ use crate::params::set::Sets;
 use crate::params::statement::Scanner;
 use crate::pool::{CapKind, CloseReason, Parts, Pool, PoolKey, PoolSet, PoolSettings, SharedCap};
 use crate::prepared::registry::Registry;
+use crate::prepared::shape::Scope;
 use crate::roster::{Kick, Roster};
 use crate::server::Server;
 use crate::server::connect::ServerIds;
@@ -100,6 +101,10 @@ pub struct Shared {
     pub opening: AtomicUsize,
     /// What is known of functions, by the database they are in.
     pub routines: Mutex<HashMap<String, Arc<Routines>>>,
+    /// Counts pools.
+    pub scopes: AtomicU64,
+    /// How often what statements depend on was seen to change, by the name of the database.
+    pub shapes: Mutex<HashMap<String, Arc<AtomicU64>>>,
     /// Counts servers.
     pub server_ids: ServerIds,
     /// The workers' runtime.
@@ -200,7 +205,6 @@ impl Shared {
         let config = self.config.load_full();
         let general = &config.general;
         let settings = config.pool_settings(database, &key.user);
-        let statements = general.max_prepared_statements;
         let metrics = self.metrics.pool(&key.database, &key.user);
         let routines = self.routines(database, settings.pool_mode);
         let (defaults, welcome) = (self.sets.empty(), Arc::<ArcSwapOption<_>>::default());
@@ -211,7 +215,7 @@ impl Shared {
             secrets: Mutex::new(self.server_secrets(database, &key.user)),
             agreeing: Default::default(),
             hosts: Mutex::default(),
-            max_prepared_statements: statements_kept(statements),
+            max_prepared_statements: statements_kept(general.max_prepared_statements),
             defaults: Arc::clone(&defaults),
             welcome: Arc::clone(&welcome),
             routines: Arc::clone(&routines),
@@ -227,12 +231,13 @@ impl Shared {
             observer: Arc::clone(&opener) as Arc<dyn crate::pool::Observer>,
         };
         let pool = self.pools.obtain(key, || Pool::new(parts, Instant::now()));
-        let kept = settings.pool_mode != PoolMode::Session && statements.is_some();
+        let kept = settings.pool_mode != PoolMode::Session && general.max_prepared_statements.is_some();
         let context = Arc::new(PoolContext {
             shared: Arc::clone(self),
             pool,
             places: Mutex::default(),
             opener,
+            scope: self.scope(database),
             mode: settings.pool_mode,
             names: if kept { Names::Kept } else { Names::Passed },
             reset_query: general.server_reset_query.clone(),
@@ -266,6 +271,14 @@ impl Shared {
         }
         let place = format!("{}:{}/{}", database.host, database.port, database.dbname());
         Arc::clone(self.routines.lock().entry(place).or_default())
+    }
+
+    /// By whom statements are shared: a new pool of this database. Another host's of the same name may be a standby of it.
+    fn scope(&self, database: &Database) -> Arc<Scope> {
+        let mut shapes = self.shapes.lock();
+        shapes.retain(|_, changes| Arc::strong_count(changes) > 1);
+        let changes = Arc::clone(shapes.entry(database.dbname().to_owned()).or_default());
+        Arc::new(Scope::new(self.scopes.fetch_add(1, Ordering::Relaxed), changes))
     }
 
     /// Has those who wait for others to let go of their servers look at the clock. Whether there are any.

@@ -32,7 +32,7 @@ impl Session {
         }
         if talk.traces.has(Traces::RESHAPED) {
             talk.traces = talk.traces.without(Traces::RESHAPED);
-            self.context.shared.registry.reshaped();
+            self.context.scope.reshaped();
         }
     }
 

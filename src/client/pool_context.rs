@@ -16,6 +16,7 @@ use crate::params::routines::Routines;
 use crate::params::set::Set;
 use crate::params::traces::Traces;
 use crate::pool::{CapKind, CloseReason, Pool, PoolKey};
+use crate::prepared::shape::Scope;
 use crate::roster::{Kick, Place};
 use crate::server::Server;
 use crate::server::conversation::{Conversation, Sequences};
@@ -40,6 +41,8 @@ pub struct PoolContext {
     pub(super) places: Mutex<HashMap<Box<str>, Arc<Place>>>,
     /// Opens its servers.
     pub opener: Arc<Opener>,
+    /// By whom statements are shared.
+    pub scope: Arc<Scope>,
     /// When servers go back.
     pub mode: PoolMode,
     /// Whether statement names are kept by pgweir.

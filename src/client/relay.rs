@@ -67,6 +67,7 @@ impl Session {
         }
         let rules = Rules {
             registry: &context.shared.registry,
+            scope: &context.scope,
             looks: context.looks(),
             refuses,
             names: context.names,

@@ -116,7 +116,7 @@ mod tests {
             for (op, who, name, text) in ops {
                 let name = name.as_bytes();
                 let (names, model) = &mut clients[who];
-                let statement = registry.intern(b"", text.as_bytes(), || crate::params::traces::Traces::NONE);
+                let statement = registry.intern(&Default::default(), b"", text.as_bytes(), || crate::params::traces::Traces::NONE);
                 match op {
                     0 => {
                         let id = statement.id();
@@ -150,8 +150,9 @@ mod tests {
     #[test]
     fn clients_with_the_same_names_share_them() {
         let (registry, sets) = (Registry::default(), NameSets::default());
-        let [x, y] =
-            [b"x", b"y"].map(|text| registry.intern(b"", text, || crate::params::traces::Traces::NONE));
+        let [x, y] = [b"x", b"y"].map(|text| {
+            registry.intern(&Default::default(), b"", text, || crate::params::traces::Traces::NONE)
+        });
         let (mut a, mut b) = (ClientNames::default(), ClientNames::default());
         a.share(b"S_1", Arc::clone(&x), &sets);
         a.share(b"S_2", Arc::clone(&y), &sets);

@@ -7,3 +7,4 @@ pub mod name_sets;
 pub mod registry;
 pub mod rewrite;
 pub mod server_names;
+pub mod shape;

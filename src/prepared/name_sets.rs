@@ -115,7 +115,8 @@ mod tests {
     #[test]
     fn large_sets_are_not_shared_and_forgotten_ones_are_purged() {
         let (registry, sets) = (Registry::default(), NameSets::default());
-        let statement = registry.intern(b"", b"x", || crate::params::traces::Traces::NONE);
+        let statement =
+            registry.intern(&Default::default(), b"", b"x", || crate::params::traces::Traces::NONE);
         let mut many = ClientNames::default();
         for i in 0..2 * SHARED_MOST {
             many.share(i.to_string().as_bytes(), Arc::clone(&statement), &sets);

@@ -1,12 +1,24 @@
 //! Giving a client its own statement names back in error messages.
 
 use super::client_names::ClientNames;
-use super::registry::PREFIX;
+use super::registry::{PREFIX, Statement};
 use memchr::memmem;
+use std::sync::Arc;
+
+/// Names a client had for statements that what it has asked before may still fail by.
+pub type Gone = Vec<(Box<[u8]>, Arc<Statement>)>;
 
 /// The body of an ErrorResponse with every `"pgweir_<id>"` replaced by the name the client `called` the statement, else
 /// by the one it has or had for it; `None` when there is nothing to replace, the usual case.
-pub fn restore_names(body: &[u8], called: Option<&[u8]>, names: [&ClientNames; 2]) -> Option<Vec<u8>> {
+pub fn restore_names(
+    body: &[u8],
+    called: Option<&[u8]>,
+    names: &ClientNames,
+    gone: &Gone,
+) -> Option<Vec<u8>> {
+    let had = |server_name: &[u8]| {
+        gone.iter().find(|(_, statement)| statement.server_name() == server_name).map(|(name, _)| &**name)
+    };
     let mut restored = Vec::new();
     let mut rest = body;
     while let Some(at) = memmem::find(rest, PREFIX.as_bytes()) {
@@ -15,7 +27,7 @@ pub fn restore_names(body: &[u8], called: Option<&[u8]>, names: [&ClientNames; 2
         let name = &rest[at..end];
         restored.extend_from_slice(&rest[..at]);
         restored.extend_from_slice(
-            called.or_else(|| names.iter().find_map(|n| n.by_server_name(name))).unwrap_or(name),
+            called.or_else(|| names.by_server_name(name)).or_else(|| had(name)).unwrap_or(name),
         );
         rest = &rest[end..];
     }
@@ -35,13 +47,18 @@ mod tests {
     fn only_known_names_change() {
         let registry = Registry::default();
         let (mut names, none) = (ClientNames::default(), ClientNames::default());
-        let s = registry.intern(b"", b"x", || crate::params::traces::Traces::NONE);
-        let server = String::from_utf8(s.server_name().to_vec()).unwrap();
+        let statement = |text: &[u8]| {
+            registry.intern(&Default::default(), b"", text, || crate::params::traces::Traces::NONE)
+        };
+        let (s, t) = (statement(b"x"), statement(b"y"));
+        let server = |s: &Statement| String::from_utf8(s.server_name().to_vec()).unwrap();
+        let body = format!("M\"{}\", {} and pgweir_99 and pgweir_\0", server(&s), server(&t));
         names.insert(b"mine", s);
-        let body = format!("M\"{server}\" and pgweir_99 and pgweir_\0");
-        let want = b"M\"mine\" and pgweir_99 and pgweir_\0".to_vec();
-        assert_eq!(restore_names(body.as_bytes(), None, [&names, &none]), Some(want));
-        assert_eq!(restore_names(b"M\"pgweir_7\"", Some(b"so"), [&none, &none]), Some(b"M\"so\"".to_vec()));
-        assert_eq!(restore_names(b"nothing here", None, [&names, &none]), None);
+        let gone = vec![(Box::from(&b"mine"[..]), statement(b"z")), (Box::from(&b"once"[..]), t)];
+        let want = b"M\"mine\", once and pgweir_99 and pgweir_\0".to_vec();
+        assert_eq!(restore_names(body.as_bytes(), None, &names, &gone), Some(want));
+        let nothing = Gone::new();
+        assert_eq!(restore_names(b"M\"pgweir_7\"", Some(b"so"), &none, &nothing), Some(b"M\"so\"".to_vec()));
+        assert_eq!(restore_names(b"nothing here", None, &names, &nothing), None);
     }
 }

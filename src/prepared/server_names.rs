@@ -113,7 +113,10 @@ mod tests {
     fn the_least_recently_used_goes_first() {
         let registry = Registry::default();
         let s: Vec<_> = ["a", "b", "c"]
-            .map(|t| registry.intern(b"", t.as_bytes(), || crate::params::traces::Traces::NONE))
+            .map(|t| {
+                registry
+                    .intern(&Default::default(), b"", t.as_bytes(), || crate::params::traces::Traces::NONE)
+            })
             .into();
         let mut names = ServerNames::new(NonZeroUsize::new(2).unwrap());
         names.insert(Arc::clone(&s[0]));

@@ -98,6 +98,11 @@ pub fn describe_statement(out: &mut Vec<u8>, name: &[u8]) {
     target(out, f::DESCRIBE, name);
 }
 
+/// Appends Flush: the server sends what it has answered.
+pub fn flush(out: &mut Vec<u8>) {
+    message(out, f::FLUSH, |_| ());
+}
+
 /// Appends Close of a statement.
 pub fn close_statement(out: &mut Vec<u8>, name: &[u8]) {
     target(out, f::CLOSE, name);

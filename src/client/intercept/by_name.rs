@@ -31,7 +31,7 @@ impl Feed<'_, '_> {
             if exchange.status() == Status::Failed {
                 return None;
             }
-            statement = self.provide(significant(&command.name), statement)?;
+            statement = self.provide(significant(&command.name), statement, None).ok()?;
             if !in_batch {
                 self.out.inject(|v| v.extend_from_slice(SYNC));
                 self.server.exchange.expect(Reply::Sync, Action::Swallow);
@@ -75,7 +75,7 @@ impl Feed<'_, '_> {
         }
         let Some(mut statement) = self.client.names.find(name).map(Arc::clone) else { return Ok(None) };
         if command.verb == Verb::Execute {
-            statement = self.provide(name, statement).ok_or(Pause::Stall)?;
+            statement = self.provide(name, statement, None).map_err(|_| Pause::Stall)?;
         }
         Ok(Some([&*self.in_place(text, &command, &statement), types].concat()))
     }

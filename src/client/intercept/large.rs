@@ -28,7 +28,7 @@ impl<'b> Feed<'_, 'b> {
         } else if self.is_unsettled_name(name) {
             return Step::Pause(Pause::Stall);
         } else if let Some(taken) = self.client.names.find(name).map(Arc::clone) {
-            let Some(taken) = self.provide(name, taken) else {
+            let Ok(taken) = self.provide(name, taken, None) else {
                 return Step::Pause(Pause::Stall);
             };
             let rest = message.header.size - HEADER - (end + 1);

@@ -7,6 +7,7 @@ mod execute;
 mod large;
 #[cfg(test)]
 mod model;
+mod needed;
 mod refuse;
 mod sent;
 mod statements;
@@ -22,6 +23,7 @@ use crate::params::statement::{LONGEST_SCAN, Scanner, of_long};
 use crate::params::traces::Traces;
 use crate::prepared::client_statements::ClientStatements;
 use crate::prepared::registry::{Registry, Statement};
+use crate::prepared::shape::Scope;
 use crate::server::conversation::{Conversation, Promise};
 use crate::server::exchange::{Action, Fate, Reply, Status};
 use crate::server::prelude::DISCARD_SEQUENCES;
@@ -31,6 +33,7 @@ use crate::wire::frontend;
 use crate::wire::outgoing::Outgoing;
 use crate::wire::scan::{self, Stop};
 use crate::wire::tag::frontend as f;
+use std::sync::Arc;
 
 /// What a text tells about the SETs in it.
 const ANY_SET: Traces = Traces::LOCAL_SET.and(Traces::NAMED_SET).and(Traces::RESETS).and(Traces::LOOKED_AT);
@@ -43,6 +46,8 @@ const LOCAL_BACKLOG: usize = 1024;
 pub struct Rules<'a> {
     /// All statements of the process.
     pub registry: &'a Registry,
+    /// Who shares statements: the pool.
+    pub scope: &'a Arc<Scope>,
     /// Tells what statements leave.
     pub looks: Looks<'a>,
     /// Statements that are refused.

@@ -3,10 +3,8 @@
 //! Errors are left to PostgreSQL wherever it can raise them, so that the transaction's status is right: a name nobody
 //! knows is sent as it is, a Parse of a name that is taken is sent under the name of the statement that has it.
 
-use super::sent::SentName;
 use super::{Feed, Message, Names, Pause, Step, by_name::ends_transaction};
 use crate::params::traces::Traces;
-use crate::prepared::client_names::ClientNames;
 use crate::prepared::client_statements::{KEPT, Unnamed, significant};
 use crate::prepared::registry::{NOBODYS, PREFIX, Statement};
 use crate::server::conversation::Promise;
@@ -14,8 +12,6 @@ use crate::server::exchange::{Action, Exchange, Reply, Status};
 use crate::wire::error::WireError;
 use crate::wire::frame::HEADER;
 use crate::wire::frontend::{self, BindNames, Parse, Target};
-use crate::wire::tag::frontend as f;
-use memchr::memmem;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -93,7 +89,7 @@ impl<'a, 'b> Feed<'a, 'b> {
             if !self.server.exchange.is_status_known() {
                 return Step::Pause(Pause::Stall);
             }
-            let Some(taken) = self.provide(name, taken) else {
+            let Ok(taken) = self.provide(name, taken, None) else {
                 return Step::Pause(Pause::Stall);
             };
             self.inject_parse(taken.server_name(), parse.definition, Reply::DuplicateParse, Action::Forward);
@@ -105,9 +101,9 @@ impl<'a, 'b> Feed<'a, 'b> {
         let traces = looks.of_words(parse.query);
         let statement = match self.context() {
             Some(context) if !traces.has(Traces::FOREVER) => {
-                registry.intern(&context, parse.definition, || traces)
+                registry.intern(self.rules.scope, &context, parse.definition, || traces)
             }
-            _ => registry.unshared(parse.definition, traces),
+            _ => registry.unshared(self.rules.scope, parse.definition, traces),
         };
         // At its Bind this Parse is owed.
         if self.server.foreign_sequences
@@ -135,6 +131,9 @@ impl<'a, 'b> Feed<'a, 'b> {
             self.now_has(&statement);
         }
         self.server.exchange.promise(Promise::ClientNamed(name.into()));
+        if !known {
+            self.ask_what_it_made_of(&statement);
+        }
         self.client.names.share(name, statement, &self.rules.registry.names);
         self.evict();
         Step::Replaced
@@ -258,56 +257,8 @@ impl<'a, 'b> Feed<'a, 'b> {
         Step::Forward
     }
 
-    /// Makes the server ready for a statement the client names; the name to send, `None` for the client's own.
-    /// Also what executing it leaves behind. A Bind of it ends at `bound`, else it is a Describe.
-    #[inline]
-    fn use_statement(
-        &mut self,
-        name: &[u8],
-        bound: Option<usize>,
-    ) -> Result<(Option<SentName>, Traces), Pause> {
-        if name.is_empty() {
-            return self.use_unnamed().map(|traces| (None, traces));
-        }
-        let name = significant(name);
-        match self.client.names.find(name).map(Arc::clone) {
-            Some(mut statement) => {
-                if self.server.exchange.is_drained() {
-                    self.server.bound.clear();
-                    self.server.gone = ClientNames::default();
-                }
-                if self.rules.registry.is_outdated(&statement) {
-                    // Nobody may get other columns than it believes in.
-                    let is_told = bound.is_none_or(|end| self.input.get(end) == Some(&f::DESCRIBE));
-                    if is_told {
-                        // What was sent before may fail under its old name.
-                        self.server.gone.insert(name, Arc::clone(&statement));
-                        statement = self.rules.registry.renew(&statement);
-                        self.client.names.share(name, Arc::clone(&statement), &self.rules.registry.names);
-                    } else if statement.is_stale() && self.server.exchange.status() != Status::Failed {
-                        return Ok((Some(SentName::Outdated), Traces::NONE));
-                    }
-                }
-                if self.is_unsettled_name(name) {
-                    return Err(Pause::Stall);
-                }
-                let traces = self.rules.looks.of_statement(&statement);
-                self.own_sequences(traces)?;
-                let statement = self.provide(name, statement).ok_or(Pause::Stall)?;
-                self.server.note(traces);
-                self.evict();
-                Ok((Some(SentName::Server(statement)), traces))
-            }
-            None if self.is_unsettled_name(name) => Err(Pause::Stall),
-            None if memmem::find(name, PREFIX.as_bytes()).is_some() => {
-                Ok((Some(SentName::Nobodys), Traces::NONE))
-            }
-            None => Ok((None, Traces::NONE)),
-        }
-    }
-
     /// The client's unnamed statement, on whatever server it was parsed; without one, PostgreSQL must not have one.
-    fn use_unnamed(&mut self) -> Result<Traces, Pause> {
+    pub(super) fn use_unnamed(&mut self) -> Result<Traces, Pause> {
         let unnamed = |p: &Promise| matches!(p, Promise::ClientUnnamed(_) | Promise::ServerUnnamed);
         if self.server.exchange.is_newest_unsettled(unnamed) {
             return Err(Pause::Stall);
@@ -340,35 +291,9 @@ impl<'a, 'b> Feed<'a, 'b> {
         Ok(traces)
     }
 
-    /// Parses the client's statement of this name on the server unless it has it; `None` when that can't be known yet. Where
-    /// the parse context isn't the one it was made for, another takes its place: others that share it must get what they meant.
-    pub(super) fn provide(&mut self, name: &[u8], mut statement: Arc<Statement>) -> Option<Arc<Statement>> {
-        if self.is_unsettled_statement(&statement) {
-            return None;
-        }
-        if self.server.names.touch(statement.id()) {
-            return Some(statement);
-        }
-        let suited = self.rules.registry.suited(&statement, self.context().as_deref());
-        if !Arc::ptr_eq(&suited, &statement) {
-            self.server.gone.insert(name, statement);
-            statement = suited;
-            self.client.names.share(name, Arc::clone(&statement), &self.rules.registry.names);
-            if self.is_unsettled_statement(&statement) {
-                return None;
-            }
-            if self.server.names.touch(statement.id()) {
-                return Some(statement);
-            }
-        }
-        self.inject_parse(statement.server_name(), statement.definition(), Reply::Parse, Action::Swallow);
-        self.now_has(&statement);
-        Some(statement)
-    }
-
     /// The values what is sent now is parsed by, if they are known. Temporary tables hide others of their names.
     #[inline]
-    fn context(&mut self) -> Option<Cow<'a, [u8]>> {
+    pub(super) fn context(&mut self) -> Option<Cow<'a, [u8]>> {
         if self.server.traces.and(self.server.held).has(Traces::TEMPORARY) {
             return None;
         }
@@ -379,20 +304,20 @@ impl<'a, 'b> Feed<'a, 'b> {
         Some(Cow::Owned([self.rules.parse_context, b"\0local", &sets].concat()))
     }
 
-    fn inject_parse(&mut self, name: &[u8], definition: &[u8], reply: Reply, action: Action) {
+    pub(super) fn inject_parse(&mut self, name: &[u8], definition: &[u8], reply: Reply, action: Action) {
         self.out.inject(|v| Parse::encode(v, name, definition));
         self.server.exchange.expect(reply, action);
         self.server.tally.server_parses += 1;
     }
 
-    fn now_has(&mut self, statement: &Arc<Statement>) {
+    pub(super) fn now_has(&mut self, statement: &Arc<Statement>) {
         self.server.exchange.promise(Promise::ServerHas(statement.id()));
         self.server.names.insert(Arc::clone(statement));
     }
 
     /// Closes what exceeds `max_prepared_statements`, in stream order: what the batch still needs is parsed again. What an
     /// earlier batch may still change stays until that is settled.
-    fn evict(&mut self) {
+    pub(super) fn evict(&mut self) {
         loop {
             let exchange = &self.server.exchange;
             let may_go = |s: &Statement| !is_unsettled(exchange, s);
@@ -412,7 +337,7 @@ impl<'a, 'b> Feed<'a, 'b> {
         })
     }
 
-    fn is_unsettled_statement(&self, statement: &Statement) -> bool {
+    pub(super) fn is_unsettled_statement(&self, statement: &Statement) -> bool {
         is_unsettled(&self.server.exchange, statement)
     }
 }

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 /// A client and a server, and what went between them.
 struct Scene {
     registry: Registry,
+    scope: Arc<Scope>,
     scanner: Scanner,
     client: ClientStatements,
     server: Conversation,
@@ -17,6 +18,7 @@ impl Scene {
         let server = Conversation::new(NonZeroUsize::new(limit).unwrap(), Sets::default().empty());
         Self {
             registry: Registry::default(),
+            scope: Arc::default(),
             scanner: Scanner::default(),
             client: ClientStatements::default(),
             server,
@@ -30,6 +32,7 @@ impl Scene {
         let mut out = Outgoing::new(&input, &mut scratch);
         let rules = Rules {
             registry: &self.registry,
+            scope: &self.scope,
             looks: Looks {
                 scanner: &self.scanner,
                 routines: &Routines::nothing(),
@@ -328,6 +331,7 @@ fn bytes_in_any_portions_come_out_the_same() {
             let mut out = Outgoing::new(&carry, &mut scratch);
             let rules = Rules {
                 registry: &s.registry,
+                scope: &s.scope,
                 looks: Looks {
                     scanner: &s.scanner,
                     routines: &Routines::nothing(),
@@ -358,6 +362,7 @@ fn a_huge_named_statement_is_streamed() {
     let mut out = Outgoing::new(part, &mut scratch);
     let rules = Rules {
         registry: &s.registry,
+        scope: &s.scope,
         looks: Looks { scanner: &s.scanner, routines: &Routines::nothing(), customs: &Customs::default() },
         refuses: Refuses::Nothing,
         names: Names::Kept,
@@ -414,10 +419,51 @@ fn a_stale_plan_fails_once() {
     s.server.receive(&unknown, &mut s.client, &mut out).unwrap();
     assert_eq!(out.bytes()[HEADER..], error[HEADER..]);
     s.answer("ZI");
-    s.registry.reshaped();
+    s.scope.reshaped();
     assert_eq!(s.send("Ba D E Y"), "Ppgweir_2=one Bpgweir_2 D E Y");
     assert_eq!(s.answer("1 2 n CSELECT_1\0 ZI"), "2 n C Z");
     assert_eq!(s.send("Pb=one Bb E Y"), "Bpgweir_2 E Y");
+}
+
+/// What a server makes of a statement is compared with what the first has made of it, before who goes by that executes it.
+#[test]
+fn a_server_that_makes_something_else_of_a_statement_is_not_asked_to_run_it() {
+    const INT: &str = "t\0\0 Tv20";
+    const FLOAT: &str = "t\0\0 Tv701";
+    let mut s = Scene::new(10);
+    assert_eq!(s.send("Pa=select Sa Y"), "Ppgweir_1=select Spgweir_1 Spgweir_1 Y");
+    assert_eq!(s.answer(&format!("1 {INT} {INT} ZI")), "1 t T Z");
+    assert_eq!(s.send("Ba E Y"), "Bpgweir_1 E Y");
+    s.answer("2 CSELECT_1\0 ZI");
+
+    s.server = another_server();
+    assert_eq!(s.send("Ba E Y"), "Ppgweir_1=select Spgweir_1 H STALL");
+    assert_eq!(s.answer("1"), "");
+    assert_eq!(s.send("Ba E Y"), " STALL");
+    assert_eq!(s.answer(INT), "");
+    assert_eq!(s.send("Ba E Y"), "Bpgweir_1 E Y");
+    assert_eq!(s.answer("2 CSELECT_1\0 ZI"), "2 C Z");
+
+    s.server = another_server();
+    assert_eq!(s.send("Ba E Y"), "Ppgweir_1=select Spgweir_1 H STALL");
+    s.answer(&format!("1 {FLOAT}"));
+    assert!(s.server.traces.has(Traces::RESHAPED));
+    assert_eq!(s.send("Ba E Y"), "Bpgweir_0 E Y", "rather than be misread");
+    s.answer("E26000 ZI");
+    s.scope.reshaped();
+    assert_eq!(s.send("Ba D E Y"), "Ppgweir_2=select Spgweir_2 Bpgweir_2 D E Y", "it will be told");
+    assert_eq!(s.answer(&format!("1 {FLOAT} 2 Tv701 CSELECT_1\0 ZI")), "2 T C Z");
+
+    s.server = another_server();
+    assert_eq!(s.send("Ba E Y"), "Ppgweir_2=select Spgweir_2 H STALL");
+    assert_eq!(s.answer("E42P01"), "E");
+    assert_eq!(s.send("Ba E Y"), "Ba E Y", "it is skipped");
+    assert_eq!(s.answer("ZI"), "Z");
+    assert!(!s.server.described.is_awaited && s.server.is_free());
+}
+
+fn another_server() -> Conversation {
+    Conversation::new(NonZeroUsize::new(10).unwrap(), Sets::default().empty())
 }
 
 /// Within a batch a name may come to stand for another statement: what was sent before fails under the client's own name for it all
@@ -427,7 +473,7 @@ fn a_name_renewed_in_a_batch_is_told_as_the_client_s() {
     let mut s = Scene::new(10);
     s.send("Pa=one Y");
     s.answer("1 ZI");
-    s.registry.reshaped();
+    s.scope.reshaped();
     assert_eq!(s.send("Pa=two Sa Y"), "Ppgweir_1=two Ppgweir_2=one Spgweir_2 Y");
     let mut taken = Vec::new();
     message(&mut taken, b'E', |v| {
@@ -452,7 +498,7 @@ fn statements_are_made_anew_for_an_altered_table() {
     assert_eq!(s.answer("1 2 CSELECT_1\0 ZI"), "1 2 C Z");
     // The look at what the transaction left behind does that.
     s.server.traces = Traces::NONE;
-    s.registry.reshaped();
+    s.scope.reshaped();
     assert_eq!(s.send("Ba E Y"), "Bpgweir_1 E Y");
     assert_eq!(s.answer("2 CSELECT_1\0 ZI"), "2 C Z");
     assert_eq!(s.send("Ba D E Y"), "Ppgweir_3=one Bpgweir_3 D E Y");

@@ -1,10 +1,12 @@
 //! What texts are parsed by, and how far the messages under way are.
 
-use super::Conversation;
+use super::{Afterword, Conversation, Cut, Prepared};
+use crate::params::set::Set;
 use crate::params::traces::Traces;
 use crate::server::exchange::{Fate, Status};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU64;
+use std::sync::Arc;
 
 /// What the values are that PostgreSQL parses by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +20,17 @@ pub enum ParseContext {
 }
 
 impl Conversation {
+    /// The reset was sent: everything but the unnamed statement will be gone.
+    pub fn reset(&mut self, defaults: Arc<Set>) {
+        (self.dirty, self.traces, self.held) = (false, Traces::NONE, Traces::NONE);
+        (self.prepared, self.foreign_sequences) = (Prepared::default(), false);
+        self.context = ParseContext::Known;
+        self.after = Afterword::default();
+        (self.cut, self.overdue) = (Cut::None, None);
+        self.names.clear();
+        self.parameters = defaults;
+    }
+
     #[cold]
     pub(super) fn note_beside(&mut self, traces: Traces) {
         if traces.has(Traces::CONTEXT) {

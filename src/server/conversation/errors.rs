@@ -1,12 +1,20 @@
 //! Errors about prepared statements: what they tell of one, and how the client is told.
 
-use super::{Conversation, Promise};
+use super::{Conversation, ParseContext, Promise};
 use crate::params::traces::Traces;
 use crate::prepared::client_statements::ClientStatements;
 use crate::prepared::registry::{NOBODYS, PREFIX, StatementId};
 use crate::prepared::rewrite;
 use crate::wire::backend;
 use memchr::memmem;
+
+/// A statement that is used.
+#[derive(Debug, Clone, Copy)]
+pub struct Bound {
+    statement: StatementId,
+    /// Whether what texts are parsed by was known.
+    settled: bool,
+}
 
 /// Most statements remembered as bound while replies are owed.
 const BOUND_KEPT: usize = 1024;
@@ -21,21 +29,30 @@ const STALE: &[u8] =
 impl Conversation {
     /// The newest request binds a statement, or describes it.
     #[inline]
-    pub fn note_bind(&mut self, id: StatementId) {
+    pub fn note_bind(&mut self, statement: StatementId) {
         if self.bound.len() < BOUND_KEPT {
-            self.bound.push((self.exchange.newest(), id));
+            let bound = Bound { statement, settled: self.context == ParseContext::Known };
+            self.bound.push((self.exchange.newest(), bound));
         }
     }
 
-    /// The request with this number failed. Had its statement's result type changed, servers that have it can only fail, and
-    /// whatever changed it, past pgweir as it seems, may have changed others'.
+    /// The request with this number failed. Had its statement's result type changed though nothing has that it was parsed by,
+    /// servers that have it can only fail, and whatever changed it, past pgweir as it seems, may have changed others'.
     pub(super) fn hear_of_stale(&mut self, code: &[u8; 5], body: &[u8], failed: u64) {
-        if code != b"0A000" || backend::field(body, b'R') != Some(REVALIDATES) {
+        if code != b"0A000"
+            || backend::field(body, b'R') != Some(REVALIDATES)
+            || self.traces.and(self.held).has(Traces::TEMPORARY)
+        {
             return;
         }
-        let bound = self.bound.iter().filter(|(number, _)| *number == failed);
-        bound.filter_map(|(_, id)| self.names.peek(*id)).for_each(|statement| statement.set_stale());
-        self.note(Traces::RESHAPED);
+        let context = self.parameters.parse_context();
+        let bound = self.bound.iter().filter(|(number, bound)| *number == failed && bound.settled);
+        let bound = bound.filter_map(|(_, bound)| self.names.peek(bound.statement));
+        let changed =
+            bound.filter(|statement| statement.is_of(context)).map(|statement| statement.set_stale());
+        if changed.count() > 0 {
+            self.note(Traces::RESHAPED);
+        }
     }
 
     /// The body of an error about a statement's name, if the client has to be told something else than the server says.
@@ -56,6 +73,6 @@ impl Conversation {
             self.names.clear();
             self.exchange.set_doubt("the server had lost a prepared statement");
         }
-        rewrite::restore_names(body, called.as_deref(), [&client.names, &self.gone])
+        rewrite::restore_names(body, called.as_deref(), &client.names, &self.gone)
     }
 }

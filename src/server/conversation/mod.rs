@@ -3,6 +3,7 @@
 
 mod afterword;
 mod context;
+mod described;
 mod effects;
 mod errors;
 mod notifications;
@@ -15,9 +16,8 @@ use crate::params::set::Set;
 use crate::params::statement;
 use crate::params::traces::Traces;
 use crate::prepared::by_name;
-use crate::prepared::client_names::ClientNames;
 use crate::prepared::client_statements::ClientStatements;
-use crate::prepared::registry::StatementId;
+use crate::prepared::rewrite::Gone;
 use crate::prepared::server_names::ServerNames;
 use crate::wire::backend;
 use crate::wire::encode;
@@ -28,7 +28,9 @@ use crate::wire::scan::{self, Stop};
 use crate::wire::tag::backend as b;
 pub use afterword::{Afterword, Prepared};
 pub use context::ParseContext;
+pub use described::Described;
 use effects::tells_of_copy_data;
+pub use errors::Bound;
 pub use notifications::Cut;
 pub use overdue::Overdue;
 pub use promises::Promise;
@@ -156,9 +158,11 @@ pub struct Conversation {
     /// Told by the last chunks.
     pub heard: Heard,
     /// Statements bound since nothing was owed last, by the number of the request.
-    pub bound: Vec<(u64, StatementId)>,
-    /// The names the client had when it dropped all its statements: what it had asked before may still fail by them.
-    pub gone: ClientNames,
+    pub bound: Vec<(u64, Bound)>,
+    /// What it is about to say of a statement it was given.
+    pub described: Described,
+    /// Names of statements the client has dropped, or whose statement was replaced, since nothing was owed last.
+    pub gone: Gone,
     /// What to ask behind the request under way.
     pub after: Afterword,
     /// Counts since the server was taken.
@@ -196,7 +200,8 @@ impl Conversation {
             sending_fate: Fate::Forward,
             heard: Heard::default(),
             bound: Vec::new(),
-            gone: ClientNames::default(),
+            described: Described::default(),
+            gone: Gone::new(),
             after: Afterword::default(),
             tally: Tally::default(),
             overdue: None,
@@ -357,17 +362,6 @@ impl Conversation {
         }
     }
 
-    /// The reset was sent: everything but the unnamed statement will be gone.
-    pub fn reset(&mut self, defaults: Arc<Set>) {
-        (self.dirty, self.traces, self.held) = (false, Traces::NONE, Traces::NONE);
-        (self.prepared, self.foreign_sequences) = (Prepared::default(), false);
-        self.context = ParseContext::Known;
-        self.after = Afterword::default();
-        (self.cut, self.overdue) = (Cut::None, None);
-        self.names.clear();
-        self.parameters = defaults;
-    }
-
     fn receive_rest(&mut self, input: &[u8], out: &mut Outgoing<'_>) -> usize {
         let here = self.receiving.min(input.len());
         if here > 0 && self.receiving_fate == Fate::Forward {
@@ -399,7 +393,12 @@ impl Conversation {
                 self.exchange.set_doubt("the server began to stream in both directions");
                 Fate::Forward
             }
-            tag => self.exchange.on_message(tag),
+            tag => {
+                if matches!(tag, b::PARAMETER_DESCRIPTION | b::ROW_DESCRIPTION | b::NO_DATA) {
+                    self.note_description(header, body);
+                }
+                self.exchange.on_message(tag)
+            }
         };
         Decided::Pass(fate)
     }

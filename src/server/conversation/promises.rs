@@ -5,6 +5,7 @@ use super::{Conversation, SOMEBODY};
 use crate::params::traces::Traces;
 use crate::prepared::client_statements::{ClientStatements, Unnamed};
 use crate::prepared::registry::{Statement, StatementId};
+use crate::prepared::rewrite::Gone;
 use memchr::memmem;
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ use std::sync::Arc;
 pub enum Promise {
     /// The server has a statement.
     ServerHas(StatementId),
+    /// The server says what it has made of a statement.
+    Described(Arc<Statement>),
     /// The server no longer has a statement.
     ServerLacks(Arc<Statement>),
     /// The client has a name.
@@ -44,6 +47,9 @@ impl Promise {
     }
 }
 
+/// Most names remembered.
+const GONE_KEPT: usize = 1024;
+
 impl Conversation {
     /// Whether the books are right and the prelude, if there was one, succeeded.
     #[inline]
@@ -51,10 +57,19 @@ impl Conversation {
         self.exchange.doubt().is_none() && self.heard.prelude_error.is_none()
     }
 
+    /// The client's name stands for this statement no more; what was sent before may still fail by it.
+    #[cold]
+    pub fn note_gone(&mut self, name: &[u8], statement: Arc<Statement>) {
+        if self.gone.len() >= GONE_KEPT {
+            self.gone.clear();
+        }
+        self.gone.push((name.into(), statement));
+    }
+
     /// All statements are gone but those that were asked for behind the command that did it.
     #[cold]
     pub(super) fn deallocate_all(&mut self, client: &mut ClientStatements) {
-        self.gone = client.names.clone();
+        client.names.iter().for_each(|(name, statement)| self.note_gone(name, Arc::clone(statement)));
         let promises: Vec<_> = self.exchange.promises().collect();
         self.names.retain(|id| promises.iter().any(|p| matches!(p, Promise::ServerHas(i) if *i == id)));
         client.deallocate_all(|name| {
@@ -65,8 +80,8 @@ impl Conversation {
     /// DEALLOCATE ALL or DISCARD ALL is being executed: for what follows in its batch all statements are gone already.
     #[cold]
     pub fn drop_all(&mut self, client: &mut ClientStatements) {
-        self.gone = client.names.clone();
-        let dropped: Vec<_> = client.names.iter().map(|(name, s)| (Box::from(name), Arc::clone(s))).collect();
+        let dropped: Gone = client.names.iter().map(|(name, s)| (Box::from(name), Arc::clone(s))).collect();
+        dropped.iter().for_each(|(name, statement)| self.note_gone(name, Arc::clone(statement)));
         client.names.retain(|_| false);
         for (name, statement) in dropped {
             self.exchange.promise(Promise::ClientClosed(name, statement));
@@ -110,6 +125,7 @@ impl Conversation {
         let unnamed = (!broken.ran).then_some(SOMEBODY);
         match broken.promise {
             Promise::ServerHas(id) => self.names.remove(id),
+            Promise::Described(_) => self.described.is_awaited = false,
             Promise::Declared(name) => self.is_not_declared(&name),
             Promise::ServerLacks(statement) => self.names.insert(statement),
             Promise::ClientNamed(name) => drop(client.names.remove(&name)),

@@ -101,6 +101,7 @@ impl Scene {
         let mut out = Outgoing::new(&input, &mut scratch);
         let rules = Rules {
             registry: &self.registry,
+            scope: &Default::default(),
             looks: Looks {
                 scanner: &self.scanner,
                 routines: &Routines::nothing(),

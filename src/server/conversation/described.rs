@@ -1,0 +1,39 @@
+//! What servers make of the statements they are given.
+
+use super::{Conversation, Promise};
+use crate::params::traces::Traces;
+use crate::prepared::shape::Shape;
+use crate::wire::frame::{HEADER, Header};
+use crate::wire::tag::backend as b;
+use std::sync::Arc;
+
+/// An answer on its way.
+#[derive(Debug, Default)]
+pub struct Described {
+    /// What the client sends next waits for it.
+    pub is_awaited: bool,
+    /// The body of the ParameterDescription of the statement whose columns come next.
+    parameters: Box<[u8]>,
+}
+
+impl Conversation {
+    /// What the server has made of a statement it was given: others must have made the same, or some client would take for a
+    /// number what is none.
+    #[cold]
+    pub(super) fn note_description(&mut self, header: Header, body: &[u8]) {
+        let of = |p: &Promise| {
+            if let Promise::Described(statement) = p { Some(Arc::clone(statement)) } else { None }
+        };
+        let Some(statement) = self.exchange.front_promises().find_map(of) else { return };
+        if header.tag == b::PARAMETER_DESCRIPTION {
+            self.described.parameters = body.into();
+            return;
+        }
+        let columns = (header.tag == b::ROW_DESCRIPTION).then_some((body, header.size - HEADER));
+        let shape = Shape::new(std::mem::take(&mut self.described.parameters), columns);
+        self.described.is_awaited = false;
+        if !statement.learn(shape) && !statement.is_inherited() {
+            self.note(Traces::RESHAPED);
+        }
+    }
+}
