@@ -460,3 +460,32 @@ fn lengths_that_lie_in_a_session() {
     }
     assert_eq!(pgweir.client().value("SELECT 'next'"), "next");
 }
+
+/// Parameters of ever new names, without end, as the answer to a question of pgweir's own: they take no memory to speak of, and the
+/// server is given up as soon as there are too many.
+#[test]
+fn parameters_without_end_behind_our_own_question() {
+    let server = FakeServer::start(|conn| {
+        conn.welcome()?;
+        if conn.number > 0 {
+            return conn.serve();
+        }
+        conn.serve_until("DISCARD ALL")?;
+        for nth in 0..256 {
+            let flood = |n| backend::parameter_status(&format!("made.up_{nth}_{n}"), &"v".repeat(2_000));
+            conn.send(&(0..512).flat_map(flood).collect::<Vec<_>>())?;
+        }
+        Err(io::Error::other("all 256 MiB were read"))
+    });
+    let config = Config::to(server.address())
+        .set("pool_mode", "session")
+        .set("default_pool_size", 1)
+        .set("workers", 1);
+    let pgweir = Pgweir::start(&config);
+    assert_eq!(pgweir.client().value("SELECT 'first'"), "1");
+    assert_eq!(pgweir.client().value("SELECT 'next'"), "1");
+    assert_eq!(server.connections(), 2);
+    let kib = resident_kib(pgweir.pid());
+    assert!(kib < 100 * 1024, "{kib} KiB");
+    server.finish();
+}

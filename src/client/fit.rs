@@ -74,7 +74,8 @@ pub async fn fit(
     }
 }
 
-/// Reads until the server owes nothing; what it says is for nobody. Not cancel safe.
+/// Reads until the server owes nothing; what it says is for nobody. A server in doubt is of no more use and may have no end: that is an
+/// error. Not cancel safe.
 pub async fn drain(server: &mut Server) -> io::Result<()> {
     let (mut nobody, mut scratch) = (ClientStatements::default(), Vec::new());
     while !server.talk.exchange.is_drained() || !server.talk.is_whole() {
@@ -89,6 +90,11 @@ pub async fn drain(server: &mut Server) -> io::Result<()> {
             .map_err(|e| io::Error::other(e.to_string()))?;
         input.drain(..used);
         server.inbound = input;
+        server.talk.heard.errors.clear();
+        server.talk.heard.own.clear();
+        if let Some(why) = server.talk.exchange.doubt() {
+            return Err(io::Error::other(why));
+        }
         if server.talk.heard.fatal {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }

@@ -306,6 +306,9 @@ pub fn refusal(body: &[u8]) -> Refusal {
 /// How long PostgreSQL may take to let go of a connection.
 const HANG_UP_LIMIT: Duration = Duration::from_secs(5);
 
+/// Most bytes it may still send meanwhile: more than sockets keep of a reply that was cancelled.
+const HANG_UP_BYTES: usize = 32 * 1024 * 1024;
+
 /// Ends a connection in good order: cancels what still runs, says goodbye, and waits until PostgreSQL has closed, so that
 /// whoever counts its backends counts this one no more.
 pub async fn hang_up(server: &mut Server) {
@@ -318,8 +321,11 @@ pub async fn hang_up(server: &mut Server) {
             let _ = server.stream.write_all(crate::wire::frontend::TERMINATE).await;
         }
         server.stream.shutdown();
-        let mut rest = Vec::new();
-        while server.stream.read_some(&mut rest, 4096).await.is_ok_and(|n| n > 0) {
+        let (mut rest, mut more) = (Vec::new(), HANG_UP_BYTES);
+        while more > 0
+            && let Ok(read @ 1..) = server.stream.read_some(&mut rest, 4096).await
+        {
+            more = more.saturating_sub(read);
             rest.clear();
         }
     })

@@ -109,7 +109,7 @@ impl Conversation {
         let mut bytes = Vec::new();
         for (name, value) in std::mem::take(&mut self.after.withheld) {
             backend::parameter_status(&mut bytes, name.as_bytes(), value.as_bytes());
-            self.heard.parameters.push((name, value, false));
+            self.heard.hear_parameter(&name, &value, false);
         }
         encode::message(&mut bytes, b::READY, |v| v.push(status));
         Decided::Bytes(bytes)
@@ -163,6 +163,8 @@ impl Conversation {
         let first = self.parameters.first().value(&name.to_ascii_lowercase());
         let withholds = self.after.is_wanted() && first.is_some();
         if withholds {
+            // One for each of the client's parameters at most, however often the server reports them.
+            self.after.withheld.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
             self.after.withheld.push((name.to_owned(), value.to_owned()));
         }
         withholds

@@ -1,7 +1,8 @@
 //! What replies tell of the session: state that commands left, parameters that changed.
 
 use super::super::exchange::Fate;
-use super::{Conversation, Prepared, Promise};
+use super::super::login::{LONGEST_PARAMETERS, MOST_PARAMETERS};
+use super::{Conversation, Heard, Prepared, Promise};
 use crate::params::statement::{self, Effect};
 use crate::params::traces::Traces;
 use crate::prepared::client_statements::ClientStatements;
@@ -86,9 +87,26 @@ impl Conversation {
             } else if fate == Fate::Forward && self.withhold(name, value) {
                 return Fate::Swallow;
             }
-            self.heard.parameters.push((name.to_owned(), value.to_owned(), fate != Fate::Forward));
+            if !self.heard.hear_parameter(name, value, fate != Fate::Forward) {
+                self.exchange.set_doubt("the server reports too many parameters");
+            }
         }
         fate
+    }
+}
+
+impl Heard {
+    /// Takes a ParameterStatus; of a name that was reported before only the last value counts. False if it is beyond what a server
+    /// may report: what is heard is taken when a question of pgweir's is answered, and a server may not end its answer.
+    pub(super) fn hear_parameter(&mut self, name: &str, value: &str, own: bool) -> bool {
+        self.parameters.retain(|(other, _, others)| other != name || *others != own);
+        let heard: usize = self.parameters.iter().map(|(name, value, _)| name.len() + value.len()).sum();
+        let fits =
+            self.parameters.len() < MOST_PARAMETERS && heard + name.len() + value.len() <= LONGEST_PARAMETERS;
+        if fits {
+            self.parameters.push((name.to_owned(), value.to_owned(), own));
+        }
+        fits
     }
 }
 
@@ -110,6 +128,23 @@ pub(super) fn tells_of_copy_data(body: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reported_parameters_are_bounded_in_number_and_size() {
+        let mut heard = Heard::default();
+        let mut flood = |name: &dyn Fn(usize) -> String, value: &str| {
+            heard.parameters.clear();
+            (0..2 * MOST_PARAMETERS).take_while(|nth| heard.hear_parameter(&name(*nth), value, true)).count()
+        };
+        assert_eq!(flood(&|nth| format!("p{nth}"), "v"), MOST_PARAMETERS);
+        assert_eq!(flood(&|nth| format!("p{nth:03}"), &"v".repeat(9_996)), LONGEST_PARAMETERS / 10_000);
+        assert_eq!(flood(&|_| "TimeZone".to_owned(), "UTC"), 2 * MOST_PARAMETERS, "one entry a name");
+        let ours = |value: &str, own| ("TimeZone".to_owned(), value.to_owned(), own);
+        assert!(
+            heard.hear_parameter("TimeZone", "GMT", false) && heard.hear_parameter("TimeZone", "CET", true)
+        );
+        assert_eq!(heard.parameters, [ours("GMT", false), ours("CET", true)], "the last is the last");
+    }
 
     #[test]
     fn what_tells_of_copy_data() {
