@@ -613,6 +613,8 @@ fn without_a_common_version() {
         assert_eq!(Client::connect(&pgweir.target("app", name)).value(ENCRYPTED), encrypted, "{name}");
     }
     logged(&pgweir, "tls=\"TLSv1.2\"");
+    let clear = "TLS failed, going on in clear text (see server_tls_sslmode): the other side refused: no common version of TLS";
+    logged(&pgweir, clear);
     let (code, message) = error_of(&pgweir, "required");
     assert_eq!(code, "08006");
     assert!(message.ends_with("the other side refused: no common version of TLS"), "{message}");

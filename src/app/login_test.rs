@@ -16,7 +16,7 @@ use crate::server::connect::{ServerIds, Target, connect, reach};
 use crate::server::error::ConnectError;
 use crate::server::login::ServerSecret;
 use crate::timer::timeout;
-use crate::tls::{Channel, Tls};
+use crate::tls::Tls;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -209,7 +209,12 @@ impl Setup {
         for address in addresses_of(database) {
             let reached = timeout(self.limit(), reach(&address, tls.as_deref())).await;
             let stream = reached.unwrap_or(Err(ConnectError::Timeout)).map_err(|error| explain(&error))?;
-            let tls = stream.tls().map_or("without TLS", Channel::version);
+            let failure = tls.as_ref().and_then(|tls| tls.failure(&address.to_string()));
+            let tls = match (stream.tls(), failure) {
+                (Some(tls), _) => tls.version().to_owned(),
+                (None, Some(why)) => format!("without TLS, which failed: {why}"),
+                (None, None) => "without TLS".to_owned(),
+            };
             connected.push(format!("connected to {address}, {tls}"));
         }
         Ok(((), connected.join("; ")))

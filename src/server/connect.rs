@@ -142,11 +142,22 @@ pub async fn reach(address: &Address, tls: Option<&Connector>) -> Result<Stream,
     match secure(&mut stream, connector, host).await {
         Ok(()) => Ok(stream),
         // As libpq: where TLS is only preferred, a server that can't do it well enough is spoken to without it.
-        Err(SecureError::Handshake(_)) if !connector.is_required() => dial(address).await,
+        Err(SecureError::Handshake(e)) if !connector.is_required() => {
+            tell_of_clear_text(address, connector, &e);
+            dial(address).await
+        }
         Err(SecureError::Handshake(e)) => Err(ConnectError::Tls(address.to_string(), e)),
         Err(SecureError::Unsupported) => Err(ConnectError::NoTls(address.to_string())),
         Err(SecureError::Protocol(what)) => Err(ConnectError::Protocol(what)),
         Err(SecureError::Io(e)) => Err(ConnectError::Io(address.to_string(), e)),
+    }
+}
+
+#[cold]
+fn tell_of_clear_text(server: &Address, connector: &Connector, why: &io::Error) {
+    let (server, why) = (server.to_string(), why.to_string());
+    if connector.note_failure(&server, &why, Instant::now()) {
+        tracing::warn!(server, "TLS failed, going on in clear text (see server_tls_sslmode): {why}");
     }
 }
 

@@ -4,19 +4,33 @@ use super::channel::Channel;
 use super::error::TlsError;
 use super::verify::{ByName, Verifier};
 use super::{ALPN, FileError, files, provider, versions};
+use crate::clock::Instant;
 use crate::config::{Roots, ServerTls, SslMode};
+use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Begins TLS with servers, by the settings it was made from.
 #[derive(Debug)]
 pub struct Connector {
     mode: SslMode,
     config: Arc<ClientConfig>,
+    failures: Mutex<HashMap<String, Failure>>,
+}
+
+/// Between two words about one server that is spoken to in clear.
+const SAY_AGAIN: Duration = Duration::from_secs(10 * 60);
+
+#[derive(Debug)]
+struct Failure {
+    said: Instant,
+    why: String,
 }
 
 impl Connector {
@@ -52,7 +66,22 @@ impl Connector {
         config.alpn_protocols = vec![ALPN.to_vec()];
         // PostgreSQL resumes no sessions.
         config.resumption = Resumption::disabled();
-        Ok(Some(Self { mode: settings.sslmode, config: Arc::new(config) }))
+        Ok(Some(Self { mode: settings.sslmode, config: Arc::new(config), failures: Mutex::default() }))
+    }
+
+    /// A handshake with this server has failed, and TLS is only preferred; whether it is time to say so (again).
+    pub fn note_failure(&self, server: &str, why: &str, now: Instant) -> bool {
+        let mut failures = self.failures.lock();
+        let before = failures.get(server).map(|failure| failure.said);
+        let is_time = before.is_none_or(|said| now.saturating_duration_since(said) >= SAY_AGAIN);
+        let said = before.filter(|_| !is_time).unwrap_or(now);
+        failures.insert(server.to_owned(), Failure { said, why: why.to_owned() });
+        is_time
+    }
+
+    /// Why the last handshake with this server that failed did, if one has.
+    pub fn failure(&self, server: &str) -> Option<String> {
+        self.failures.lock().get(server).map(|failure| failure.why.clone())
     }
 
     /// Whether a server without TLS won't do.

@@ -1,6 +1,8 @@
-//! As much of DER as it takes to find something in a certificate that rustls has accepted already.
+//! As much of DER as it takes to find something in a certificate that rustls has accepted already, or needn't.
 
 pub(super) const SEQUENCE: u8 = 0x30;
+pub(super) const INTEGER: u8 = 0x02;
+pub(super) const BIT_STRING: u8 = 0x03;
 pub(super) const SET: u8 = 0x31;
 pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
 pub(super) const FIRST_FIELD: u8 = 0xa0;

@@ -71,7 +71,8 @@ fn explain(error: &Error) -> String {
     }
 }
 
-fn certificate(why: &CertificateError) -> String {
+/// What is wrong with a certificate.
+pub(super) fn certificate(why: &CertificateError) -> String {
     match why {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "certificate has expired".to_owned()
@@ -84,6 +85,9 @@ fn certificate(why: &CertificateError) -> String {
         // webpki's error, whose type isn't to be had through rustls.
         CertificateError::Other(why) if why.to_string() == "CaUsedAsEndEntity" => {
             "it is a CA's own certificate, not one that a CA has signed for a server".to_owned()
+        }
+        CertificateError::Other(why) if why.to_string() == "UnsupportedCertVersion" => {
+            "it is of X.509 version 1; make one of version 3 (openssl x509 -req … -extfile)".to_owned()
         }
         other => other.to_string(),
     }

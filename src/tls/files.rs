@@ -1,6 +1,6 @@
 //! Certificates and keys from PEM files. Blocks; meant for start and reload.
 
-use super::{FileError, provider};
+use super::{FileError, error, provider};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -45,7 +45,7 @@ pub(super) fn identity(certificate: Named<'_>, key: Named<'_>) -> Result<Arc<Cer
         rustls::Error::InconsistentKeys(_) => {
             refuse(key, format!("it is not the key of the certificate in {}", certificate.1.display()))
         }
-        rustls::Error::InvalidCertificate(_) => refuse(certificate, e),
+        rustls::Error::InvalidCertificate(why) => refuse(certificate, error::certificate(&why)),
         e => refuse(key, e),
     })?;
     Ok(Arc::new(pair))
@@ -55,7 +55,10 @@ pub(super) fn identity(certificate: Named<'_>, key: Named<'_>) -> Result<Arc<Cer
 pub(super) fn roots(file: Named<'_>) -> Result<RootCertStore, FileError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(file)? {
-        roots.add(certificate).map_err(|e| refuse(file, e))?;
+        roots.add(certificate).map_err(|e| match e {
+            rustls::Error::InvalidCertificate(why) => refuse(file, error::certificate(&why)),
+            e => refuse(file, e),
+        })?;
     }
     Ok(roots)
 }

@@ -7,6 +7,7 @@ mod der;
 mod end_point;
 mod error;
 mod files;
+mod public_key;
 mod status;
 mod subject;
 #[cfg(test)]

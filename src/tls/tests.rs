@@ -242,3 +242,94 @@ fn an_idle_channel_holds_nothing() {
     // rustls's own, and all that it points to, comes to some 3 KiB more.
     assert!(size_of::<Channel>() <= 1536, "{} bytes", size_of::<Channel>());
 }
+
+/// Wrapped in DER.
+fn wrapped(tag: u8, contents: &[u8]) -> Vec<u8> {
+    let [high, low] = u16::try_from(contents.len()).expect("short").to_be_bytes();
+    let length = match (high, low) {
+        (0, ..0x80) => vec![low],
+        (0, _) => vec![0x81, low],
+        _ => vec![0x82, high, low],
+    };
+    [&[tag], &length[..], contents].concat()
+}
+
+/// The same without extensions, as of version 1; whose signature it has, nobody will ask.
+fn of_version_1(certificate: &[u8]) -> Vec<u8> {
+    let (whole, _) = der::expect(certificate, der::SEQUENCE).expect("a certificate");
+    let (fields, signature) = der::expect(whole, der::SEQUENCE).expect("fields");
+    let (_, fields) = der::expect(fields, der::FIRST_FIELD).expect("a version");
+    let key = public_key::of(certificate).expect("a key");
+    let end = fields.windows(key.len()).position(|window| window == key).expect("it") + key.len();
+    let fields = wrapped(der::SEQUENCE, &fields[..end]);
+    wrapped(der::SEQUENCE, &[&fields, signature].concat())
+}
+
+/// A server with such a certificate and this key; what comes of a handshake with it.
+fn shake_hands_with_version_1(key: &KeyPair, of: &ServerTls) -> Result<(), TlsError> {
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+    let certificate = of_version_1(params.self_signed(key).expect("a certificate").der());
+    let signer = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+    let signer = provider().key_provider.load_private_key(signer).expect("a key");
+    shakes_hands(rustls::sign::CertifiedKey::new(vec![certificate.into()], signer), of)
+}
+
+fn shakes_hands(shown: rustls::sign::CertifiedKey, of: &ServerTls) -> Result<(), TlsError> {
+    let config = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions(TlsProtocols::Secure))
+        .expect("ciphers")
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(shown)));
+    let server = rustls::server::UnbufferedServerConnection::new(Arc::new(config)).expect("a server");
+    let mut server = Channel::server(server, None, false);
+    let connector = Connector::new(of).expect("its files").expect("TLS");
+    let mut client = connector.channel("localhost").expect("a name");
+    let mut arrived = Vec::new();
+    for _ in 0..10 {
+        let done = client.shake_hands(&arrived)? == Progress::Done;
+        let _ = server.shake_hands(&client.take_control());
+        if done {
+            return Ok(());
+        }
+        arrived = server.take_control();
+    }
+    panic!("the handshake has no end");
+}
+
+/// `openssl x509 -req` makes them, and so do the recipes of many a manual.
+#[test]
+fn a_certificate_of_version_1_will_do_where_none_is_verified() {
+    let keys = [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519];
+    for key in keys.map(|algorithm| KeyPair::generate_for(algorithm).expect("a key")) {
+        for version in ["tlsv1.2", "tlsv1.3"] {
+            let config = format!(
+                "[pgweir]\nserver_tls_protocols = {version:?}\n[databases.a]\nserver_tls_sslmode = \"require\"\n\
+                 [databases.b]\nserver_tls_sslmode = \"verify-full\"\n"
+            );
+            let config = parsed(&config);
+            let of = |name| config.server_tls(&config.database(name).expect("it"));
+            assert_eq!(shake_hands_with_version_1(&key, &of("a")), Ok(()), "{key:?} {version}");
+            let error = shake_hands_with_version_1(&key, &of("b")).expect_err("nobody can verify it");
+            assert!(error.to_string().contains("X.509 version 1; make one of version 3"), "{error}");
+        }
+    }
+}
+
+/// That the server has the key of its certificate counts all the same.
+#[test]
+fn a_key_of_somebody_else_s_is_refused_where_no_certificate_is_verified() {
+    let (key, other) = (KeyPair::generate().expect("a key"), KeyPair::generate().expect("a key"));
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+    let certificate = params.self_signed(&other).expect("a certificate").der().clone();
+    for version in ["tlsv1.2", "tlsv1.3"] {
+        let config = parsed(&format!(
+            "[pgweir]\nserver_tls_sslmode = \"require\"\nserver_tls_protocols = {version:?}\n[databases.a]\n"
+        ));
+        let signer = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        let signer = provider().key_provider.load_private_key(signer).expect("a key");
+        let pair = rustls::sign::CertifiedKey::new(vec![certificate.clone()], signer);
+        let of = config.server_tls(&config.database("a").expect("it"));
+        let error = shakes_hands(pair, &of).expect_err("another's key");
+        assert!(error.to_string().contains("signature failure"), "{error}");
+    }
+}

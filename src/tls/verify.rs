@@ -1,11 +1,16 @@
 //! How far a server's certificate is verified, by `server_tls_sslmode`.
 
+use super::der::{BIT_STRING, SEQUENCE, expect};
+use super::public_key;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+    verify_tls13_signature_with_raw_key,
+};
+use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use std::sync::Arc;
 
 /// Verifies what the mode asks for. That the server has the key of its certificate is always verified.
@@ -52,7 +57,11 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        match self.roots {
+            Some(_) => verify_tls12_signature(message, cert, dss, algorithms),
+            None => verify_by_key(message, key_of(cert)?, dss, algorithms),
+        }
     }
 
     fn verify_tls13_signature(
@@ -61,10 +70,46 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        match self.roots {
+            Some(_) => verify_tls13_signature(message, cert, dss, algorithms),
+            None => {
+                let key = SubjectPublicKeyInfoDer::from(key_of(cert)?);
+                verify_tls13_signature_with_raw_key(message, &key, dss, algorithms)
+            }
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// The key of a certificate that may be of any kind and version: where nobody asks who the server is, all that counts is its key. What
+/// rustls can read is of version 3 only, and `openssl x509 -req` has long made others.
+fn key_of<'a>(certificate: &'a CertificateDer<'_>) -> Result<&'a [u8], Error> {
+    public_key::of(certificate).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))
+}
+
+/// What rustls does for TLS 1.2, by the key alone.
+fn verify_by_key(
+    message: &[u8],
+    key: &[u8],
+    dss: &DigitallySignedStruct,
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Result<HandshakeSignatureValid, Error> {
+    let refuse = |why| Error::InvalidCertificate(why);
+    let (kind, bits) = parts(key).ok_or_else(|| refuse(CertificateError::BadEncoding))?;
+    let candidates = algorithms.mapping.iter().filter(|(scheme, _)| *scheme == dss.scheme);
+    let fitting = candidates.flat_map(|(_, all)| *all).find(|one| one.public_key_alg_id().as_ref() == kind);
+    let valid = fitting.is_some_and(|one| one.verify_signature(bits, message, dss.signature()).is_ok());
+    valid.then(HandshakeSignatureValid::assertion).ok_or_else(|| refuse(CertificateError::BadSignature))
+}
+
+/// SubjectPublicKeyInfo ::= SEQUENCE { algorithm SEQUENCE { … }, subjectPublicKey BIT STRING }: what is in the two.
+fn parts(key: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (whole, _) = expect(key, SEQUENCE)?;
+    let (kind, rest) = expect(whole, SEQUENCE)?;
+    let (bits, _) = expect(rest, BIT_STRING)?;
+    Some((kind, bits.strip_prefix(&[0])?))
 }
