@@ -104,6 +104,8 @@ enum Manner {
     Shows(Files),
     /// Says this to SSLRequest and hangs up.
     Says(&'static [u8]),
+    /// The same handshake without having been asked.
+    Begins(Files),
 }
 
 /// Such a server; the port.
@@ -114,11 +116,16 @@ fn server(manner: Manner) -> u16 {
         for mut socket in listener.incoming().map_while(Result::ok) {
             let manner = manner.clone();
             std::thread::spawn(move || {
-                socket.read_exact(&mut [0; 8])?;
+                let asked = !matches!(manner, Manner::Begins(_));
+                if asked {
+                    socket.read_exact(&mut [0; 8])?;
+                }
                 match manner {
                     Manner::Says(what) => socket.write_all(what),
-                    Manner::Shows(files) => {
-                        socket.write_all(b"S")?;
+                    Manner::Shows(files) | Manner::Begins(files) => {
+                        if asked {
+                            socket.write_all(b"S")?;
+                        }
                         let mut connection =
                             rustls::ServerConnection::new(shows(&files)).map_err(std::io::Error::other)?;
                         connection.complete_io(&mut socket).map(drop)
@@ -591,14 +598,55 @@ fn every_kind_of_certificate_can_be_bound_to() {
     }
 }
 
+/// PostgreSQL 18 with TLS 1.2 alone.
+fn newer() -> &'static Cluster {
+    static SHARED: OnceLock<Cluster> = OnceLock::new();
+    SHARED.get_or_init(|| {
+        let settings = certificates().1.settings();
+        let mut settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+        settings.push("ssl_max_protocol_version=TLSv1.2");
+        Cluster::with_settings(Version::V18, &settings)
+    })
+}
+
+/// TLS that isn't asked for first, of connections and of cancel requests; who can't do it, or speaks something else within, is no server.
+#[test]
+fn direct_tls_to_servers() {
+    let proxy = Proxy::start(newer().address(), 65536);
+    let mut config = Config::new(newer());
+    for (name, port, mode) in [
+        ("app", proxy.address.port(), "verify-full"),
+        ("too_old", encrypted().port, "require"),
+        ("other", server(Manner::Begins(certificates().1.clone())), "require"),
+    ] {
+        let table = format!("databases.{name}");
+        config =
+            reach(config, name, ("localhost", port), mode).put(&table, "server_tls_sslnegotiation", "direct");
+    }
+    let pgweir = Pgweir::start(&config.set("client_login_timeout", 1));
+    let mut client = pgweir.client();
+    assert_eq!(client.value(ENCRYPTED), "t");
+    client.send(&messages::query("SELECT pg_sleep(60) AS directly"));
+    eventually("the query runs", || newer().connections("query LIKE '%AS directly'") == 1);
+    client.cancel();
+    let error = client.read_until_ready().into_iter().find(|message| message.tag == b'E');
+    assert_eq!(error.expect("an error").sqlstate(), "57014");
+    let sent = proxy.sent();
+    let hello = |bytes: &Vec<u8>| bytes.starts_with(&[0x16, 3]);
+    assert!(sent.len() >= 2 && sent.iter().all(hello), "{} connections", sent.len());
+    let (code, message) = error_of(&pgweir, "other");
+    assert_eq!(code, "08006");
+    let no_alpn = "direct SSL connection was established without ALPN protocol negotiation extension";
+    assert!(message.ends_with(no_alpn), "{message}");
+    error_of(&pgweir, "too_old");
+    logged(&pgweir, "PostgreSQL takes direct TLS since 17");
+}
+
 /// As with libpq, "prefer" does without TLS where the server's isn't good enough; who requires it is told.
 #[test]
 fn without_a_common_version() {
-    let settings = certificates().1.settings();
-    let mut settings: Vec<&str> = settings.iter().map(String::as_str).collect();
-    settings.push("ssl_max_protocol_version=TLSv1.2");
-    let old = Cluster::with_settings(Version::V18, &settings);
-    let mut config = Config::new(&old);
+    let old = newer();
+    let mut config = Config::new(old);
     for (name, mode, protocols) in [
         ("preferred", "prefer", "tlsv1.3"),
         ("required", "require", "tlsv1.3"),

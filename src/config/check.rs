@@ -327,8 +327,9 @@ fn proofs(sections: &Sections, report: &mut Report<'_>) {
     }
 }
 
-const SERVER_TLS: [&str; 5] = [
+const SERVER_TLS: [&str; 6] = [
     "server_tls_sslmode",
+    "server_tls_sslnegotiation",
     "server_tls_ca_file",
     "server_tls_cert_file",
     "server_tls_key_file",

@@ -10,7 +10,7 @@ use super::section::{Difference, Effect, Preset, Section, Setting, difference, s
 use super::units::{
     CommandLine, FilePath, HostNames, Hosts, Limit, LoadBalanceHosts, Maybe, Name, NameOrNone, Number, OneOf,
     PoolMode, Refusal, RequireAuth, RootCerts, Roots, Seconds, SecondsOrOff, Secret, Size, Sql, SslMode,
-    TcpPort, TlsProtocols, Unit,
+    SslNegotiation, TcpPort, TlsProtocols, Unit,
 };
 use Preset::{Is, Like, Unset};
 
@@ -80,6 +80,8 @@ section! {
     pub(super) application_name: Option<String> as Maybe<Name> = Unset(r#""pgweir""#);
     /// TLS with servers of this database: whether it must be, and how far a server's certificate is verified.
     pub(super) server_tls_sslmode: Option<SslMode> as Maybe<OneOf<SslMode>> = Like("server_tls_sslmode");
+    /// How TLS is begun with servers of this database, as in libpq's sslnegotiation.
+    pub(super) server_tls_sslnegotiation: Option<SslNegotiation> as Maybe<OneOf<SslNegotiation>> = Like("server_tls_sslnegotiation");
     /// Certificates of the CAs that may sign the certificate of this database's server.
     pub(super) server_tls_ca_file: Option<Option<Roots>> as Maybe<RootCerts> = Like("server_tls_ca_file");
     /// Certificate to show to servers of this database; goes with the next.

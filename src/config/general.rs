@@ -12,8 +12,8 @@ use super::units::{
     AuthType, FileMode, FilePath, KeepaliveSeconds, Limit, ListenAddr, ListenAddrs, LogFormat, LogLevel,
     MetricsCompat, MillisecondsOrOff, Name, NameOrNone, Network, Networks, Number, OneOf, PinsReached,
     PoolMode, PositiveOrNone, Refusal, RequireAuth, RootCerts, Roots, Seconds, SecondsOrOff,
-    SecondsOrSession, SecretOrNone, SessionState, Size, SocketDir, Sql, SqlOrNone, SslMode, Switch,
-    SyslogFacility, TcpPort, TextList, TextOrNone, TlsProtocols, Unit,
+    SecondsOrSession, SecretOrNone, SessionState, Size, SocketDir, Sql, SqlOrNone, SslMode, SslNegotiation,
+    Switch, SyslogFacility, TcpPort, TextList, TextOrNone, TlsProtocols, Unit,
 };
 use Preset::Is;
 
@@ -162,6 +162,8 @@ section! {
 
     /// TLS with servers: whether it must be, and how far a server's certificate is verified.
     pub server_tls_sslmode: SslMode as OneOf<SslMode> = Is(r#""prefer""#);
+    /// How TLS is begun with servers, as in libpq's sslnegotiation: asked for, or at once, which takes PostgreSQL 17 and a mode of "require" or above.
+    pub server_tls_sslnegotiation: SslNegotiation as OneOf<SslNegotiation> = Is(r#""postgres""#);
     /// Certificates of the CAs that may sign a server's; for verify-full, none is the same as "system".
     pub server_tls_ca_file: Option<Roots> as RootCerts = Is(r#""""#);
     /// Certificate to show to servers, with those that lead to its CA, in PEM.

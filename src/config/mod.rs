@@ -50,7 +50,7 @@ pub use self::tls::{ClientTls, ServerTls, Trusted};
 pub use self::units::{
     AuthType, Host, Hosts, Limit, ListenAddr, LoadBalanceHosts, LogFormat, LogLevel, MetricsCompat,
     MetricsListen, Network, PinsReached, PoolMode, RequireAuth, Roots, ServerAuth, SessionState, SslMode,
-    Switch, SyslogFacility, TlsProtocols, WHOLE_SESSION,
+    SslNegotiation, Switch, SyslogFacility, TlsProtocols, WHOLE_SESSION,
 };
 pub use self::url::from_database_url;
 pub use self::user::User;

@@ -563,6 +563,12 @@ fn encryption_of_servers() {
             ],
         ),
         (
+            "[pgweir]\nserver_tls_sslmode = \"require\"\nserver_tls_sslnegotiation = \"direct\"\n[databases.a]\nserver_tls_sslmode = \"prefer\"\n[databases.b]\nserver_tls_sslmode = \"disable\"\nserver_tls_sslnegotiation = \"postgres\"\n[databases.c]\n[users.u]\npassword = \"p\"\n",
+            &[
+                r#"f:5:22: [databases.a] with server_tls_sslnegotiation "direct" needs server_tls_sslmode "require", "verify-ca" or "verify-full""#,
+            ],
+        ),
+        (
             "[pgweir]\nserver_tls_ca_file = \"ca\"\n[databases.a]\n[users.u]\npassword = \"p\"\n",
             &[
                 r#"warning: f:2:22: server_tls_ca_file in [pgweir] is not used: server_tls_sslmode "prefer" verifies no certificate"#,

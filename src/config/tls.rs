@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use super::database::Database;
 use super::general::General;
-use super::units::{AuthType, Roots, SslMode, TlsProtocols};
+use super::units::{AuthType, Roots, SslMode, SslNegotiation, TlsProtocols};
 
 /// How to speak TLS with clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +73,8 @@ impl ClientTls {
 pub struct ServerTls {
     /// How much to insist.
     pub sslmode: SslMode,
+    /// How to begin.
+    pub negotiation: SslNegotiation,
     /// Whose signature counts when certificates are verified.
     pub ca: Option<Roots>,
     /// Certificate to show, with the key below.
@@ -95,6 +97,7 @@ impl ServerTls {
         };
         Self {
             sslmode: database.server_tls_sslmode.unwrap_or(general.server_tls_sslmode),
+            negotiation: database.server_tls_sslnegotiation.unwrap_or(general.server_tls_sslnegotiation),
             ca: database.server_tls_ca_file.clone().unwrap_or_else(|| general.server_tls_ca_file.clone()),
             cert_file,
             key_file,
@@ -108,6 +111,10 @@ impl ServerTls {
             _ if self.cert_file.is_some() != self.key_file.is_some() => {
                 Some("needs both server_tls_cert_file and server_tls_key_file, or neither")
             }
+            // Who begins so can't be told that there is no TLS.
+            (mode, _) if self.negotiation == SslNegotiation::Direct && !mode.is_required() => Some(
+                "with server_tls_sslnegotiation \"direct\" needs server_tls_sslmode \"require\", \"verify-ca\" or \"verify-full\"",
+            ),
             (SslMode::VerifyCa, None) => Some(
                 "with server_tls_sslmode \"verify-ca\" needs server_tls_ca_file; for a public CA use \"verify-full\"",
             ),

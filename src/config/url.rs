@@ -12,19 +12,21 @@ use super::metrics::Metrics;
 use super::password::Password;
 use super::tls::ServerTls;
 use super::units::{
-    HostName, Name, OneOf, RootCerts, Roots, SecondsOrOff, Secret, SslMode, TcpPort, TimeWritten, Unit,
+    HostName, Name, OneOf, RootCerts, Roots, SecondsOrOff, Secret, SslMode, SslNegotiation, TcpPort,
+    TimeWritten, Unit,
 };
 use super::user::User;
 use super::{Config, FALLBACK, RESERVED_DATABASES};
 
 /// Parameters after `?`. The last two are what each client says for itself, so they are not used.
-const PARAMETERS: [&str; 10] = [
+const PARAMETERS: [&str; 11] = [
     "host",
     "port",
     "user",
     "password",
     "dbname",
     "sslmode",
+    "sslnegotiation",
     "sslrootcert",
     "connect_timeout",
     "application_name",
@@ -41,6 +43,7 @@ struct Parts {
     dbname: Option<String>,
     connect_timeout: Option<String>,
     sslmode: Option<SslMode>,
+    sslnegotiation: Option<SslNegotiation>,
     sslrootcert: Option<Roots>,
 }
 
@@ -65,6 +68,7 @@ pub fn from_database_url(url: &str) -> Result<Config, Error> {
         general.server_connect_timeout = SecondsOrOff::accept(TimeWritten::Text(timeout))
             .map_err(|_| refused::<SecondsOrOff>("parameter connect_timeout"))?;
     }
+    general.server_tls_sslnegotiation = parts.sslnegotiation.unwrap_or(general.server_tls_sslnegotiation);
     encrypt(&mut general, parts.sslmode, parts.sslrootcert)?;
     let mut fallback = Database { name: FALLBACK.to_owned(), ..Database::default() };
     if let Some(host) = parts.host {
@@ -126,6 +130,11 @@ impl Parts {
                 let mode = OneOf::<SslMode>::accept(value);
                 self.sslmode = Some(mode.map_err(|_| refused::<OneOf<SslMode>>("parameter sslmode"))?);
             }
+            "sslnegotiation" => {
+                let how = OneOf::<SslNegotiation>::accept(value);
+                let refused = |_| refused::<OneOf<SslNegotiation>>("parameter sslnegotiation");
+                self.sslnegotiation = Some(how.map_err(refused)?);
+            }
             "sslrootcert" => {
                 let roots = RootCerts::accept(value);
                 self.sslrootcert = roots.map_err(|_| refused::<RootCerts>("parameter sslrootcert"))?;
@@ -171,6 +180,9 @@ fn encrypt(general: &mut General, mode: Option<SslMode>, roots: Option<Roots>) -
     let problem = ServerTls::of(general, &Database::default()).problem();
     let allowed = match problem {
         _ if weak => "verify-full with sslrootcert=system",
+        Some(_) if !general.server_tls_sslmode.is_required() => {
+            "require, verify-ca or verify-full with sslnegotiation=direct"
+        }
         Some(_) => "verify-full, or come with sslrootcert",
         None => return Ok(()),
     };
@@ -300,8 +312,16 @@ mod tests {
                 "the parameter sslmode in the database URL must be verify-full with sslrootcert=system",
             ),
             (
+                "postgres://u:hunter2@h/d?sslnegotiation=direct",
+                "the parameter sslmode in the database URL must be require, verify-ca or verify-full with sslnegotiation=direct",
+            ),
+            (
+                "postgres://u:hunter2@h/d?sslmode=require&sslnegotiation=requiredirect",
+                "the parameter sslnegotiation in the database URL must be one of \"postgres\", \"direct\"",
+            ),
+            (
                 "postgres://u:hunter2@h/d?sslmod=require",
-                "unknown parameter \"sslmod\" in the database URL; known are host, port, user, password, dbname, sslmode, sslrootcert, connect_timeout, application_name, fallback_application_name",
+                "unknown parameter \"sslmod\" in the database URL; known are host, port, user, password, dbname, sslmode, sslnegotiation, sslrootcert, connect_timeout, application_name, fallback_application_name",
             ),
             (
                 "postgres://u:hunter?2@h/d",
@@ -309,7 +329,7 @@ mod tests {
             ),
             (
                 "postgres://u@h/d?hunter2@x=1",
-                "unknown parameter \"…\" in the database URL; known are host, port, user, password, dbname, sslmode, sslrootcert, connect_timeout, application_name, fallback_application_name",
+                "unknown parameter \"…\" in the database URL; known are host, port, user, password, dbname, sslmode, sslnegotiation, sslrootcert, connect_timeout, application_name, fallback_application_name",
             ),
             (
                 "postgres://u:hunter2@h/d?connect_timeout=-1",
@@ -330,12 +350,16 @@ mod tests {
             ("?sslmode=require&sslrootcert=/ca.pem", SslMode::VerifyCa, file()),
             ("?sslmode=verify-ca&sslrootcert=%2Fca.pem", SslMode::VerifyCa, file()),
             ("?sslmode=verify-full", SslMode::VerifyFull, None),
+            ("?sslmode=require&sslnegotiation=postgres", SslMode::Require, None),
+            ("?sslmode=verify-full&sslnegotiation=direct", SslMode::VerifyFull, None),
             ("?sslrootcert=system", SslMode::VerifyFull, Some(Roots::System)),
         ] {
             let config = from_database_url(&format!("postgres://u:p@h/d{parameters}")).expect("a good URL");
             for name in ["d", "other"] {
                 let tls = config.server_tls(&config.database(name).expect("it or the fallback"));
                 assert_eq!((tls.sslmode, tls.ca), (mode, roots.clone()), "{parameters}");
+                let direct = tls.negotiation == SslNegotiation::Direct;
+                assert_eq!(direct, parameters.ends_with("direct"), "{parameters}");
             }
         }
     }

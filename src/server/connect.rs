@@ -11,7 +11,7 @@ use crate::net::options::TcpOptions;
 use crate::net::stream::Stream;
 use crate::params::set::Set;
 use crate::timer::timeout;
-use crate::tls::{Channel, Connector};
+use crate::tls::{ALPN, Channel, Connector, TlsError};
 use crate::wire::backend;
 use crate::wire::frame::{self, HEADER};
 use crate::wire::startup;
@@ -168,8 +168,11 @@ enum SecureError {
     Protocol(&'static str),
 }
 
-/// Asks for TLS and begins it.
+/// Asks for TLS and begins it, or begins at once.
 async fn secure(stream: &mut Stream, connector: &Connector, host: &str) -> Result<(), SecureError> {
+    if connector.is_direct() {
+        return begin_directly(stream, connector, host).await.map_err(SecureError::Handshake);
+    }
     stream.write_all(startup::SSL_REQUEST).await.map_err(SecureError::Io)?;
     let mut answer = Vec::new();
     if stream.read_some(&mut answer, 16).await.map_err(SecureError::Io)? == 0 {
@@ -183,6 +186,18 @@ async fn secure(stream: &mut Stream, connector: &Connector, host: &str) -> Resul
         [b'S' | b'N', ..] => Err(SecureError::Protocol("received unencrypted data after SSL response")),
         _ => Err(SecureError::Protocol("received invalid response to SSL negotiation")),
     }
+}
+
+/// As libpq: what speaks TLS there has to say that it speaks PostgreSQL within, so that nothing else can be talked to by mistake
+/// (RFC 9325, 3.8).
+async fn begin_directly(stream: &mut Stream, connector: &Connector, host: &str) -> io::Result<()> {
+    stream.connect_tls(connector, host).await.map_err(|error| match TlsError::of(&error) {
+        Some(TlsError::Closed) => TlsError::NotDirect.into(),
+        None if error.kind() == io::ErrorKind::ConnectionReset => TlsError::NotDirect.into(),
+        _ => error,
+    })?;
+    let agreed = stream.tls().and_then(Channel::alpn) == Some(ALPN);
+    if agreed { Ok(()) } else { Err(TlsError::NoAlpn.into()) }
 }
 
 /// Connects and logs in. Cancel safe: dropped at any point, the connection is closed. The caller bounds the time.

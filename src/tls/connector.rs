@@ -5,7 +5,7 @@ use super::error::TlsError;
 use super::verify::{ByName, Verifier};
 use super::{ALPN, FileError, files, provider, versions};
 use crate::clock::Instant;
-use crate::config::{Roots, ServerTls, SslMode};
+use crate::config::{Roots, ServerTls, SslMode, SslNegotiation};
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls::client::danger::ServerCertVerifier;
@@ -20,6 +20,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Connector {
     mode: SslMode,
+    negotiation: SslNegotiation,
     config: Arc<ClientConfig>,
     failures: Mutex<HashMap<String, Failure>>,
 }
@@ -66,7 +67,12 @@ impl Connector {
         config.alpn_protocols = vec![ALPN.to_vec()];
         // PostgreSQL resumes no sessions.
         config.resumption = Resumption::disabled();
-        Ok(Some(Self { mode: settings.sslmode, config: Arc::new(config), failures: Mutex::default() }))
+        Ok(Some(Self {
+            mode: settings.sslmode,
+            negotiation: settings.negotiation,
+            config: Arc::new(config),
+            failures: Mutex::default(),
+        }))
     }
 
     /// A handshake with this server has failed, and TLS is only preferred; whether it is time to say so (again).
@@ -87,6 +93,11 @@ impl Connector {
     /// Whether a server without TLS won't do.
     pub fn is_required(&self) -> bool {
         self.mode.is_required()
+    }
+
+    /// Whether TLS begins at once, without asking for it.
+    pub fn is_direct(&self) -> bool {
+        self.negotiation == SslNegotiation::Direct
     }
 
     /// A connection to `host` that has not begun.

@@ -24,6 +24,14 @@ pub enum TlsError {
     /// The other side closed within the handshake.
     #[error("the other side closed the connection within the handshake")]
     Closed,
+    /// It did so where TLS began without being asked for.
+    #[error(
+        "the other side closed the connection within the handshake: PostgreSQL takes direct TLS since 17"
+    )]
+    NotDirect,
+    /// It doesn't say that PostgreSQL is spoken within.
+    #[error("direct SSL connection was established without ALPN protocol negotiation extension")]
+    NoAlpn,
     /// The host's name can't be in a certificate.
     #[error("{0:?} is no name that a certificate could be for")]
     Name(String),
@@ -48,8 +56,8 @@ impl TlsError {
                     | Error::PeerIncompatible(_)
                     | Error::AlertReceived(_)
             ),
-            Self::Name(_) => true,
-            Self::Closed | Self::Endless => false,
+            Self::Name(_) | Self::NoAlpn => true,
+            Self::Closed | Self::NotDirect | Self::Endless => false,
         }
     }
 }

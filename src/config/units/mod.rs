@@ -30,7 +30,7 @@ pub(super) use text::{
     TextOrNone,
 };
 pub(super) use tls::RootCerts;
-pub use tls::{Roots, SslMode, TlsProtocols};
+pub use tls::{Roots, SslMode, SslNegotiation, TlsProtocols};
 pub(super) use words::OneOf;
 pub use words::{
     AuthType, LoadBalanceHosts, LogFormat, LogLevel, MetricsCompat, PinsReached, PoolMode, SessionState,

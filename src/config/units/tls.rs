@@ -50,6 +50,19 @@ impl SslMode {
     }
 }
 
+/// How TLS is begun with a server: libpq's `sslnegotiation`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SslNegotiation {
+    /// The server is asked first.
+    Postgres,
+    /// At once, a round trip less; servers know it since PostgreSQL 17.
+    Direct,
+}
+
+impl Words for SslNegotiation {
+    const WORDS: &'static [(&'static str, Self)] = &[("postgres", Self::Postgres), ("direct", Self::Direct)];
+}
+
 /// The versions of TLS that are spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TlsProtocols {
