@@ -338,6 +338,33 @@ fn clients_by_their_tokens() {
     assert!(!pgweir.log().contains(token.split('.').nth(1).unwrap()), "no token in the log");
 }
 
+/// What the file says at that moment counts: who takes a key out of it, whichever way, has revoked it.
+#[test]
+fn keys_of_a_file_count_while_they_are_in_it() {
+    let (issuer, dir) = (Issuer::start(), TempDir::new().unwrap());
+    let file = dir.path().join("keys");
+    let good = set(&issuer.keys.lock().expect("no panic"));
+    fs::write(&file, &good).unwrap();
+    let options = format!(
+        "issuer={} scope=db audience=pgweir cleartext=loopback jwks={}",
+        issuer.url,
+        certificates::text(&file)
+    );
+    let config =
+        Config::new(Cluster::shared()).set("auth_type", "oauth").set("auth_oauth_options", options.as_str());
+    let pgweir = Pgweir::start(&config);
+    let outcome = || by_token(pgweir.address(), "app", &issuer.token("app", 60));
+    assert_eq!(outcome(), "app", "{}", pgweir.log());
+    for other in ["{\"keys\": []}", "<html>", ""] {
+        fs::write(&file, other).unwrap();
+        assert_eq!(outcome(), REFUSED, "{other}");
+        fs::write(&file, &good).unwrap();
+        assert_eq!(outcome(), "app", "it is there again");
+    }
+    fs::remove_file(&file).unwrap();
+    assert_eq!(outcome(), REFUSED);
+}
+
 /// The issuer is who its certificate says, by a CA that this machine trusts.
 #[test]
 fn keys_by_https() {

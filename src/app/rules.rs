@@ -88,7 +88,7 @@ fn keyless(rules: &Rules) -> Vec<Problem> {
             return None;
         }
         let why = match read_named(path) {
-            Ok(text) => KeySet::read(&text).err()?.to_string(),
+            Ok(text) => KeySet::read(&text).and_then(|keys| keys.has_any()).err()?.to_string(),
             Err(error) => format!("can't be read: {error}"),
         };
         Some(Problem { place: place.clone(), what: format!("jwks={}: {why}", path.display()) })

@@ -1,4 +1,4 @@
-//! The public keys of those who issue tokens: read from a file, or fetched from an address, and kept. They are fetched anew
+//! The public keys of those who issue tokens: read from a file for each login, or fetched from an address, and kept. These are fetched anew
 //! behind a login when they are some minutes old, and at once, at most every ten seconds, when a token names one that isn't there.
 
 use std::collections::HashMap;
@@ -30,7 +30,8 @@ use crate::timer::timeout;
 const LIMIT: Duration = Duration::from_secs(10);
 /// How old keys may get before they are fetched again.
 const FRESH: Duration = Duration::from_secs(600);
-/// How long they are used if that fails.
+/// How long those of an address are used if that fails. A file says what counts at that moment: who empties or removes it wants
+/// its keys to be good for nothing.
 const GOOD: Duration = Duration::from_secs(24 * 3600);
 
 /// Why there are no keys.
@@ -110,7 +111,7 @@ impl Issuers {
     pub async fn verify(&self, token: Token, oauth: &OAuth, by: &Fetching) -> Result<Names, Refused> {
         let keeper = self.keeper(&oauth.keys);
         // A file costs next to nothing, so that a change is never missed.
-        let anew = matches!(keeper.source, KeySource::File(_));
+        let anew = keeper.source.is_file();
         let look = keeper.state.lock().look(Instant::now(), anew);
         let mut keys = keeper.obey(look, by).await?;
         if !token.may_be_of(&keys) {
@@ -156,7 +157,8 @@ impl Keeper {
             if let Err(error) = &keys {
                 tracing::warn!("no new keys for tokens: {error}");
             }
-            let fresh = keys.map(|keys| Fresh { value: Arc::new(keys), renew: FRESH, lasts: GOOD });
+            let lasts = if this.source.is_file() { Duration::ZERO } else { GOOD };
+            let fresh = keys.map(|keys| Fresh { value: Arc::new(keys), renew: FRESH, lasts });
             let outcome = this.state.lock().land(fresh, Instant::now());
             told.send_replace(Some(outcome));
         });

@@ -122,15 +122,22 @@ struct WrittenKey {
 }
 
 impl KeySet {
-    /// Reads a set. Keys for something else, or of an unknown kind, are left out.
+    /// Reads a set. Keys for something else, or of an unknown kind, are left out; none may be left, which is an answer, too.
     ///
     /// # Errors
-    /// There is none left.
+    /// It is no set.
     pub fn read(text: &[u8]) -> Result<Self, BrokenKeys> {
         let Written { keys } = serde_json::from_slice(text).map_err(|_| BrokenKeys::NoSet)?;
         let keys = keys.into_iter().filter_map(|key| Key::read(serde_json::from_value(key).ok()?));
-        let keys: Vec<_> = keys.take(MOST_KEYS).collect();
-        if keys.is_empty() { Err(BrokenKeys::NoKey) } else { Ok(Self(keys)) }
+        Ok(Self(keys.take(MOST_KEYS).collect()))
+    }
+
+    /// What is wrong with the set for who expects tokens to be taken.
+    ///
+    /// # Errors
+    /// There is no key in it.
+    pub fn has_any(&self) -> Result<(), BrokenKeys> {
+        if self.0.is_empty() { Err(BrokenKeys::NoKey) } else { Ok(()) }
     }
 
     /// Whether a token that names this key could be of one of these.

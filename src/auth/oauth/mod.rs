@@ -31,6 +31,13 @@ pub enum KeySource {
     At(Url),
 }
 
+impl KeySource {
+    /// Whether they are in a file.
+    pub fn is_file(&self) -> bool {
+        matches!(self, Self::File(_))
+    }
+}
+
 /// What a rule says of tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OAuth {
