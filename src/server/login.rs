@@ -22,6 +22,12 @@ pub const MOST_PARAMETERS: usize = 256;
 /// Most bytes that their names and values may take together.
 pub const LONGEST_PARAMETERS: usize = 64 * 1024;
 
+/// Longest secret of a cancel key, in bytes: protocol 3.2's.
+const LONGEST_SECRET: usize = 256;
+
+/// Most messages of a login: its notices, too, have an end.
+const MOST_MESSAGES: usize = 2_000;
+
 /// More than is around what a message of a login says, in bytes.
 const AROUND: usize = 64;
 
@@ -87,6 +93,8 @@ pub struct Login {
     pub parameters: Vec<(String, String)>,
     /// Bytes of them.
     reported: usize,
+    /// Messages so far.
+    heard: usize,
 }
 
 #[derive(Debug)]
@@ -119,6 +127,7 @@ impl Login {
             key: (0, vec![0; 4]),
             parameters: Vec::new(),
             reported: 0,
+            heard: 0,
         };
         (login, message.to_vec())
     }
@@ -137,7 +146,14 @@ impl Login {
 
     /// Takes one message of the server.
     pub fn hear(&mut self, tag: u8, body: &[u8]) -> Result<Next, ConnectError> {
+        self.heard += 1;
+        if self.heard > MOST_MESSAGES {
+            return Err(ConnectError::Protocol("the server's login has no end"));
+        }
         match tag {
+            b::AUTHENTICATION if self.authenticated => {
+                Err(ConnectError::Protocol("the server asks for authentication that is over"))
+            }
             b::AUTHENTICATION => self.authenticate(body),
             b::ERROR => Err(ConnectError::Refused(refusal(body))),
             b::NOTICE => Ok(Next::Wait),
@@ -145,10 +161,13 @@ impl Login {
             b::BACKEND_KEY_DATA => {
                 let mut c = Cursor::new(body);
                 let pid = c.i32().map_err(|_| ConnectError::Protocol("BackendKeyData is too short"))?;
+                if c.rest().len() > LONGEST_SECRET {
+                    return Err(ConnectError::Protocol("BackendKeyData is too long"));
+                }
                 self.key = (u32::from_be_bytes(pid.to_be_bytes()), c.rest().to_vec());
                 Ok(Next::Wait)
             }
-            b::READY if self.authenticated => Ok(Next::Done),
+            b::READY if self.authenticated && body == b"I" => Ok(Next::Done),
             b::NEGOTIATE => Err(ConnectError::Protocol("the server does not speak protocol 3.0")),
             _ => Err(ConnectError::Protocol("unexpected message")),
         }
@@ -318,6 +337,37 @@ mod tests {
         assert_eq!(flood(b"a\0b\0"), MOST_PARAMETERS);
         let long = [b"name\0", &[b'x'; 10_000][..], b"\0"].concat();
         assert_eq!(flood(&long), LONGEST_PARAMETERS / long.len());
+    }
+
+    #[test]
+    fn what_no_login_of_postgresql_has() {
+        let key = |length| (b::BACKEND_KEY_DATA, vec![1; 4 + length]);
+        let ok = || (b::AUTHENTICATION, vec![0; 4]);
+        let ready = |status: &[u8]| (b::READY, status.to_vec());
+        let notices = |count| vec![(b::NOTICE, b"SNOTICE\0\0".to_vec()); count];
+        for (said, why) in [
+            (vec![ok(), key(LONGEST_SECRET), ready(b"I")], None),
+            ([vec![ok()], notices(MOST_MESSAGES - 2), vec![ready(b"I")]].concat(), None),
+            (vec![ready(b"I")], Some("unexpected message")),
+            (vec![ok(), ready(b"T")], Some("unexpected message")),
+            (vec![ok(), ready(b"Q")], Some("unexpected message")),
+            (vec![ok(), ready(b"")], Some("unexpected message")),
+            (vec![ok(), key(LONGEST_SECRET + 1)], Some("BackendKeyData is too long")),
+            (vec![ok(), ok()], Some("the server asks for authentication that is over")),
+            (notices(MOST_MESSAGES + 1), Some("the server's login has no end")),
+        ] {
+            let mut login = login(ServerSecret::None);
+            let (last, before) = said.split_last().expect("one at least");
+            assert!(
+                before.iter().all(|(tag, body)| matches!(login.hear(*tag, body), Ok(Next::Wait))),
+                "{why:?}"
+            );
+            match (login.hear(last.0, &last.1), why) {
+                (Ok(Next::Done), None) => {}
+                (Err(ConnectError::Protocol(error)), Some(why)) => assert_eq!(error, why),
+                (other, _) => panic!("{other:?}, not {why:?}"),
+            }
+        }
     }
 
     #[test]
