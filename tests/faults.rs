@@ -408,6 +408,17 @@ fn postgresql_is_frozen() {
     eventually("it can be used", || Client::try_connect(&pgweir.target("app", "app")).is_ok());
 }
 
+/// Who waits for a server that says nothing at login isn't told that servers are busy.
+#[test]
+fn a_server_that_hasn_t_answered_yet() {
+    let server = FakeServer::start(Conn::stall);
+    let config = to_fake(&server).set("query_wait_timeout", "200ms").set("default_pool_size", 1);
+    let pgweir = Pgweir::start(&config);
+    let refusal = Client::try_connect(&pgweir.target("app", "app")).map(|_| ()).expect_err("no server");
+    let hint = format!("PostgreSQL at {} hasn't answered yet.", server.address());
+    assert_eq!(refusal.error().field(b'H'), Some(hint));
+}
+
 /// A client that does not read holds up nobody else, nor pgweir's memory.
 #[test]
 fn a_client_that_never_reads() {

@@ -215,7 +215,7 @@ pub(super) async fn lease(context: &Arc<PoolContext>, client: u64) -> Result<Lea
     match context.pool.acquire(request).await {
         Ok(lease) => Ok(lease),
         Err(error) => {
-            let behind = InTheWay::of(&context.pool, &error);
+            let behind = InTheWay::of(context, &error);
             Err(Trouble::NoServer(error, behind))
         }
     }

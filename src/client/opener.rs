@@ -108,6 +108,12 @@ impl Opener {
         is_elsewhere
     }
 
+    /// Where its servers are.
+    pub fn places(&self) -> String {
+        let all = addresses_of(&self.database.load());
+        all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
     fn target(&self, at: &At<'_>, secret: ServerSecret) -> Target {
         let database = self.database.load();
         Target {

@@ -2,13 +2,13 @@
 //!
 //! Texts are PostgreSQL's where PostgreSQL has the case, else PgBouncer's, since people's tools match them.
 
+use super::pool_context::PoolContext;
 use crate::auth::hba::EntryError;
 use crate::auth::login::LoginError;
 use crate::auth::oauth::Malformed;
 use crate::credentials::lookups::LookupError;
-use crate::pool::{Hindrance, Pool, WaitError};
+use crate::pool::{Hindrance, WaitError};
 use crate::roster::{ClientCap, Kick};
-use crate::server::Server;
 use crate::server::error::Refusal;
 use crate::wire::backend::{Report, Severity};
 use crate::wire::error::WireError;
@@ -283,18 +283,26 @@ fn last_attempt(error: &str) -> String {
 pub enum InTheWay {
     /// The last open failed, in these words.
     Failed(String),
+    /// Nothing has come of the first open of all, of a server at one of these addresses.
+    Unanswered(String),
     /// Something else.
     Hindrance(Hindrance),
 }
 
 impl InTheWay {
     /// Of who has waited in this pool, if the wait has ended so.
-    pub fn of(pool: &Pool<Server>, error: &WaitError) -> Option<Self> {
+    pub fn of(context: &PoolContext, error: &WaitError) -> Option<Self> {
         if !matches!(error, WaitError::Timeout) {
             return None;
         }
-        match pool.numbers().hindered.last {
-            Some(Hindrance::Failing) | None => pool.last_open_error().map(|e| Self::Failed(e.to_string())),
+        let numbers = context.pool.numbers();
+        let failed = || context.pool.last_open_error().map(|error| Self::Failed(error.to_string()));
+        let only_opening = numbers.opening > 0 && numbers.connections == numbers.opening;
+        match numbers.hindered.last {
+            Some(Hindrance::Size | Hindrance::Failing) | None if only_opening => {
+                failed().or_else(|| Some(Self::Unanswered(context.opener.places())))
+            }
+            Some(Hindrance::Failing) | None => failed(),
             Some(other) => Some(Self::Hindrance(other)),
         }
     }
@@ -302,7 +310,7 @@ impl InTheWay {
     fn detail(&self) -> Option<String> {
         match self {
             Self::Failed(error) => Some(last_attempt(error)),
-            Self::Hindrance(_) => None,
+            Self::Unanswered(_) | Self::Hindrance(_) => None,
         }
     }
 }
@@ -310,6 +318,7 @@ impl InTheWay {
 fn hint_of_timeout(behind: Option<&InTheWay>) -> Option<String> {
     match behind {
         Some(InTheWay::Failed(_)) => None,
+        Some(InTheWay::Unanswered(places)) => Some(format!("PostgreSQL at {places} hasn't answered yet.")),
         Some(InTheWay::Hindrance(Hindrance::Paused)) => {
             Some("The database is paused: the console's RESUME ends that.".to_owned())
         }

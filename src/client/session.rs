@@ -294,7 +294,7 @@ impl Session {
         buffers: &mut Buffers,
         error: WaitError,
     ) -> Turn {
-        let behind = InTheWay::of(&self.context.pool, &error);
+        let behind = InTheWay::of(&self.context, &error);
         let shutdown = matches!(error, WaitError::Shutdown);
         self.context.pins.dismiss(self.id());
         if matches!(error, WaitError::Timeout | WaitError::Pins) {
