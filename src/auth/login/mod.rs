@@ -9,6 +9,7 @@ mod table;
 mod tests;
 
 use std::fmt;
+use std::hint::black_box;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -121,8 +122,8 @@ pub struct Login {
 
 #[derive(Debug)]
 enum State {
-    /// Waits for a PasswordMessage with the password.
-    Clear(Arc<StoredSecret>),
+    /// Waits for a PasswordMessage with the password; a wrong one costs these iterations at least.
+    Clear(Arc<StoredSecret>, u32),
     /// Waits for a PasswordMessage with the answer to the salt.
     Md5(Arc<StoredSecret>, [u8; 4]),
     /// Waits for a SASLInitialResponse, which may choose to be bound to this.
@@ -165,7 +166,7 @@ impl Login {
             _ => mock_secret(user, challenge, settings),
         };
         let (state, request) = match challenge {
-            Challenge::Clear => (State::Clear(secret), Request::CleartextPassword),
+            Challenge::Clear => (State::Clear(secret, settings.scram_iterations), Request::CleartextPassword),
             Challenge::Md5 => (State::Md5(secret, own.md5_salt), Request::Md5Password(own.md5_salt)),
             Challenge::Scram => {
                 let verifier = Verifier {
@@ -191,20 +192,17 @@ impl Login {
     /// Whether the next response is held against the secret, and not only the way to one that is.
     pub fn is_decisive(&self) -> bool {
         match self.state {
-            State::Clear(_) | State::Md5(..) | State::SaslFinal(..) => true,
+            State::Clear(..) | State::Md5(..) | State::SaslFinal(..) => true,
             State::SaslInitial(..) | State::SaslFirst(_) => false,
         }
     }
 
     /// Whether the next response may cost a PBKDF2 run (a millisecond per 4096 iterations), so that the caller can
-    /// move [`Self::on_response`] off its event loop: a password checked against a SCRAM secret, or the first SCRAM
-    /// login of a user with a plain password (which is slower than all others by that much, once per process).
+    /// move [`Self::on_response`] off its event loop: a password in clear, which costs that if it is wrong, or the first
+    /// SCRAM login of a user with a plain password (which is slower than all others by that much, once per process).
     pub fn is_heavy(&self) -> bool {
         match &self.state {
-            State::Clear(secret) => {
-                let is_scram = |secret: &Secret| secret.form() == Form::Scram;
-                is_scram(secret.secret()) || secret.second().is_some_and(is_scram)
-            }
+            State::Clear(..) => true,
             State::SaslInitial(verifier, _) | State::SaslFirst(verifier) => verifier.secret.must_derive(),
             State::Md5(..) | State::SaslFinal(..) => false,
         }
@@ -218,7 +216,7 @@ impl Login {
             Err(Detail::Protocol("the response is too long"))
         } else {
             match state {
-                State::Clear(secret) => on_password(&user, &secret, body),
+                State::Clear(secret, iterations) => on_password(&user, &secret, iterations, body),
                 State::Md5(secret, salt) => on_md5(&user, &secret, salt, body),
                 State::SaslInitial(verifier, end_point) => {
                     on_sasl_initial(verifier, end_point, body, doomed.is_some())
@@ -251,9 +249,14 @@ enum Next {
     Proved(Option<Request>, Proof),
 }
 
-fn on_password(user: &str, secret: &StoredSecret, body: &[u8]) -> Result<Next, Detail> {
+fn on_password(user: &str, secret: &StoredSecret, iterations: u32, body: &[u8]) -> Result<Next, Detail> {
     let password = response::password(body)?;
     if !secret.is_of(user, password) {
+        let is_scram = |secret: &Secret| secret.form() == Form::Scram;
+        // Else time would tell what kind of secret there is, and whether there is one.
+        if !is_scram(secret.secret()) && !secret.second().is_some_and(is_scram) {
+            black_box(ScramSecret::from_password(password, iterations, &[0; 16]));
+        }
         return Err(Detail::WrongPassword);
     }
     Ok(Next::Proved(None, Proof::Password(Zeroizing::new(password.to_vec()))))
@@ -314,13 +317,11 @@ fn on_client_final(exchange: WaitsForFinal, stored: &StoredSecret, body: &[u8]) 
 
 /// A secret nobody has, in the form that makes the login cost what that of an ordinary user costs.
 fn mock_secret(user: &str, challenge: Challenge, settings: &Settings) -> Arc<StoredSecret> {
-    let scram = || {
-        let mock = ScramSecret::mock(&settings.mock_key, user, settings.scram_iterations);
-        Secret::Scram(Arc::new(mock))
-    };
-    let digits = || Secret::Md5(Zeroizing::new([b'0'; 32]));
-    Arc::new(StoredSecret::new(match (challenge, settings.unknown) {
-        (Challenge::Scram, _) | (Challenge::Clear, Mock::Scram) => scram(),
-        (Challenge::Md5, _) | (Challenge::Clear, Mock::Md5) => digits(),
+    Arc::new(StoredSecret::new(match challenge {
+        Challenge::Scram | Challenge::Clear => {
+            let mock = ScramSecret::mock(&settings.mock_key, user, settings.scram_iterations);
+            Secret::Scram(Arc::new(mock))
+        }
+        Challenge::Md5 => Secret::Md5(Zeroizing::new([b'0'; 32])),
     }))
 }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::auth::scram::client::{ClientExchange, ClientSecret};
 use crate::auth::scram::messages::ChannelBinding;
+use crate::auth::scram::secret::DERIVATIONS;
 use crate::auth::scram::server::ServerExchange as OtherServer;
 
 const OWN: Circumstances = Circumstances { nonce: [5; 18], md5_salt: [1, 2, 3, 4], end_point: None };
@@ -257,12 +258,23 @@ fn an_empty_password_is_refused_as_a_wrong_one() {
 }
 
 #[test]
+fn a_wrong_password_costs_the_same_whatever_it_is_held_against() {
+    for unknown in [Mock::Md5, Mock::Scram] {
+        for form in [None, Some(Form::Plain), Some(Form::Md5), Some(Form::Scram)] {
+            let (login, _) = asked(Method::Password, form, unknown);
+            let before = DERIVATIONS.get();
+            assert!(login.on_response(b"wrong\0").is_err());
+            assert_eq!(DERIVATIONS.get() - before, 1, "{form:?}");
+        }
+    }
+}
+
+#[test]
 fn only_what_runs_pbkdf2_is_heavy() {
     let heavy = |method, form| asked(method, form, Mock::Scram).0.is_heavy();
     assert!(heavy(Method::Password, Some(Form::Scram)));
-    assert!(heavy(Method::Password, None));
+    assert!(heavy(Method::Password, None) && heavy(Method::Password, Some(Form::Md5)), "if it is wrong");
     assert!(heavy(Method::ScramSha256, Some(Form::Plain)));
-    assert!(!heavy(Method::Password, Some(Form::Md5)));
     assert!(!heavy(Method::Md5, Some(Form::Scram)));
     assert!(!heavy(Method::ScramSha256, None));
 

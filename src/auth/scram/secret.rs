@@ -211,6 +211,12 @@ impl fmt::Debug for PassThrough {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How often this thread has run PBKDF2.
+    pub(in crate::auth) static DERIVATIONS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
 /// The three keys that follow from a password, a salt and an iteration count.
 pub(super) struct Derived {
     pub(super) client_key: Zeroizing<[u8; 32]>,
@@ -220,6 +226,8 @@ pub(super) struct Derived {
 
 impl Derived {
     pub(super) fn new(password: &[u8], iterations: u32, salt: &[u8]) -> Self {
+        #[cfg(test)]
+        DERIVATIONS.set(DERIVATIONS.get() + 1);
         let password = prepared(password);
         let salted = Zeroizing::new(pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(&password, salt, iterations));
         let client_key = Zeroizing::new(hmac(&salted, b"Client Key"));
