@@ -52,6 +52,13 @@ pub(super) fn rules(config: &Config) -> Result<(Rules, Vec<Problem>), AppError> 
 fn read(config: &Config) -> Result<(Rules, Vec<Problem>), AppError> {
     let general = &config.general;
     let alone = |setting, method, options| Ok((Rules::of_method(setting, method, options)?, Vec::new()));
+    // Also of no use yet they are to be right: who turns to that auth_type later would be surprised.
+    if let (true, Some(options)) = (general.auth_type != AuthType::Ldap, &general.auth_ldap_options) {
+        Rules::of_method("auth_ldap_options", "ldap", options.expose())?;
+    }
+    if let (true, Some(options)) = (general.auth_type != AuthType::OAuth, &general.auth_oauth_options) {
+        Rules::of_method("auth_oauth_options", "oauth", options)?;
+    }
     if let (AuthType::Ldap, Some(options)) = (general.auth_type, &general.auth_ldap_options) {
         return alone("auth_ldap_options", "ldap", options.expose());
     }
@@ -105,6 +112,19 @@ mod tests {
         let (config, _) = parse(text, "t").unwrap_or_else(|e| panic!("{e}"));
         let (_, warnings) = rules(&config).unwrap_or_else(|e| panic!("{e}"));
         warnings.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn options_of_another_auth_type_are_read() {
+        for setting in [
+            "auth_ldap_options = 'ldapserver=a nonsense=b'",
+            "auth_oauth_options = 'issuer=https://i nonsense=b'",
+        ] {
+            let (config, _) =
+                parse(&format!("[pgweir]\n{setting}\n[databases.a]"), "t").unwrap_or_else(|e| panic!("{e}"));
+            let error = rules(&config).map(|_| ()).expect_err("a mistake");
+            assert!(error.to_string().contains("nonsense"), "{error}");
+        }
     }
 
     #[test]

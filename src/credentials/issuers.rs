@@ -25,6 +25,7 @@ use super::renewal::{Fresh, Look, State, Told, answer};
 use crate::auth::oauth::{BrokenKeys, KeySet, KeySource, LARGEST_SET, Names, OAuth, Rejection, Token};
 use crate::clock::Instant;
 use crate::timer::timeout;
+use crate::tls::TlsError;
 
 /// How long fetching may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -181,7 +182,8 @@ async fn fetch(source: &KeySource, tls: Option<Arc<ClientConfig>>) -> Result<Vec
     }
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     let connector = TlsConnector::from(tls.ok_or(Why::NoTls)?);
-    get(TokioIo::new(connector.connect(name, socket).await?), url).await
+    let encrypted = connector.connect(name, socket).await.map_err(TlsError::told)?;
+    get(TokioIo::new(encrypted), url).await
 }
 
 /// One request; nobody is sent on to elsewhere.

@@ -1,6 +1,6 @@
 //! What goes wrong with TLS, in words for people.
 
-use rustls::{AlertDescription, CertificateError, Error};
+use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 use std::path::PathBuf;
 
 /// A file of the configuration that can't be used.
@@ -46,6 +46,12 @@ impl TlsError {
         error.get_ref()?.downcast_ref()
     }
 
+    /// An error of a connection that somebody else made by rustls, in words.
+    pub fn told(error: std::io::Error) -> std::io::Error {
+        let of_tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()).cloned();
+        of_tls.map_or(error, |of_tls| Self::Protocol(of_tls).into())
+    }
+
     /// Whether trying again can't help: certificates don't fit, or the two sides have nothing in common.
     pub fn is_final(&self) -> bool {
         match self {
@@ -73,10 +79,49 @@ fn explain(error: &Error) -> String {
         Error::InvalidCertificate(why) => format!("certificate verify failed: {}", certificate(why)),
         Error::NoCertificatesPresented => "the other side showed no certificate".to_owned(),
         Error::AlertReceived(alert) => format!("the other side refused: {}", alerted(*alert)),
-        Error::PeerIncompatible(why) => format!("no common ground: {why:?}"),
+        Error::PeerIncompatible(why) => incompatible(why),
+        Error::PeerMisbehaved(why) => format!("the other side broke the protocol: {}", words(why)),
         Error::InvalidMessage(_) => "what the other side sent is not TLS".to_owned(),
+        Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
+            "the other side sent a message out of turn".to_owned()
+        }
+        Error::NoApplicationProtocol => "no common application protocol".to_owned(),
         other => other.to_string(),
     }
+}
+
+fn incompatible(why: &PeerIncompatible) -> String {
+    use PeerIncompatible as P;
+    match why {
+        P::ServerDoesNotSupportTls12Or13
+        | P::ServerTlsVersionIsDisabledByOurConfig
+        | P::Tls12NotOffered
+        | P::Tls12NotOfferedOrEnabled
+        | P::SupportedVersionsExtensionRequired => "no common version of TLS".to_owned(),
+        P::NoCipherSuitesInCommon => "no common cipher suite".to_owned(),
+        P::NoKxGroupsInCommon => "no common group for the key exchange".to_owned(),
+        P::NoSignatureSchemesInCommon | P::NoCertificateRequestSignatureSchemesInCommon => {
+            "no common kind of signature".to_owned()
+        }
+        other => format!("no common ground: {}", words(other)),
+    }
+}
+
+/// What rustls names but has no words for: `NoKxGroupsInCommon` as words.
+fn words(named: &impl std::fmt::Debug) -> String {
+    let text = format!("{named:?}");
+    let name: Vec<char> = text.chars().take_while(char::is_ascii_alphanumeric).collect();
+    let mut words = String::new();
+    for (at, letter) in name.iter().enumerate() {
+        let is_small = |at: usize| name.get(at).is_some_and(|letter| !letter.is_ascii_uppercase());
+        let is_capital = letter.is_ascii_uppercase();
+        if is_capital && at > 0 && (is_small(at - 1) || is_small(at + 1)) {
+            words.push(' ');
+        }
+        let is_abbreviation = is_capital && !is_small(at + 1) && at > 0;
+        words.push(if is_abbreviation { *letter } else { letter.to_ascii_lowercase() });
+    }
+    words
 }
 
 /// What is wrong with a certificate.
@@ -97,7 +142,16 @@ pub(super) fn certificate(why: &CertificateError) -> String {
         CertificateError::Other(why) if why.to_string() == "UnsupportedCertVersion" => {
             "it is of X.509 version 1; make one of version 3 (openssl x509 -req … -extfile)".to_owned()
         }
-        other => other.to_string(),
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "it is signed in a way that is no longer safe, or not known".to_owned()
+        }
+        CertificateError::Other(why) => words(&format_args!("{why}")),
+        // rustls has words for these.
+        CertificateError::NotValidForNameContext { .. } | CertificateError::InvalidPurposeContext { .. } => {
+            why.to_string()
+        }
+        other => words(other),
     }
 }
 
@@ -108,6 +162,45 @@ fn alerted(alert: AlertDescription) -> String {
         AlertDescription::UnknownCA => "it doesn't trust the CA of our certificate".to_owned(),
         AlertDescription::NoApplicationProtocol => "no common application protocol".to_owned(),
         AlertDescription::HandshakeFailure => "handshake failure".to_owned(),
-        other => format!("{other:?}"),
+        AlertDescription::Unknown(number) => format!("alert {number}"),
+        other => words(&other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::PeerMisbehaved;
+
+    #[test]
+    fn people_are_told_in_words() {
+        let certificate = |why| Error::InvalidCertificate(why);
+        for (error, text) in [
+            (
+                Error::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon),
+                "no common group for the key exchange",
+            ),
+            (
+                Error::PeerIncompatible(PeerIncompatible::NullCompressionRequired),
+                "no common ground: null compression required",
+            ),
+            (
+                Error::PeerMisbehaved(PeerMisbehaved::IllegalMiddleboxChangeCipherSpec),
+                "the other side broke the protocol: illegal middlebox change cipher spec",
+            ),
+            (Error::AlertReceived(AlertDescription::BadRecordMac), "the other side refused: bad record mac"),
+            (
+                Error::AlertReceived(AlertDescription::UnknownPSKIdentity),
+                "the other side refused: unknown PSK identity",
+            ),
+            (Error::AlertReceived(AlertDescription::from(7)), "the other side refused: alert 7"),
+            (certificate(CertificateError::BadEncoding), "certificate verify failed: bad encoding"),
+            (
+                certificate(CertificateError::UnknownRevocationStatus),
+                "certificate verify failed: unknown revocation status",
+            ),
+        ] {
+            assert_eq!(TlsError::from(error).to_string(), text);
+        }
     }
 }

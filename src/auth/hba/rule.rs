@@ -314,7 +314,8 @@ fn method(token: &Token, connection: Connection) -> Result<Method, String> {
     // PostgreSQL, too, takes ident for peer where there is no TCP.
     let meant = if token.text == "ident" && connection == Connection::Local { "peer" } else { &token.text };
     let Some((_, method)) = METHODS.into_iter().find(|(word, _)| meant == *word) else {
-        let words = METHODS.map(|(word, _)| word).join(", ");
+        let ours = METHODS.iter().filter(|(_, method)| *method != Method::Pam || cfg!(feature = "pam"));
+        let words = ours.map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
         return Err(format!("{meant:?} is no method that pgweir has; allowed are {words}"));
     };
     match method {
