@@ -245,20 +245,26 @@ fn scram_challenge(conn: &mut Conn, rest: &str) -> io::Result<()> {
     conn.read().map(drop)
 }
 
-/// A server that refuses at first; the waiting client is served when it has recovered.
+/// A server that refuses at first; the waiting client is served when it has recovered, or has a connection to spare.
 #[test]
 fn a_starting_server_is_waited_for() {
-    let server = FakeServer::start(|conn| {
-        if conn.number < 3 {
-            return conn.send(&backend::error("FATAL", "57P03", "the database system is starting up"));
-        }
-        conn.welcome()?;
-        conn.serve()
-    });
-    let pgweir = Pgweir::start(&to_fake(&server));
-    assert_eq!(pgweir.client().value("SELECT 1"), "1");
-    assert!(server.connections() >= 4);
-    server.finish();
+    for (code, why) in [
+        ("57P03", "the database system is starting up"),
+        ("57P03", "the database system is in recovery mode"),
+        ("53300", "sorry, too many clients already"),
+    ] {
+        let server = FakeServer::start(move |conn| {
+            if conn.number < 3 {
+                return conn.send(&backend::error("FATAL", code, why));
+            }
+            conn.welcome()?;
+            conn.serve()
+        });
+        let pgweir = Pgweir::start(&to_fake(&server));
+        assert_eq!(pgweir.client().value("SELECT 1"), "1", "{why}");
+        assert!(server.connections() >= 4);
+        server.finish();
+    }
 }
 
 /// A new welcome carries what an old one did: nothing is mixed up when the fake server's own bytes are dribbled.

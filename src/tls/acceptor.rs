@@ -3,7 +3,7 @@
 use super::channel::Channel;
 use super::end_point;
 use super::error::TlsError;
-use super::{ALPN, FileError, files, provider, versions};
+use super::{ALPN, FileError, files, provider, time, versions};
 use crate::auth::scram::messages::EndPoint;
 use crate::config::{ClientTls, SslMode};
 use rustls::ServerConfig;
@@ -45,7 +45,7 @@ impl Acceptor {
                 builder.build().map_err(|e| files::refuse(file, e))?
             }
         };
-        let mut config = ServerConfig::builder_with_provider(provider())
+        let mut config = ServerConfig::builder_with_details(provider(), Arc::new(time::Clock))
             .with_protocol_versions(versions(settings.protocols))
             .expect("the provider has ciphers for TLS 1.2 and 1.3")
             .with_client_cert_verifier(verifier)
@@ -54,12 +54,13 @@ impl Acceptor {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         // A resumed session's certificate isn't verified again: it would be good for longer than it is valid.
-        if !verifies {
+        if !verifies && time::is_sane() {
             // What a session needs to be resumed is in the client's hands, encrypted; the keys change with every reload.
             config.send_tls13_tickets = 1;
-            config.ticketer = Ticketer::new().map_err(|e| {
+            let keys = Ticketer::new().map_err(|e| {
                 files::refuse(("client_tls_key_file", key), format!("no randomness for tickets: {e}"))
             })?;
+            config.ticketer = Arc::new(time::Tickets(keys));
         }
         Ok(Some(Self { mode: settings.sslmode, config: Arc::new(config), end_point, verifies }))
     }

@@ -3,7 +3,7 @@
 use super::channel::Channel;
 use super::error::TlsError;
 use super::verify::{ByName, Verifier};
-use super::{ALPN, FileError, files, provider, versions};
+use super::{ALPN, FileError, files, provider, time, versions};
 use crate::clock::Instant;
 use crate::config::{Roots, ServerTls, SslMode, SslNegotiation};
 use parking_lot::Mutex;
@@ -51,7 +51,7 @@ impl Connector {
         let by_name = if settings.sslmode == SslMode::VerifyFull { ByName::Yes } else { ByName::No };
         let verifier: Arc<dyn ServerCertVerifier> =
             Arc::new(Verifier { provider: provider(), roots, by_name });
-        let builder = ClientConfig::builder_with_provider(provider())
+        let builder = ClientConfig::builder_with_details(provider(), Arc::new(time::Clock))
             .with_protocol_versions(versions(settings.protocols))
             .expect("the provider has ciphers for TLS 1.2 and 1.3")
             .dangerous()

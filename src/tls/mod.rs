@@ -12,6 +12,7 @@ mod status;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod time;
 mod verify;
 
 pub use acceptor::Acceptor;
@@ -77,7 +78,7 @@ impl Tls {
 /// # Errors
 /// There are no such CAs.
 pub fn for_directories() -> Result<Arc<rustls::ClientConfig>, FileError> {
-    let config = rustls::ClientConfig::builder_with_provider(provider())
+    let config = rustls::ClientConfig::builder_with_details(provider(), Arc::new(time::Clock))
         .with_protocol_versions(versions(TlsProtocols::Secure))
         .expect("the provider has ciphers for TLS 1.2 and 1.3")
         .with_root_certificates(files::system_roots()?)
