@@ -158,24 +158,32 @@ fn certificates_that_do_not_fit_are_told_apart() {
     let expired = ours.issue("expired", &Kind::of(&["localhost"]).expired());
     let stranger = Certificates::new().issue_in(ours, "stranger", &Kind::of(&["localhost"]));
     let authority = ours.issue_signed_by_itself("authority", &Kind::of(&["localhost"]).authority());
+    let itself = ours.issue_signed_by_itself("itself", &Kind::of(&["localhost"]).authority());
+    let outlived = ours.issue_signed_by_itself("outlived", &Kind::of(&["localhost"]).authority().expired());
     let mut config = Config::new(encrypted());
     for (name, host, manner, mode) in [
         ("expired", "localhost", Manner::Shows(expired), "verify-ca"),
         ("stranger", "localhost", Manner::Shows(stranger), "verify-ca"),
         ("wrong_host", "127.0.0.1", Manner::Shows(localhost.clone()), "verify-full"),
         ("authority", "localhost", Manner::Shows(authority.clone()), "verify-ca"),
+        ("itself", "127.0.0.1", Manner::Shows(itself.clone()), "verify-full"),
+        ("outlived", "localhost", Manner::Shows(outlived.clone()), "verify-ca"),
         ("stuffed", "localhost", Manner::Says(b"SE\0\0\0\x08oops"), "require"),
         ("neither", "localhost", Manner::Says(b"E\0\0\0\x08oops"), "prefer"),
     ] {
         config = reach(config, name, (host, server(manner)), mode);
     }
-    config = config.put("databases.authority", "server_tls_ca_file", text(&authority.certificate));
+    for (name, own) in [("itself", &itself), ("outlived", &outlived)] {
+        config = config.put(&format!("databases.{name}"), "server_tls_ca_file", text(&own.certificate));
+    }
     config = reach(config, "any_host", ("127.0.0.1", encrypted().port), "verify-ca");
     let pgweir = Pgweir::start(&config.set("client_login_timeout", 1));
     for (name, what) in [
         ("expired", "TLS: certificate verify failed: certificate has expired"),
         ("stranger", "TLS: certificate verify failed: no trusted CA has signed the certificate"),
         ("authority", "TLS: certificate verify failed: it is a CA's own certificate"),
+        ("outlived", "TLS: certificate verify failed: certificate has expired"),
+        ("itself", "TLS: certificate verify failed: certificate not valid for name \"127.0.0.1\""),
         ("wrong_host", "TLS: certificate verify failed: certificate not valid for name \"127.0.0.1\""),
     ] {
         let (code, message) = error_of(&pgweir, name);
@@ -666,4 +674,25 @@ fn without_a_common_version() {
     let (code, message) = error_of(&pgweir, "required");
     assert_eq!(code, "08006");
     assert!(message.ends_with("the other side refused: no common version of TLS"), "{message}");
+}
+
+/// `openssl req -x509`, PostgreSQL's own recipe, makes a certificate that is a CA, too; with libpq its copy is the root that verifies it.
+#[test]
+fn a_certificate_that_is_its_own_ca() {
+    let own = certificates().0.issue_signed_by_itself("own_ca", &Kind::of(&["localhost"]).authority());
+    let settings = own.settings();
+    let server = Cluster::with_settings(Version::V15, &settings.each_ref().map(String::as_str));
+    let mut config = Config::new(&server);
+    for (name, mode) in [("by_ca", "verify-ca"), ("in_full", "verify-full")] {
+        let table = format!("databases.{name}");
+        config = reach(config, name, ("localhost", server.port), mode).put(
+            &table,
+            "server_tls_ca_file",
+            text(&own.certificate),
+        );
+    }
+    let pgweir = Pgweir::start(&config);
+    for name in ["by_ca", "in_full"] {
+        assert_eq!(Client::connect(&pgweir.target("app", name)).value(ENCRYPTED), "t", "{name}");
+    }
 }

@@ -135,8 +135,7 @@ pub(super) fn certificate(why: &CertificateError) -> String {
         }
         CertificateError::UnknownIssuer => "no trusted CA has signed the certificate".to_owned(),
         CertificateError::BadSignature => "certificate signature failure".to_owned(),
-        // webpki's error, whose type isn't to be had through rustls.
-        CertificateError::Other(why) if why.to_string() == "CaUsedAsEndEntity" => {
+        why if is_of_a_ca(why) => {
             "it is a CA's own certificate, not one that a CA has signed for a server".to_owned()
         }
         CertificateError::Other(why) if why.to_string() == "UnsupportedCertVersion" => {
@@ -153,6 +152,11 @@ pub(super) fn certificate(why: &CertificateError) -> String {
         }
         other => words(other),
     }
+}
+
+/// Whether it is that a CA's own certificate was shown. webpki's error, whose type isn't to be had through rustls.
+pub(super) fn is_of_a_ca(why: &CertificateError) -> bool {
+    matches!(why, CertificateError::Other(why) if why.to_string() == "CaUsedAsEndEntity")
 }
 
 fn alerted(alert: AlertDescription) -> String {

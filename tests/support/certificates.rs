@@ -130,6 +130,9 @@ impl Certificates {
         if kind.authority {
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         }
+        if kind.expired {
+            params.not_after = date_time_ymd(2001, 1, 1);
+        }
         self.write(file, &params.self_signed(&kind.key).expect("a certificate").pem(), &kind.key)
     }
 
