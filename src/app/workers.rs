@@ -2,8 +2,13 @@
 
 use std::io;
 use std::thread;
+use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
+
+/// How long what a worker is about at the end may take. A worker that outlived the keeper of timers would panic at its next one; what
+/// blocks (a name server, a module of PAM) isn't waited for longer.
+const LAST_WORK: Duration = Duration::from_millis(500);
 
 /// The workers' runtime and the means to stop it.
 #[derive(Debug)]
@@ -27,7 +32,7 @@ impl Workers {
         let name = if several { "keeper" } else { "worker" };
         let keeper = thread::Builder::new().name(name.to_owned()).spawn(move || {
             let _ = runtime.block_on(stopped);
-            runtime.shutdown_background();
+            runtime.shutdown_timeout(LAST_WORK);
         })?;
         Ok(Self { runtime: handle, count, stop, keeper })
     }
