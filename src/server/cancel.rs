@@ -12,6 +12,9 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub struct Aim(AtomicU8);
 
+/// Most bytes read of what a server says to the request: PostgreSQL says nothing.
+const MOST_SAID: usize = 4 * 1024;
+
 /// Between two looks at what a cancel would hit.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
@@ -87,8 +90,6 @@ pub async fn cancel(key: &CancelKey) -> io::Result<()> {
     }
     stream.write_all(&packet).await?;
     let mut rest = Vec::new();
-    while stream.read_some(&mut rest, 256).await? > 0 {
-        rest.clear();
-    }
+    while rest.len() < MOST_SAID && stream.read_some(&mut rest, 256).await? > 0 {}
     Ok(())
 }
