@@ -414,6 +414,20 @@ fn postgresql_is_frozen() {
     eventually("it can be used", || Client::try_connect(&pgweir.target("app", "app")).is_ok());
 }
 
+/// A connect_query that begins a transaction: nobody's statements are to run in it.
+#[test]
+fn connect_query_leaves_no_transaction_open() {
+    let server = FakeServer::start(|conn| {
+        conn.welcome()?;
+        conn.serve()
+    });
+    let config = to_fake(&server).put("databases.app", "connect_query", "BEGIN").set("query_wait_timeout", 1);
+    let pgweir = Pgweir::start(&config);
+    let refusal = Client::try_connect(&pgweir.target("app", "app")).map(|_| ()).expect_err("no server");
+    let detail = refusal.error().field(b'D').unwrap_or_default();
+    assert!(detail.ends_with("connect_query leaves a transaction open"), "{detail}");
+}
+
 /// Who waits for a server that says nothing at login isn't told that servers are busy.
 #[test]
 fn a_server_that_hasn_t_answered_yet() {

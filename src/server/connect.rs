@@ -311,7 +311,10 @@ impl Wire<'_> {
         loop {
             match self.message().await? {
                 (b::ERROR, body) => return Err(ConnectError::Refused(refusal(&body))),
-                (b::READY, _) => return Ok(()),
+                (b::READY, status) if status == b"I" => return Ok(()),
+                (b::READY, _) => {
+                    return Err(ConnectError::Protocol("connect_query leaves a transaction open"));
+                }
                 _ => {}
             }
         }
