@@ -926,6 +926,106 @@ fn strict_refuses_what_leaves_session_state() {
     assert_eq!(client.value("SHOW work_mem"), "4MB");
 }
 
+/// What drivers say when they give a connection back, and what only looks like it, is refused by nobody.
+#[test]
+fn what_leaves_nothing_is_not_refused() {
+    let cluster = Cluster::start(Version::V15);
+    let config = Config::new(&cluster).set("default_pool_size", 3);
+    let strict = Pgweir::start(&config.clone().set("session_state", "strict"));
+    let bounded = Pgweir::start(&config.set("max_pins", 1));
+    let mut holder = bounded.client();
+    holder.query("SELECT pg_advisory_lock(1)");
+    for pgweir in [&strict, &bounded] {
+        let mut client = pgweir.client();
+        for sql in [
+            "SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL;",
+            "RESET work_mem",
+            "SET work_mem TO DEFAULT",
+            "BEGIN; CREATE TEMP TABLE t (a int) ON COMMIT DROP; COMMIT",
+            "DROP TABLE IF EXISTS pg_temp.x",
+            "SELECT 'create temp table t (); SET a = 1' /* LISTEN x */",
+            "SELECT set_config('work_mem', '5MB', true)",
+            "DO $$BEGIN PERFORM 1; END$$",
+        ] {
+            assert!(client.query(sql).iter().all(|m| m.tag != b'E'), "{sql}");
+            client.send(
+                &[parse("", "SELECT $1::int"), bind("", "", &[Some("1")]), execute("", 0), sync()].concat(),
+            );
+            assert!(client.read_until_ready().iter().any(|m| m.tag == b'D'), "behind {sql}");
+        }
+    }
+    let mut late = bounded.client();
+    assert_eq!(late.error("DO $$BEGIN CREATE TEMP TABLE t (); END$$").sqlstate(), "0A000");
+}
+
+/// Functions that keep a server are refused as the text would be; what nothing tells beforehand is logged.
+#[test]
+fn functions_count_for_what_is_refused() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql(
+        "app",
+        "CREATE FUNCTION take_lock(k int) RETURNS void LANGUAGE sql AS $$SELECT pg_advisory_lock(k)$$; \
+         CREATE FUNCTION made() RETURNS void LANGUAGE plpgsql AS $$BEGIN CREATE TEMP TABLE ftt (a int); END$$; \
+         CREATE FUNCTION gone() RETURNS void LANGUAGE plpgsql AS $$BEGIN CREATE TEMP TABLE gtt (a int) ON COMMIT DROP; END$$; \
+         CREATE FUNCTION runs(q text) RETURNS void LANGUAGE plpgsql AS $$BEGIN EXECUTE q; END$$",
+    );
+    let config = Config::new(&cluster).set("default_pool_size", 4);
+    let pgweir = Pgweir::start(&config.clone().set("max_pins", 1));
+    let (mut holder, mut second, mut third) = (pgweir.client(), pgweir.client(), pgweir.client());
+    holder.query("SELECT take_lock(1)");
+    for sql in ["SELECT \"take_lock\"(2)", "SELECT 1; SELECT public.made()", "SELECT take_lock (2) -- gone()"]
+    {
+        assert_eq!(second.error(sql).sqlstate(), "0A000", "{sql}");
+    }
+    for sql in ["SELECT gone()", "SELECT runs('SELECT 1')", "SELECT 'take_lock(2)'", "SELECT 1 AS take_lock"]
+    {
+        assert!(second.query(sql).iter().all(|m| m.tag != b'E'), "{sql}");
+    }
+    assert_eq!(pgweir.metric("pgweir_pool_pinned_clients", &[]), 1.0);
+    third.query("SELECT runs('CREATE TEMP TABLE unseen ()')");
+    eventually("it is logged", || pgweir.log().contains("than max_pins allows"));
+
+    let pgweir = Pgweir::start(&config.set("session_state", "strict"));
+    let mut client = pgweir.client();
+    assert_eq!(client.value("SELECT 1"), "1");
+    assert_eq!(client.error("SELECT take_lock(1)").sqlstate(), "0A000");
+    assert_eq!(client.error("SELECT made()").sqlstate(), "0A000");
+}
+
+/// A statement is refused when it is to run, whatever it is told, and as pgweir's own word; preparing it is nothing.
+#[test]
+fn statements_with_parameters_are_refused_when_they_run() {
+    let cluster = Cluster::start(Version::V15);
+    let config = Config::new(&cluster).set("default_pool_size", 3).set("max_pins", 1);
+    let lock = "SELECT pg_advisory_lock($1)";
+    for config in [
+        config.clone().set("session_state", "strict"),
+        config.clone(),
+        config.set("max_pins_reached", "wait"),
+    ] {
+        let pgweir = Pgweir::start(&config);
+        let (mut holder, mut client) = (pgweir.client(), pgweir.client());
+        holder.send(&query("SELECT pg_advisory_lock(7)"));
+        holder.read_until_ready();
+        for name in ["", "named"] {
+            client.send(&[parse(name, lock), describe_statement(name), sync()].concat());
+            let tags: Vec<_> = client.read_until_ready().iter().map(|m| m.tag).collect();
+            assert_eq!(tags, b"1tTZ", "prepared as ever");
+            client.query("BEGIN");
+            let again = if name.is_empty() { parse(name, lock) } else { Vec::new() };
+            client.send(&[again, bind("", name, &[Some("1")]), execute("", 0), sync()].concat());
+            let replies = client.read_until_ready();
+            let error = replies.iter().find(|m| m.tag == b'E').unwrap_or_else(|| panic!("{replies:?}"));
+            assert_eq!(error.sqlstate(), "0A000");
+            assert!(error.field(b'H').is_some() && error.field(b'W').is_none(), "{error}");
+            client.query("ROLLBACK");
+        }
+        client.send(&[bind("", "", &[]), execute("", 0), sync()].concat());
+        assert_eq!(client.read_until_ready()[0].sqlstate(), "26000", "pgweir's own isn't the client's");
+        assert_eq!(client.value("SELECT 1"), "1");
+    }
+}
+
 /// Discard: what a client sets is gone once somebody else has had the server, and nobody else sees it.
 #[test]
 fn discard_leaves_it_behind() {

@@ -14,7 +14,7 @@ impl Session {
     pub(super) fn is_crowded_out(&self, input: &[u8]) -> bool {
         let context = &self.context;
         context.waits_for_pins()
-            && intercept::would_pin(&context.shared.scanner, input)
+            && intercept::would_pin(context.looks(), &self.state.statements, input)
             && !(context.pins.is_next(self.id()) && context.admit(self.id()))
     }
 

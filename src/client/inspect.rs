@@ -207,6 +207,9 @@ impl Session {
         let Link::Active(active) = &mut self.link else { return };
         let before = std::mem::replace(&mut active.lease.talk.held, held);
         self.context.pins.change(client, &active.lease, (before, held));
+        if held.has(Traces::PINS) && !before.has(Traces::PINS) {
+            self.context.tell_if_crowded(client, held);
+        }
         let new = REASONS.iter().filter(|(kind, _)| held.has(*kind) && !before.has(*kind));
         let (cells, key) = (self.context.cells(), self.context.pool.key());
         for (kind, reason) in new.filter(|(kind, _)| *kind != Traces::CHANNELS) {

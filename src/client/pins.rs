@@ -153,6 +153,11 @@ impl Pins {
         (who.len(), by)
     }
 
+    /// How many of them `max_pins` counts.
+    pub fn bounded(&self) -> usize {
+        self.who.lock().values().filter(|tied| tied.by.has(Traces::PINS)).count()
+    }
+
     /// All of them, in no order.
     pub fn list(&self) -> Vec<Pin> {
         let who = self.who.lock();
@@ -168,7 +173,7 @@ impl Pins {
 }
 
 /// Those that have a name; if none has, it could not be found out.
-fn reasons(by: Traces) -> Vec<&'static str> {
+pub fn reasons(by: Traces) -> Vec<&'static str> {
     let known = REASONS.iter().filter(|(kind, _)| by.has(*kind)).map(|(_, reason)| reason.label());
     let known: Vec<_> = known.collect();
     if known.is_empty() { vec![PinReason::Other.label()] } else { known }

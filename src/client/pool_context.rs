@@ -201,6 +201,26 @@ impl PoolContext {
         }
     }
 
+    /// A client was found tied to its server by what its statements didn't show: tells if that makes more than may be.
+    #[cold]
+    pub fn tell_if_crowded(&self, client: u64, by: Traces) {
+        let Some(max_pins) = self.max_pins.map(|max| max.get() as usize) else { return };
+        let pinned = self.pins.bounded();
+        if pinned > max_pins && self.mode != PoolMode::Session {
+            let (key, reason) = (self.pool.key(), super::pins::reasons(by).join(", "));
+            let (database, user) = (&*key.database, &*key.user);
+            tracing::warn!(
+                client,
+                database,
+                user,
+                pinned,
+                max_pins,
+                reason,
+                "one more client keeps its server than max_pins allows: its statement didn't tell"
+            );
+        }
+    }
+
     /// Whether who would be one more waits.
     pub fn waits_for_pins(&self) -> bool {
         self.pins_reached == PinsReached::Wait && self.max_pins.is_some() && self.mode != PoolMode::Session

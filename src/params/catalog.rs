@@ -2,6 +2,7 @@
 
 use super::custom_names::{self, Where};
 use super::inspection::from_hex;
+use super::refusable;
 use super::routines::{Names, Touch, of_source};
 use super::traces::{self, Traces};
 use crate::wire::cursor::Cursor;
@@ -145,6 +146,8 @@ pub struct Found {
     fresh: Vec<Vec<u8>>,
     /// What any of them may leave: what uses one may leave the same.
     leaves: Traces,
+    /// What all of them surely leave.
+    common: Option<Traces>,
     names: Names,
 }
 
@@ -172,6 +175,12 @@ impl Found {
             self.leaves = self.leaves.and(leaves);
             self.functions.insert(number(&oid)?);
             self.fresh.push(name.clone());
+            let sure = match &*language {
+                b"sql" | b"plpgsql" => refusable::of_code(&refusable::code_of_source(&source)),
+                _ => Traces::NONE,
+            };
+            self.common = Some(self.common.map_or(sure, |common| common.within(sure)));
+            self.names.sure.push((name.clone(), sure));
             self.names.names.push((name, leaves, Touch::Any));
         }
         self.names.customs.sort_unstable();
@@ -191,6 +200,7 @@ impl Found {
             let unread = if all { Traces::NONE } else { Traces::UNREAD };
             let leaves = traces::of_text(&said).without(Traces::ADVANCES).and(unread);
             self.leaves = self.leaves.and(leaves);
+            self.common = Some(Traces::NONE);
             self.relations.insert(number(&oid)?);
             self.fresh.push(name.clone());
             let touch = if kind == b"w" { Touch::Write } else { Touch::Any };
@@ -229,6 +239,11 @@ impl Found {
                 *known = Touch::Any;
             }
             if set.insert(id) {
+                if kind == b"f"
+                    && let Some(common) = self.common
+                {
+                    self.names.sure.push((name.clone(), common));
+                }
                 self.fresh.push(name.clone());
                 self.names.names.push((name, self.leaves, touch));
             }

@@ -6,6 +6,7 @@ pub mod custom;
 pub mod custom_names;
 pub mod difference;
 pub mod inspection;
+pub mod refusable;
 pub mod restore;
 pub mod routines;
 pub mod set;

@@ -2,10 +2,12 @@
 //! or a policy. PostgreSQL's catalogs tell which there are; a text that has the name of one may leave what it leaves.
 
 use super::context;
+use super::refusable;
 use super::traces::{self, Traces};
 use aho_corasick::{AhoCorasick, MatchKind};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
@@ -14,6 +16,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 pub struct Names {
     /// Each with what it may leave, and whether only writing to it does.
     pub names: Vec<(Vec<u8>, Traces, Touch)>,
+    /// What calling the functions among them surely leaves.
+    pub sure: Vec<(Vec<u8>, Traces)>,
     /// Custom parameters set on the way.
     pub customs: Vec<Box<str>>,
 }
@@ -31,6 +35,8 @@ pub enum Touch {
 struct Finder {
     words: AhoCorasick,
     names: Names,
+    /// What calling each of them surely leaves.
+    sure: Vec<Traces>,
 }
 
 /// What it does isn't known.
@@ -102,6 +108,17 @@ impl Routines {
     #[cold]
     fn find(&self, text: &[u8]) -> Traces {
         self.finder.load().as_ref().map_or(Traces::NONE, |finder| finder.traces(text))
+    }
+
+    /// What a statement surely leaves by the functions it calls, as far as they are known. Most texts call none.
+    #[inline]
+    pub fn sure(&self, text: &[u8]) -> Traces {
+        if self.state.load(Ordering::Relaxed) & SOME == 0 { Traces::NONE } else { self.find_sure(text) }
+    }
+
+    #[cold]
+    fn find_sure(&self, text: &[u8]) -> Traces {
+        self.finder.load().as_ref().map_or(Traces::NONE, |finder| finder.sure(text))
     }
 
     /// Custom parameters that functions set.
@@ -189,10 +206,30 @@ impl Finder {
         let words = names.names.iter().map(|(name, ..)| name);
         let mut builder = AhoCorasick::builder();
         builder.ascii_case_insensitive(true).match_kind(MatchKind::LeftmostLongest);
-        (!names.names.is_empty())
-            .then(|| builder.build(words).ok())
-            .flatten()
-            .map(|words| Self { words, names })
+        (!names.names.is_empty()).then(|| builder.build(words).ok()).flatten().map(|words| {
+            let mut known: HashMap<&[u8], Traces> = HashMap::new();
+            for (name, leaves) in &names.sure {
+                let all = known.entry(name).or_default();
+                *all = all.and(*leaves);
+            }
+            let surely = |name: &[u8]| known.get(name).copied().unwrap_or_default();
+            let sure = names.names.iter().map(|(name, ..)| surely(name)).collect();
+            Self { words, names, sure }
+        })
+    }
+
+    fn sure(&self, text: &[u8]) -> Traces {
+        let in_word = |at: Option<&u8>| at.is_some_and(|b| traces::is_in_word(*b));
+        let mut found = Traces::NONE;
+        for hit in self.words.find_iter(text) {
+            let before = hit.start().checked_sub(1).and_then(|at| text.get(at));
+            let behind = &text[hit.end()..];
+            let behind = behind.strip_prefix(b"\"").unwrap_or(behind);
+            if !in_word(before) && refusable::is_called(behind) {
+                found = found.and(self.sure[hit.pattern().as_usize()]);
+            }
+        }
+        found
     }
 
     fn traces(&self, text: &[u8]) -> Traces {
@@ -341,7 +378,7 @@ mod tests {
             (b"set_tenant".to_vec(), Traces::SETTINGS, Touch::Any),
             (b"orders".to_vec(), Traces::LOCKS, Touch::Write),
         ];
-        reading.learned(b"1".to_vec(), Names { names, customs: Vec::new() });
+        reading.learned(b"1".to_vec(), Names { names, ..Names::default() });
         reading.done();
         for (text, leaves) in [
             ("SELECT public.SET_TENANT(5)", Traces::SETTINGS),

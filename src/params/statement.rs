@@ -310,6 +310,7 @@ pub fn ends(tag: &[u8]) -> Traces {
 
 #[cfg(test)]
 mod tests {
+    use super::super::refusable;
     use super::*;
 
     #[test]
@@ -405,9 +406,10 @@ mod tests {
         }
         assert!(scanner.traces(b"SELECT abalance FROM pgbench_accounts WHERE aid = 1;\0").is_empty());
         assert!(scanner.is_plain(b"SELECT abalance FROM pgbench_accounts WHERE aid = 1;\0"));
+        // What is refused must not pass for plain.
         for leaves in ["DECLARE c CURSOR WITH HOLD FOR SELECT 1", "load 'x'", "LISTEN a", "/* b */ Listen a"]
         {
-            let traces = traces::of_statements(leaves.as_bytes());
+            let traces = refusable::of_code(&refusable::code_of(leaves.as_bytes()));
             assert!(!traces.is_empty() && !scanner.is_plain(leaves.as_bytes()), "{leaves}");
         }
         assert!(!scanner.traces(b"SELECT 1; SET a = 1;\0").is_empty());

@@ -115,26 +115,6 @@ pub fn of_text(text: &[u8]) -> Traces {
     if updates && settings { traces.and(Traces::SETTINGS) } else { traces }
 }
 
-/// What each of the text's statements may leave behind, told from how it begins and the words in it.
-pub fn of_statements(text: &[u8]) -> Traces {
-    let begins = |statement: &[u8]| {
-        let text = statement.to_ascii_lowercase();
-        let mut words = Words::new(&text);
-        match (words.next().unwrap_or_default(), words.next().unwrap_or_default()) {
-            (b"set", b"local" | b"transaction" | b"constraints") => Traces::NONE,
-            (b"set" | b"reset", _) => Traces::SETTINGS,
-            (b"listen", _) => Traces::CHANNELS,
-            (b"prepare", second) if second != b"transaction" => Traces::STATEMENTS,
-            (b"declare", _) if contains_word(&text, b"hold") && !contains_word(&text, b"without") => {
-                Traces::CURSORS
-            }
-            (b"load", _) => Traces::HIDDEN.and(Traces::FOREVER),
-            _ => Traces::NONE,
-        }
-    };
-    text.split(|b| *b == b';').map(begins).fold(of_text(text), Traces::and)
-}
-
 pub(super) fn of_word(word: &[u8], before: &[u8], behind: &[u8]) -> Traces {
     match word {
         b"prepare" if behind.trim_ascii_start().starts_with(b"transaction") => Traces::NONE,
@@ -264,7 +244,7 @@ pub fn is_plain(text: &[u8]) -> bool {
 }
 
 /// Whether some word of the text is this one.
-fn contains_word(text: &[u8], wanted: &[u8]) -> bool {
+pub(super) fn contains_word(text: &[u8], wanted: &[u8]) -> bool {
     let mut words = Words::new(text);
     std::iter::from_fn(|| words.next()).any(|word| word == wanted)
 }
@@ -290,7 +270,7 @@ impl<'a> Words<'a> {
         Some((word, &self.text[self.at..]))
     }
 
-    fn next(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn next(&mut self) -> Option<&'a [u8]> {
         loop {
             let rest = &self.text[self.at..];
             let first = *rest.first()?;
@@ -319,7 +299,7 @@ pub fn behind_blank(mut text: &[u8]) -> &[u8] {
 }
 
 /// Size of the comment at the front, 0 if there is none. One that never ends is none.
-fn comment(text: &[u8]) -> usize {
+pub(super) fn comment(text: &[u8]) -> usize {
     if text.starts_with(b"--") {
         return memchr::memchr2(b'\n', b'\r', text).unwrap_or(0);
     }
@@ -415,25 +395,6 @@ mod tests {
             ("SELECT U&\"set\\005fconfig\"('a', 'b', false)", Traces::ALL),
         ] {
             assert_eq!(of_text(text.as_bytes()), traces, "{text}");
-        }
-    }
-
-    #[test]
-    fn statements_that_would_leave_something() {
-        for (text, traces) in [
-            ("/* x */ SET a = 1", Traces::SETTINGS),
-            ("SET LOCAL a = 1; SET TRANSACTION READ ONLY", Traces::NONE),
-            ("SELECT 1; LISTEN a", Traces::CHANNELS),
-            ("PREPARE TRANSACTION 'a'", Traces::NONE),
-            (
-                "PREPARE a AS SELECT 1; LOAD 'x'",
-                Traces::STATEMENTS.and(Traces::HIDDEN).and(Traces::FOREVER).and(Traces::NAMES),
-            ),
-            ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", Traces::CURSORS),
-            ("DECLARE c CURSOR FOR SELECT 1", Traces::NONE),
-            ("SELECT pg_advisory_lock(1)", Traces::LOCKS),
-        ] {
-            assert_eq!(of_statements(text.as_bytes()), traces, "{text}");
         }
     }
 

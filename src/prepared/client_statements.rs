@@ -48,6 +48,16 @@ impl ClientStatements {
         (!definition.is_empty()).then_some((&**definition, self.generation, *traces))
     }
 
+    /// The text of a statement, if there is one of this name.
+    pub fn text(&self, name: &[u8]) -> Option<&[u8]> {
+        let definition = match self.names.find(significant(name)) {
+            Some(statement) => statement.definition(),
+            None if name.is_empty() => self.unnamed()?.0,
+            None => return None,
+        };
+        definition.split(|b| *b == 0).next()
+    }
+
     /// Replaces the unnamed statement and returns its generation. One longer than [`KEPT`] isn't kept.
     pub fn set_unnamed(&mut self, definition: &[u8], traces: Traces) -> u32 {
         let unnamed = self.unnamed.get_or_insert_default();

@@ -347,8 +347,7 @@ impl<'b> Feed<'_, 'b> {
     fn refused(&self, text: &[u8]) -> Option<String> {
         match self.rules.refuses {
             Refuses::Nothing => None,
-            _ if self.rules.looks.scanner.is_plain(text) => None,
-            refuses => refuses.instead_of(text),
+            refuses => refuses.instead_of(self.rules.looks, text),
         }
     }
 

@@ -31,9 +31,6 @@ impl<'a, 'b> Feed<'a, 'b> {
             return Ok(self.parse_large(message));
         }
         let parse = Parse::read(message.body)?;
-        if let Some(instead) = self.refused(parse.query) {
-            return Ok(self.parse_instead(parse.name, instead));
-        }
         if parse.name.is_empty() {
             let traces = self.traces(parse.query);
             if traces.has(Traces::NAMES) {
@@ -166,6 +163,9 @@ impl<'a, 'b> Feed<'a, 'b> {
             exchange.expect(Reply::Bind, Action::Forward);
             return Step::Forward;
         };
+        if let Some(instead) = self.refused_bind(names.statement) {
+            return self.bind_instead(&names, &instead);
+        }
         let (server_name, traces) = match self.use_statement(names.statement, Some(message.end)) {
             Ok(used) => used,
             Err(pause) => return Step::Pause(pause),

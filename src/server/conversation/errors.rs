@@ -1,6 +1,6 @@
 //! Errors about prepared statements: what they tell of one, and how the client is told.
 
-use super::{Conversation, ParseContext, Promise};
+use super::{Conversation, ParseContext, Promise, REFUSED};
 use crate::params::traces::Traces;
 use crate::prepared::client_statements::ClientStatements;
 use crate::prepared::registry::{NOBODYS, PREFIX, StatementId};
@@ -25,6 +25,22 @@ const REVALIDATES: &[u8] = b"RevalidateCachedQuery";
 /// What PostgreSQL says of a statement whose result type has changed since it was made, as far as clients look at it.
 const STALE: &[u8] =
     b"SERROR\0VERROR\0C0A000\0Mcached plan must not change result type\0Fplancache.c\0RRevalidateCachedQuery\0\0";
+
+/// Whether an error with this code may name a statement, or be pgweir's own.
+pub(super) fn may_be_worded(code: &[u8; 5]) -> bool {
+    matches!(code, b"26000" | b"42P05" | b"08P01" | b"42601" | b"0A000")
+}
+
+/// The body of an error that pgweir has raised itself without what tells where it was raised.
+fn refusal(body: &[u8]) -> Option<Vec<u8>> {
+    if backend::field(body, b'n') != Some(REFUSED.as_bytes()) {
+        return None;
+    }
+    let told = backend::fields(body).filter(|(kind, _)| !b"nWFLR".contains(kind));
+    let mut fields: Vec<u8> = told.flat_map(|(kind, text)| [&[kind], text, b"\0"].concat()).collect();
+    fields.push(0);
+    Some(fields)
+}
 
 impl Conversation {
     /// The newest request binds a statement, or describes it.
@@ -63,6 +79,9 @@ impl Conversation {
         called: Option<Promise>,
         client: &ClientStatements,
     ) -> Option<Vec<u8>> {
+        if code == b"0A000" {
+            return refusal(body);
+        }
         let called = match called {
             Some(Promise::Outdated) if code == b"26000" => return Some(STALE.to_vec()),
             Some(Promise::Called(name)) => Some(name),

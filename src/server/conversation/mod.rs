@@ -33,7 +33,7 @@ use effects::tells_of_copy_data;
 pub use errors::Bound;
 pub use notifications::Cut;
 pub use overdue::Overdue;
-pub use promises::Promise;
+pub use promises::{Promise, REFUSED};
 pub use sequences::Sequences;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -108,7 +108,7 @@ pub struct Portal {
 }
 
 /// The owner of an unnamed statement that may be anybody's, or not be there.
-const SOMEBODY: UnnamedOwner = (0, 0);
+pub const SOMEBODY: UnnamedOwner = (0, 0);
 
 /// One PostgreSQL session as far as it is known.
 #[derive(Debug)]
@@ -425,7 +425,7 @@ impl Conversation {
             return instead;
         }
         self.hear_of_stale(&code, body, failed);
-        if header.size > HEADER + body.len() || !matches!(&code, b"26000" | b"42P05" | b"08P01" | b"42601") {
+        if header.size > HEADER + body.len() || !errors::may_be_worded(&code) {
             return Decided::Pass(fate);
         }
         self.in_the_clients_words(&code, body, called.map(|b| b.promise), client)

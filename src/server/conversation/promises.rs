@@ -9,6 +9,9 @@ use crate::prepared::rewrite::Gone;
 use memchr::memmem;
 use std::sync::Arc;
 
+/// The constraint that errors name which pgweir has raised in place of a statement it refuses.
+pub const REFUSED: &str = "pgweir_refuses";
+
 /// What a request will have changed once it is answered well.
 #[derive(Debug)]
 pub enum Promise {
