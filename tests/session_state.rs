@@ -1026,6 +1026,44 @@ fn statements_with_parameters_are_refused_when_they_run() {
     }
 }
 
+/// A custom parameter whose name nothing tells keeps its client on its server.
+#[test]
+fn custom_parameters_of_computed_names() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql(
+        "app",
+        "CREATE FUNCTION put(k text) RETURNS text LANGUAGE plpgsql AS $$BEGIN RETURN set_config('app.' || k, '1', false); END$$; \
+         CREATE FUNCTION tenant() RETURNS text LANGUAGE sql AS $$SELECT set_config('app.dyn', '1', false)$$; \
+         CREATE FUNCTION calls_tenant() RETURNS text LANGUAGE sql AS $$SELECT tenant()$$; \
+         CREATE FUNCTION calls_put() RETURNS text LANGUAGE sql AS $$SELECT put('dyn')$$; \
+         CREATE FUNCTION given(k text) RETURNS text LANGUAGE sql AS $$SELECT set_config(k, '1', false)$$",
+    );
+    let pgweir = two_servers(&cluster);
+    let seen = "SELECT coalesce(current_setting('app' || '.dyn', true), '')";
+    let mut other = pgweir.client();
+    for (sql, ties) in [
+        ("SELECT set_config('ap' || 'p.dyn', '1', false)", true),
+        ("SELECT set_config(key, value, false) FROM json_each_text('{\"app.dyn\": \"1\"}')", true),
+        ("SELECT set_config(E'app\\056dyn', '1', false)", true),
+        ("SET U&\"\\0061pp.dyn\" = '1'", true),
+        ("DO $$DECLARE k text := 'app'; BEGIN PERFORM set_config(k || '.dyn', '1', false); END$$", true),
+        ("SELECT put('dyn')", true),
+        ("SELECT calls_put()", true),
+        ("SELECT calls_tenant()", false),
+        ("SELECT pg_catalog.set_config('app.dyn', '1', false)", false),
+        ("SELECT given('app.dyn')", false),
+    ] {
+        let mut client = pgweir.client();
+        client.query(sql);
+        for _ in 0..3 {
+            assert_eq!((client.value(seen), other.value(seen)), ("1".into(), String::new()), "{sql}");
+        }
+        assert_eq!(pgweir.metric("pgweir_pool_pinned_clients", &[]), f64::from(u8::from(ties)), "{sql}");
+        client.terminate();
+        eventually("it is gone", || pgweir.metric("pgweir_pool_pinned_clients", &[]) == 0.0);
+    }
+}
+
 /// Discard: what a client sets is gone once somebody else has had the server, and nobody else sees it.
 #[test]
 fn discard_leaves_it_behind() {

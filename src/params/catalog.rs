@@ -14,8 +14,8 @@ use std::collections::HashSet;
 /// What every query begins with: no function of somebody's search_path is called, and none takes long.
 const FRONT: &str = "/* pgweir routines */ SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL statement_timeout = '10s'; ";
 
-/// Most rounds of looking for what uses what was found.
-pub const ROUNDS: usize = 8;
+/// Most rounds of looking for what uses what was found, in all.
+pub const ROUNDS: usize = 16;
 
 /// A row: what it is, its OID, a name and more.
 type Row = [Vec<u8>; 4];
@@ -149,9 +149,15 @@ pub struct Found {
     /// What all of them surely leave.
     common: Option<Traces>,
     names: Names,
+    /// The same of what keeps a client on its server to its end: what uses others mustn't count as that.
+    lasting: Option<Box<Found>>,
 }
 
 impl Found {
+    fn part(&mut self, leaves: Traces) -> &mut Self {
+        if leaves.has(Traces::FOREVER) { self.lasting.get_or_insert_default() } else { self }
+    }
+
     /// Takes the reply to [`sources`].
     ///
     /// # Errors
@@ -169,19 +175,20 @@ impl Found {
                 continue;
             }
             let names = &mut self.names.customs;
-            if !custom_names::in_text(&source, Where::Quoted, |name| names.push(name.into())) {
+            if !custom_names::in_text(&source, Where::Source, |name| names.push(name.into())) {
                 leaves = leaves.and(Traces::UNREAD);
             }
-            self.leaves = self.leaves.and(leaves);
-            self.functions.insert(number(&oid)?);
-            self.fresh.push(name.clone());
+            let part = self.part(leaves);
+            part.leaves = part.leaves.and(leaves);
+            part.functions.insert(number(&oid)?);
+            part.fresh.push(name.clone());
             let sure = match &*language {
                 b"sql" | b"plpgsql" => refusable::of_code(&refusable::code_of_source(&source)),
                 _ => Traces::NONE,
             };
-            self.common = Some(self.common.map_or(sure, |common| common.within(sure)));
-            self.names.sure.push((name.clone(), sure));
-            self.names.names.push((name, leaves, Touch::Any));
+            part.common = Some(part.common.map_or(sure, |common| common.within(sure)));
+            part.names.sure.push((name.clone(), sure));
+            part.names.names.push((name, leaves, Touch::Any));
         }
         self.names.customs.sort_unstable();
         self.names.customs.dedup();
@@ -199,12 +206,13 @@ impl Found {
             let all = custom_names::in_text(&said, Where::Quoted, |name| names.push(name.into()));
             let unread = if all { Traces::NONE } else { Traces::UNREAD };
             let leaves = traces::of_text(&said).without(Traces::ADVANCES).and(unread);
-            self.leaves = self.leaves.and(leaves);
-            self.common = Some(Traces::NONE);
-            self.relations.insert(number(&oid)?);
-            self.fresh.push(name.clone());
+            let part = self.part(leaves);
+            part.leaves = part.leaves.and(leaves);
+            part.common = Some(Traces::NONE);
+            part.relations.insert(number(&oid)?);
+            part.fresh.push(name.clone());
             let touch = if kind == b"w" { Touch::Write } else { Touch::Any };
-            self.names.names.push((name, leaves, touch));
+            part.names.names.push((name, leaves, touch));
         }
         self.names.customs.sort_unstable();
         self.names.customs.dedup();
@@ -213,7 +221,8 @@ impl Found {
 
     /// What to ask next; `None` when everything is found.
     pub fn next_query(&self) -> Option<String> {
-        (!self.fresh.is_empty()).then(|| users(self))
+        let own = (!self.fresh.is_empty()).then(|| users(self));
+        own.or_else(|| self.lasting.as_ref()?.next_query())
     }
 
     /// Takes the reply to it.
@@ -221,6 +230,11 @@ impl Found {
     /// # Errors
     /// When a row isn't what was asked for.
     pub fn take_users(&mut self, reply: &[u8]) -> Result<(), WireError> {
+        if self.fresh.is_empty()
+            && let Some(lasting) = &mut self.lasting
+        {
+            return lasting.take_users(reply);
+        }
         self.fresh.clear();
         for [kind, oid, name, _] in rows(reply)? {
             let (id, name) = (number(&oid)?, from_hex(&name)?);
@@ -265,6 +279,12 @@ impl Found {
 
     /// All names.
     pub fn into_names(mut self) -> Names {
+        if let Some(lasting) = self.lasting.take() {
+            let Names { names, sure, customs } = lasting.into_names();
+            self.names.names.extend(names);
+            self.names.sure.extend(sure);
+            self.names.customs.extend(customs);
+        }
         let names = &mut self.names.names;
         names.sort_by(|a, b| (&a.0, a.2 == Touch::Write).cmp(&(&b.0, b.2 == Touch::Write)));
         names.dedup_by(|b, a| {

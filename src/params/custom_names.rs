@@ -3,6 +3,8 @@
 use super::traces::{is_in_word, is_local};
 use crate::wire::cursor::Cursor;
 use crate::wire::error::WireError;
+use memchr::memmem;
+use std::ops::Range;
 
 /// `NAMEDATALEN - 1`.
 const LONGEST_PART: usize = 63;
@@ -14,31 +16,37 @@ pub enum Where {
     Set,
     /// Beside these, whatever it quotes: what it runs may set that.
     Quoted,
+    /// The same of a function's source. A name that it is given is for who calls it to tell.
+    Source,
 }
 
-/// Calls `name` with the names, in lower case. Whether they are surely all that the text sets: a name it writes in an unusual way isn't
-/// read (with spaces at the dot, with other than ASCII letters, which PostgreSQL folds by the database's encoding, or very long).
+/// Calls `name` with the names, in lower case. Whether they are surely all that the text sets: a name it computes, or writes in an unusual
+/// way, isn't read (with spaces at the dot, escapes, other than ASCII letters, which PostgreSQL folds by the database's encoding, or very
+/// long). What is bound is for [`in_values`].
 pub fn in_text(text: &[u8], searched: Where, mut name: impl FnMut(&str)) -> bool {
     let mut text = text.to_ascii_lowercase();
+    let (mut at, mut before, mut all) = (0, &b""[..], !hides_names(&text, searched));
     text.retain(|b| *b != b'"');
-    let (mut at, mut before, mut all) = (0, &b""[..], true);
+    let made = if searched == Where::Source { Vec::new() } else { made(&text) };
     while at < text.len() {
         let end = at + text[at..].iter().take_while(|b| is_in_word(**b) || **b == b'.').count();
         let (word, behind) = (&text[at..end], &text[end..]);
         let set = matches!(before, b"set" | b"local" | b"session" | b"reset");
         let quoted = at > 0 && text[at - 1] == b'\'' && behind.first() == Some(&b'\'');
         match plain(word) {
-            Some(custom) if set || quoted && searched == Where::Quoted => name(custom),
+            Some(custom) if set || quoted && searched != Where::Set => name(custom),
             None if set && !word.is_empty() => {
                 all &= !word.contains(&b'.') && behind.trim_ascii_start().first() != Some(&b'.');
             }
             _ => {}
         }
-        if word == b"set_config"
-            && !is_local(behind)
-            && let Some(literal) = first_literal(behind)
-        {
-            all &= named(literal, &mut name);
+        let called = word.rsplit(|b| *b == b'.').next() == Some(b"set_config");
+        if called && behind.trim_ascii_start().starts_with(b"(") && !is_local(behind) {
+            all &= match first_literal(behind) {
+                Some(literal) => named(literal, &mut name),
+                None if searched == Where::Source => is_bound(behind) || is_given(behind, &text),
+                None => is_bound(behind) || made.iter().any(|body| body.contains(&at)),
+            };
         }
         if !word.is_empty() {
             before = word;
@@ -98,11 +106,75 @@ fn first_literal(behind: &[u8]) -> Option<&[u8]> {
     (behind.starts_with(b",") || behind.starts_with(b"::")).then_some(literal)
 }
 
+/// Whether names may be written by escapes: `U&"…"`, and in what is quoted for others to run U&'…' and E'\056'.
+fn hides_names(text: &[u8], searched: Where) -> bool {
+    let (mut name, mut unicode, mut escape) = (false, (false, false), (false, false));
+    for three in text.windows(3) {
+        let [first, second, _] = *three else { continue };
+        name |= three == b"u&\"";
+        unicode.0 |= three == b"u&'";
+        escape.0 |= first == b'e' && second == b'\'';
+        unicode.1 |= first == b'\\' && (second.is_ascii_hexdigit() || second == b'+');
+        escape.1 |= first == b'\\' && (second.is_ascii_digit() || matches!(second, b'x' | b'u'));
+    }
+    name || searched != Where::Set && (unicode == (true, true) || escape == (true, true))
+}
+
+/// Where the bodies of functions are that a text makes: they don't run with it.
+fn made(text: &[u8]) -> Vec<Range<usize>> {
+    let mut bodies: Vec<Range<usize>> = Vec::new();
+    for word in [&b"function"[..], b"procedure"] {
+        for at in memmem::find_iter(text, word) {
+            let before = text[..at].trim_ascii_end();
+            if !before.ends_with(b"create") && !before.ends_with(b"replace") {
+                continue;
+            }
+            let Some(from) = memchr::memchr(b'$', &text[at..]).map(|from| at + from) else { continue };
+            let Some(size) = memchr::memchr(b'$', &text[from + 1..]).map(|size| size + 2) else { continue };
+            let (tag, body) = text[from..].split_at(size);
+            let end = memmem::find(body, tag).unwrap_or(body.len());
+            bodies.push(from..from + size + end);
+        }
+    }
+    bodies
+}
+
+/// What set_config is told first, if that is one word or parameter and no more.
+fn first_word(behind: &[u8]) -> Option<&[u8]> {
+    let arguments = behind.trim_ascii_start().strip_prefix(b"(")?.trim_ascii_start();
+    let (word, behind) = arguments.split_at(arguments.iter().take_while(|b| is_in_word(**b)).count());
+    let behind = behind.trim_ascii_start();
+    let ends = behind.starts_with(b",") || behind.starts_with(b"::");
+    (ends && !word.is_empty()).then_some(word)
+}
+
+/// Whether set_config is told its name by a parameter.
+fn is_bound(behind: &[u8]) -> bool {
+    let digits = first_word(behind).and_then(|word| word.strip_prefix(b"$"));
+    digits.is_some_and(|digits| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit))
+}
+
+/// Whether a function takes the name it tells set_config from who calls it: it declares no such variable and gives it no value.
+fn is_given(behind: &[u8], source: &[u8]) -> bool {
+    let Some(name) = first_word(behind) else { return false };
+    let own = memmem::find_iter(source, name).any(|at| {
+        let (before, behind) = (source[..at].trim_ascii_end(), &source[at + name.len()..]);
+        let in_word = |b: Option<&u8>| b.is_some_and(|b| is_in_word(*b));
+        let apart = !in_word(at.checked_sub(1).and_then(|at| source.get(at))) && !in_word(behind.first());
+        let next = behind.trim_ascii_start();
+        let assigned = next.starts_with(b":=") || next.starts_with(b"=") && before.ends_with(b";");
+        let taken = [&b"into"[..], b"for", b"foreach", b"declare"].iter().any(|w| before.ends_with(w));
+        let declared = [&b"text"[..], b"varchar", b"name", b"record", b"character", b"constant", b"alias"];
+        apart && (assigned || taken || declared.iter().any(|kind| next.starts_with(kind)))
+    });
+    !own
+}
+
 /// The numbers of the parameters that tell set_config its names; `None` if there may be other ways to one.
 fn named_by(text: &[u8]) -> Option<Vec<usize>> {
     let text = text.to_ascii_lowercase();
     let mut numbers = Vec::new();
-    for at in memchr::memmem::find_iter(&text, "set_config") {
+    for at in memmem::find_iter(&text, "set_config") {
         let behind = &text[at + "set_config".len()..];
         if first_literal(behind).is_some() {
             continue;
@@ -157,7 +229,9 @@ mod tests {
         assert_eq!(set(call), all(&["app.x"]));
         assert_eq!(names(call, Where::Quoted), all(&["app.x", "app.x", "user1.name", "a.b.c"]));
         // What they name is another's to say, or gone with the transaction.
-        assert_eq!(set("SELECT set_config('app.' || 'x', 'y', false)"), all(&[]));
+        assert_eq!(set("SELECT pg_catalog.set_config('app.x', 'y', false)"), all(&["app.x"]));
+        assert_eq!(set("SELECT set_config($1, $2, false), set_config($3::text, 'y', $4)"), all(&[]));
+        assert_eq!(set("SELECT set_config('app.' || 'x', 'y', true), E'\\n', 'set_config'"), all(&[]));
         assert_eq!(set("SELECT set_config('app.größe', 'y', true)"), all(&[]));
         assert_eq!(set("SET work_mem = '1.5MB'; UPDATE t SET a = b.c"), all(&[]));
     }
@@ -172,9 +246,49 @@ mod tests {
             "SELECT set_config('app.größe', 'x', false)",
             "SELECT set_config('app. x', 'x', false)",
             "SELECT set_config('app. x'::text, 'x', $1)",
+            "SELECT set_config('ap' || 'p.x', 'y', false)",
+            "SELECT set_config($1 || '.x', 'y', false)",
+            "SELECT set_config(key, value, false) FROM json_each_text($1)",
+            "SELECT set_config(concat('app', '.x'), 'y', false)",
+            "SELECT set_config(E'app\\056x', 'y', false)",
+            "SELECT set_config(U&'app\\002ex', 'y', false)",
+            "SET U&\"\\0061pp.x\" = 1",
             &long,
         ] {
             assert!(!names(text, Where::Set).1, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_in_what_is_run() {
+        for (text, searched, all) in [
+            (
+                "DO $$DECLARE k text := 'app'; BEGIN PERFORM set_config(k || '.x', 'y', false); END$$",
+                Where::Quoted,
+                false,
+            ),
+            ("DO $$BEGIN PERFORM set_config(k, 'y', false); END$$", Where::Quoted, false),
+            ("SELECT set_tenant(E'app\\056x')", Where::Quoted, false),
+            ("SELECT set_tenant('app.x', E'a\\nb')", Where::Quoted, true),
+            (
+                "CREATE OR REPLACE FUNCTION f(k text) RETURNS text LANGUAGE sql AS $f$SELECT set_config(k, 'y', false)$f$",
+                Where::Quoted,
+                true,
+            ),
+            ("CREATE FUNCTION f() AS $$$$; SELECT set_config(k, 'y', false)", Where::Quoted, false),
+            ("BEGIN PERFORM set_config(k, v, false); END", Where::Source, true),
+            ("SELECT set_config($1, $2, false)", Where::Source, true),
+            ("BEGIN PERFORM set_config('app.' || k, v, false); END", Where::Source, false),
+            ("BEGIN PERFORM set_config(r.k, v, false); END", Where::Source, false),
+            ("DECLARE k text; BEGIN PERFORM set_config(k, v, false); END", Where::Source, false),
+            ("BEGIN k := 'app.' || v; PERFORM set_config(k, v, false); END", Where::Source, false),
+            (
+                "BEGIN FOR k IN SELECT 1 LOOP PERFORM set_config(k, v, false); END LOOP; END",
+                Where::Source,
+                false,
+            ),
+        ] {
+            assert_eq!(names(text, searched).1, all, "{text}");
         }
     }
 
