@@ -1064,6 +1064,46 @@ fn custom_parameters_of_computed_names() {
     }
 }
 
+/// A client that has read the name of another's statement can neither run nor drop it.
+#[test]
+fn names_of_others_statements_are_nobodys() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = Pgweir::start(&Config::new(&cluster).set("default_pool_size", 1));
+    let (mut owner, mut other) = (pgweir.client(), pgweir.client());
+    owner.send(&[parse("s", "SELECT 'of the owner'"), sync()].concat());
+    owner.read_until_ready();
+    let name = other.value("SELECT name FROM pg_prepared_statements");
+    let lacks = format!("prepared statement \"{name}\" does not exist");
+    for sql in ["EXECUTE", "DEALLOCATE", "DEALLOCATE PREPARE", "EXPLAIN EXECUTE", "SELECT 1; DEALLOCATE"] {
+        let sql = format!("{sql} {name}");
+        let mut errors = vec![other.error(&sql)];
+        if !sql.contains(';') {
+            for statement in ["", "named"] {
+                let close = close_statement(statement);
+                other.send(
+                    &[close, parse(statement, &sql), bind("", statement, &[]), execute("", 0), sync()]
+                        .concat(),
+                );
+                errors.extend(other.read_until_ready().into_iter().filter(|m| m.tag == b'E'));
+            }
+            assert_eq!(errors.len(), 3, "{sql}");
+        }
+        for error in errors {
+            assert_eq!(
+                (error.sqlstate().as_str(), error.field(b'M').unwrap()),
+                ("26000", lacks.clone()),
+                "{sql}"
+            );
+        }
+        assert_eq!(
+            other.error(&format!("DO $$BEGIN EXECUTE 'DEALLOCATE {name}'; END$$")).sqlstate(),
+            "26000"
+        );
+        owner.send(&[bind("", "s", &[]), execute("", 0), sync()].concat());
+        assert!(owner.read_until_ready().iter().any(|m| m.tag == b'D'), "{sql}");
+    }
+}
+
 /// Discard: what a client sets is gone once somebody else has had the server, and nobody else sees it.
 #[test]
 fn discard_leaves_it_behind() {

@@ -250,7 +250,8 @@ pub(super) fn contains_word(text: &[u8], wanted: &[u8]) -> bool {
 }
 
 /// The words of a lower-case text outside comments; quotes separate words and hide nothing, since what is quoted may be run.
-pub(super) struct Words<'a> {
+#[derive(Debug)]
+pub struct Words<'a> {
     text: &'a [u8],
     /// Where the last word ended.
     at: usize,
@@ -260,12 +261,13 @@ pub(super) struct Words<'a> {
 }
 
 impl<'a> Words<'a> {
-    pub(super) fn new(text: &'a [u8]) -> Self {
+    /// From the text's beginning.
+    pub fn new(text: &'a [u8]) -> Self {
         Self { text, at: 0, endless: 8 }
     }
 
     /// The next word, and the text behind it.
-    pub(super) fn next_with_rest(&mut self) -> Option<(&'a [u8], &'a [u8])> {
+    pub fn next_with_rest(&mut self) -> Option<(&'a [u8], &'a [u8])> {
         let word = self.next()?;
         Some((word, &self.text[self.at..]))
     }

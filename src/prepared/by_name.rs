@@ -1,6 +1,7 @@
 //! DEALLOCATE and EXECUTE: SQL that names a prepared statement, which may be one of the protocol's.
 
-use crate::params::traces::behind_blank;
+use super::registry::{NOBODYS, PREFIX};
+use crate::params::traces::{Words, behind_blank};
 use std::ops::Range;
 
 /// Sent in place of a DEALLOCATE, which the server must not see: others use the statement. Like it, it does nothing to the
@@ -55,6 +56,31 @@ pub fn read(text: &[u8]) -> Option<ByName> {
     };
     let at = rest.as_ptr().addr() - whole.as_ptr().addr();
     ends.then(|| ByName { verb, name, place: at..at + rest.len() - behind.len() })
+}
+
+/// A text in which EXECUTE and DEALLOCATE name statements of pgweir's that aren't the client's own, with names in their place that nobody
+/// has; `None` for all others. [`super::rewrite`] gives an error the names back.
+pub fn disown(text: &[u8], is_own: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
+    let lower = text.to_ascii_lowercase();
+    let (mut words, mut before) = (Words::new(&lower), [&b""[..]; 2]);
+    let (mut other, mut done) = (Vec::new(), 0);
+    while let Some((word, behind)) = words.next_with_rest() {
+        let names = matches!(before, [_, b"execute" | b"deallocate"] | [b"deallocate", b"prepare"]);
+        let id = word.strip_prefix(PREFIX.as_bytes()).filter(|_| names && !is_own(word));
+        if let Some(id) = id.filter(|id| !id.is_empty() && id.iter().all(u8::is_ascii_digit)) {
+            let end = text.len() - behind.len();
+            other.extend_from_slice(&text[done..end - id.len()]);
+            other.extend_from_slice(&NOBODYS[PREFIX.len()..]);
+            other.push(b'_');
+            done = end - id.len();
+        }
+        before = [before[1], word];
+    }
+    if done == 0 {
+        return None;
+    }
+    other.extend_from_slice(&text[done..]);
+    Some(other)
 }
 
 /// Whether a text is one DEALLOCATE ALL or DISCARD ALL.
@@ -119,6 +145,25 @@ mod tests {
         ] {
             let read = read(text.as_bytes()).expect(text);
             assert_eq!((read.verb, &*read.name, &text[read.place]), (verb, name.as_bytes(), place), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_of_others() {
+        for (text, other) in [
+            (
+                "EXECUTE pgweir_12(1); deallocate prepare \"pgweir_3\"",
+                Some("EXECUTE pgweir_0_12(1); deallocate prepare \"pgweir_0_3\""),
+            ),
+            ("EXPLAIN EXECUTE /* so */ PGWEIR_12", Some("EXPLAIN EXECUTE /* so */ PGWEIR_0_12")),
+            ("EXECUTE pgweir_7", None),
+            ("EXECUTE pgweir_0_12", None),
+            ("EXECUTE pgweir_; SELECT pgweir_12", None),
+            ("PREPARE pgweir_12 AS SELECT 1", None),
+            ("DEALLOCATE ALL", None),
+        ] {
+            let found = disown(text.as_bytes(), |name| name == b"pgweir_7");
+            assert_eq!(found.as_deref(), other.map(str::as_bytes), "{text}");
         }
     }
 

@@ -1,12 +1,18 @@
 //! Giving a client its own statement names back in error messages.
 
 use super::client_names::ClientNames;
-use super::registry::{PREFIX, Statement};
+use super::registry::{NOBODYS, PREFIX, Statement};
 use memchr::memmem;
 use std::sync::Arc;
 
 /// Names a client had for statements that what it has asked before may still fail by.
 pub type Gone = Vec<(Box<[u8]>, Arc<Statement>)>;
+
+/// The digits of a name that [`super::by_name::disown`] has changed, at the front of what follows [`NOBODYS`].
+fn disowned(behind: &[u8]) -> &[u8] {
+    let Some(rest) = behind.strip_prefix(b"_") else { return b"" };
+    &rest[..rest.iter().take_while(|b| b.is_ascii_digit()).count()]
+}
 
 /// The body of an ErrorResponse with every `"pgweir_<id>"` replaced by the name the client `called` the statement, else
 /// by the one it has or had for it; `None` when there is nothing to replace, the usual case.
@@ -26,6 +32,12 @@ pub fn restore_names(
         let end = at + PREFIX.len() + digits;
         let name = &rest[at..end];
         restored.extend_from_slice(&rest[..at]);
+        let id = if name == NOBODYS { disowned(&rest[end..]) } else { b"" };
+        if !id.is_empty() {
+            restored.extend_from_slice(PREFIX.as_bytes());
+            rest = &rest[end + 1..];
+            continue;
+        }
         restored.extend_from_slice(
             called.or_else(|| names.by_server_name(name)).or_else(|| had(name)).unwrap_or(name),
         );
@@ -59,6 +71,8 @@ mod tests {
         assert_eq!(restore_names(body.as_bytes(), None, &names, &gone), Some(want));
         let nothing = Gone::new();
         assert_eq!(restore_names(b"M\"pgweir_7\"", Some(b"so"), &none, &nothing), Some(b"M\"so\"".to_vec()));
+        let changed = restore_names(b"M\"pgweir_0_12\" pgweir_0", Some(b"so"), &none, &nothing);
+        assert_eq!(changed.as_deref(), Some(&b"M\"pgweir_12\" so"[..]));
         assert_eq!(restore_names(b"nothing here", None, &names, &nothing), None);
     }
 }

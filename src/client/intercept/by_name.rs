@@ -46,9 +46,27 @@ impl Feed<'_, '_> {
         Some(Step::Replaced)
     }
 
+    /// What PostgreSQL is to have of a text, or of a definition, in place of names that others have by pgweir.
+    #[cold]
+    pub(super) fn disowned(&self, text: &[u8]) -> Option<Vec<u8>> {
+        if self.rules.names != Names::Kept {
+            return None;
+        }
+        by_name::disown(text, |name| self.client.names.find(significant(name)).is_some())
+    }
+
     /// A Parse of the unnamed statement with such a text.
     #[cold]
     pub(super) fn parse_by_name(&mut self, parse: Parse<'_>, traces: Traces) -> Step {
+        if let Some(definition) = self.disowned(parse.definition) {
+            let query = definition.split(|b| *b == 0).next().unwrap_or_default();
+            if let Err(pause) = self.declare_in_batch(query) {
+                return Step::Pause(pause);
+            }
+            self.parse_unnamed(&definition, traces);
+            self.out.inject(|v| Parse::encode(v, b"", &definition));
+            return Step::Replaced;
+        }
         let renamed = match self.renamed(parse.definition) {
             Ok(renamed) => renamed,
             Err(pause) => return Step::Pause(pause),

@@ -416,6 +416,13 @@ impl<'b> Feed<'_, 'b> {
         if traces.has(Traces::RESETS) {
             self.server.hold_back(message.body);
         }
+        if traces.has(Traces::NAMES)
+            && message.is_whole()
+            && let Some(other) = self.disowned(message.body)
+        {
+            self.out.inject(|v| frontend::query(v, other.strip_suffix(&[0]).unwrap_or(&other)));
+            return Step::Replaced;
+        }
         Step::Forward
     }
 }

@@ -96,6 +96,12 @@ impl<'a, 'b> Feed<'a, 'b> {
         let (registry, looks) = (self.rules.registry, self.rules.looks);
         // Looked at though others may have it: what it names is learned by each pool.
         let traces = looks.of_words(parse.query);
+        if traces.has(Traces::NAMES)
+            && let Some(definition) = self.disowned(parse.definition)
+        {
+            let query = definition.split(|b| *b == 0).next().unwrap_or_default();
+            return self.parse_named(Parse { name: parse.name, query, definition: &definition });
+        }
         let statement = match self.context() {
             Some(context) if !traces.has(Traces::FOREVER) => {
                 registry.intern(self.rules.scope, &context, parse.definition, || traces)
