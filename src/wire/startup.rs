@@ -150,27 +150,119 @@ fn text(bytes: &[u8]) -> Result<&str, StartupError> {
 #[error("invalid command-line argument for server process: {0}")]
 pub struct OptionsError(pub String);
 
-/// Reads the `options` parameter: `-c name=value`, `-cname=value`, `--name=value`, words split at white space that a
-/// backslash can escape (PostgreSQL's `pg_split_opts`). Dashes in a long option's name stand for underscores.
+/// Reads the `options` parameter: words split at white space that a backslash can escape (PostgreSQL's `pg_split_opts`), which are what
+/// `postgres` takes on its command line: `-c name=value`, `--name=value` (dashes in the name stand for underscores), and letters that mean
+/// settings (`-e`, `-fs`, `-S 5000`).
 pub fn options(text: &str) -> Result<Vec<(String, String)>, OptionsError> {
     let mut words = split(text).into_iter();
     let mut settings = Vec::new();
     while let Some(word) = words.next() {
-        let setting = if word == "-c" || word == "--" {
-            words.next().ok_or_else(|| OptionsError(word.clone()))?
-        } else if let Some(rest) = word.strip_prefix("--").or_else(|| word.strip_prefix("-c")) {
-            rest.to_owned()
-        } else {
-            return Err(OptionsError(word));
-        };
-        match setting.split_once('=') {
-            Some((name, value)) if !name.is_empty() => {
-                settings.push((name.replace('-', "_"), value.to_owned()));
+        let wrong = || OptionsError(word.clone());
+        if let Some(setting) = word.strip_prefix("--").filter(|setting| !setting.is_empty()) {
+            settings.push(long(setting)?);
+            continue;
+        }
+        let flags = word.strip_prefix('-').filter(|flags| !flags.is_empty() && *flags != "-");
+        let mut flags = flags.ok_or_else(wrong)?;
+        while let Some(flag) = flags.chars().next() {
+            flags = &flags[flag.len_utf8()..];
+            let mut argument = String::new();
+            if WITH_ARGUMENT.contains(flag) {
+                let rest = std::mem::take(&mut flags);
+                argument = if rest.is_empty() { words.next().ok_or_else(wrong)? } else { rest.to_owned() };
             }
-            _ => return Err(OptionsError(setting)),
+            take_flag(flag, argument, &mut settings).ok_or_else(wrong)??;
         }
     }
     Ok(settings)
+}
+
+/// Letters of options that have an argument.
+const WITH_ARGUMENT: &str = "BCcDdfhkNprStvW";
+
+fn long(setting: &str) -> Result<(String, String), OptionsError> {
+    match setting.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.replace('-', "_"), value.to_owned())),
+        _ => Err(OptionsError(setting.to_owned())),
+    }
+}
+
+/// What a letter means; `None`: PostgreSQL has none such, or not with this argument.
+fn take_flag(
+    flag: char,
+    argument: String,
+    settings: &mut Vec<(String, String)>,
+) -> Option<Result<(), OptionsError>> {
+    let first = argument.chars().next();
+    let (name, value) = match flag {
+        'c' => return Some(long(&argument).map(|setting| settings.push(setting))),
+        'd' => {
+            debug(&argument, settings);
+            return Some(Ok(()));
+        }
+        // For single-user mode, or of no meaning any more.
+        'b' | 'C' | 'D' | 'E' | 'j' | 'n' | 'r' | 'T' | 'v' => return Some(Ok(())),
+        // How long a session waits as it begins, before it is one.
+        'W' if argument.bytes().all(|b| b.is_ascii_digit()) => return Some(Ok(())),
+        'B' => ("shared_buffers", argument),
+        'e' => ("datestyle", "euro".to_owned()),
+        'F' => ("fsync", "false".to_owned()),
+        'f' => (plan_method(first?)?, "false".to_owned()),
+        'h' => ("listen_addresses", argument),
+        'i' => ("listen_addresses", "*".to_owned()),
+        'k' => ("unix_socket_directories", argument),
+        'l' => ("ssl", "true".to_owned()),
+        'N' => ("max_connections", argument),
+        'O' => ("allow_system_table_mods", "true".to_owned()),
+        'P' => ("ignore_system_indexes", "true".to_owned()),
+        'p' => ("port", argument),
+        'S' => ("work_mem", argument),
+        's' => ("log_statement_stats", "true".to_owned()),
+        't' => (statistics(&argument)?, "true".to_owned()),
+        'W' => ("post_auth_delay", argument),
+        _ => return None,
+    };
+    settings.push((name.to_owned(), value));
+    Some(Ok(()))
+}
+
+fn plan_method(letter: char) -> Option<&'static str> {
+    Some(match letter {
+        's' => "enable_seqscan",
+        'i' => "enable_indexscan",
+        'o' => "enable_indexonlyscan",
+        'b' => "enable_bitmapscan",
+        't' => "enable_tidscan",
+        'n' => "enable_nestloop",
+        'm' => "enable_mergejoin",
+        'h' => "enable_hashjoin",
+        _ => return None,
+    })
+}
+
+fn statistics(letters: &str) -> Option<&'static str> {
+    match letters.as_bytes() {
+        [b'p', b'a', ..] => Some("log_parser_stats"),
+        [b'p', b'l', ..] => Some("log_planner_stats"),
+        [b'e', ..] => Some("log_executor_stats"),
+        _ => None,
+    }
+}
+
+/// `-d`, as `atoi` reads its number.
+fn debug(level: &str, settings: &mut Vec<(String, String)>) {
+    let digits = level.len() - level.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let level: u32 = level[..digits].parse().unwrap_or_default();
+    let messages = if level > 0 { format!("debug{level}") } else { "notice".to_owned() };
+    settings.push(("log_min_messages".to_owned(), messages));
+    let more = [
+        (2, "log_statement", "all"),
+        (3, "debug_print_parse", "true"),
+        (4, "debug_print_plan", "true"),
+        (5, "debug_print_rewritten", "true"),
+    ];
+    let more = more.into_iter().filter(|(from, ..)| level >= *from);
+    settings.extend(more.map(|(_, name, value)| (name.to_owned(), value.to_owned())));
 }
 
 fn split(text: &str) -> Vec<String> {
@@ -236,7 +328,34 @@ mod tests {
         assert_eq!(ok(""), []);
         assert_eq!(ok("-c a=b -cc=d --work-mem=1"), [pair("a", "b"), pair("c", "d"), pair("work_mem", "1")]);
         assert_eq!(ok(r"-c search_path=a,\ b\\c"), [pair("search_path", r"a, b\c")]);
-        for bad in ["-c", "-c=", "--=x", "-x 1", "word", "-c novalue", "-c =v"] {
+        assert_eq!(
+            ok("-e -fs -S 5000 -W1 -nEfhtpa -tplx -r file"),
+            [
+                pair("datestyle", "euro"),
+                pair("enable_seqscan", "false"),
+                pair("work_mem", "5000"),
+                pair("enable_hashjoin", "false"),
+                pair("log_planner_stats", "true"),
+            ]
+        );
+        assert_eq!(ok("-d 2"), [pair("log_min_messages", "debug2"), pair("log_statement", "all")]);
+        assert_eq!(ok("-dx"), [pair("log_min_messages", "notice")]);
+        for bad in [
+            "-c",
+            "-c=",
+            "--=x",
+            "-x 1",
+            "word",
+            "-c novalue",
+            "-c =v",
+            "-",
+            "--",
+            "-S",
+            "-fx",
+            "-tq",
+            "-z",
+            "-e word",
+        ] {
             assert!(options(bad).is_err(), "{bad}");
         }
     }
