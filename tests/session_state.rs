@@ -13,7 +13,7 @@ use support::messages::{
     function_call, message, parse, query, sync,
 };
 use support::pgweir::{Config, Pgweir};
-use support::raw::Client;
+use support::raw::{Client, Target};
 
 /// Two servers, idle both, and a client gets the one it didn't have last.
 fn two_servers(cluster: &Cluster) -> Pgweir {
@@ -895,6 +895,7 @@ fn a_refused_replay_is_its_client_s_alone() {
     let end = client.read_to_end();
     let error = end.last().expect("a last word");
     assert_eq!((error.tag, error.sqlstate().as_str()), (b'E', "42501"), "{end:?}");
+    assert!(error.field(b'D').is_some_and(|detail| detail.contains("set earlier in its session")), "{error}");
     assert_eq!(other.value("SELECT count(*) FROM ran"), "0");
     assert_eq!(other.value("SELECT current_user"), "app");
 }
@@ -1101,6 +1102,56 @@ fn names_of_others_statements_are_nobodys() {
         );
         owner.send(&[bind("", "s", &[]), execute("", 0), sync()].concat());
         assert!(owner.read_until_ready().iter().any(|m| m.tag == b'D'), "{sql}");
+    }
+}
+
+/// temp_buffers can't be set where somebody has had a temporary table: that must not be another client's.
+#[test]
+fn temp_buffers_are_set_where_nobody_had_a_temporary_table() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = two_servers(&cluster);
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    for _ in 0..2 {
+        other.query("BEGIN; CREATE TEMP TABLE t ON COMMIT DROP AS SELECT 1; COMMIT");
+    }
+    assert!(client.query("SET temp_buffers = '9MB'").iter().all(|m| m.tag != b'E'));
+    for _ in 0..3 {
+        assert_eq!(
+            (client.value("SHOW temp_buffers"), other.value("SHOW temp_buffers")),
+            ("9MB".into(), "8MB".into())
+        );
+    }
+}
+
+/// `options` is read as PostgreSQL reads it, and refused by the same code.
+#[test]
+fn options_in_every_form() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = Pgweir::start(&Config::new(&cluster));
+    let shown = "SELECT string_agg(current_setting(n), ' ') FROM unnest('{datestyle,work_mem,enable_seqscan,enable_hashjoin}'::text[]) n";
+    let said = |target: Target, options: &str| {
+        let client = Client::try_connect(&target.parameter("options", options));
+        client.map(|mut client| client.value(shown)).map_err(|refusal| refusal.error().sqlstate())
+    };
+    for options in [
+        "-e -fs -S 5000",
+        "-S5000 -W 0",
+        "-neT -fh",
+        "-c work_mem=5MB --enable-seqscan=off",
+        "-t pa",
+        "-d 1",
+        "-F",
+        "-N 5",
+        "-x",
+        "-f z",
+        "-fs word",
+        "-S",
+        "-S nonsense",
+        "-C x -E -r y -v 3 -b -j",
+    ] {
+        let (theirs, ours) =
+            (said(cluster.target("app", "app"), options), said(pgweir.target("app", "app"), options));
+        assert_eq!(theirs, ours, "{options}");
     }
 }
 

@@ -2,14 +2,18 @@
 //! session does the same by polling.
 
 use super::pool_context::PoolContext;
+use super::report::Trouble;
+use super::session::{Link, Session, Turn};
 use crate::params::set::Set;
 use crate::params::traces::Traces;
+use crate::pool::{CloseReason, Lease};
 use crate::prepared::client_statements::ClientStatements;
 use crate::server::connect::refusal;
 use crate::server::error::Refusal;
 use crate::server::prelude::{Needs, Prelude};
 use crate::server::{NOBODY, Server};
 use crate::wire::outgoing::Outgoing;
+use memchr::memmem;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -51,6 +55,44 @@ pub(super) fn starts_anew(unfit: &mut u8, wanted: &Set, owner: u64) -> bool {
         *unfit = 1;
     }
     owner != NOBODY
+}
+
+/// Bytes a client begins with that are looked at for a SET of temp_buffers.
+const LOOKED_AT: usize = 256;
+
+/// Whether others have had temporary tables on the server, which keeps this client from setting temp_buffers as it is about to.
+#[inline]
+pub(super) fn is_spoilt(server: &Server, client: u64, input: &[u8]) -> bool {
+    let begin = &input[..input.len().min(LOOKED_AT)];
+    let has = |word: &[u8]| memmem::find(begin, word).is_some();
+    server.temporary_by != client && (has(b"_buffers") || has(b"_BUFFERS")) && sets_temp_buffers(begin)
+}
+
+#[cold]
+fn sets_temp_buffers(text: &[u8]) -> bool {
+    let text = text.to_ascii_lowercase();
+    memmem::find(&text, b"temp_buffers").is_some() && memmem::find(&text, b"set").is_some()
+}
+
+/// What a client is told when no server takes what it wants.
+#[cold]
+pub(super) fn replay_refused(error: &[u8]) -> Trouble {
+    let mut refusal = refusal(error);
+    let ours = "pgweir was repeating on another server what the client had set earlier in its session, or said at login; the statement that waited for it has not run.";
+    refusal.detail =
+        Some(refusal.detail.map_or_else(|| ours.to_owned(), |theirs| format!("{theirs}\n{ours}")));
+    Trouble::Refused(refusal)
+}
+
+impl Session {
+    /// Has the server closed that was to be begun on, and wants another.
+    #[cold]
+    pub(super) fn begin_elsewhere(&mut self, lease: Lease<Server>, input: &[u8]) -> Turn {
+        self.inbound = input.into();
+        self.link = Link::Wanting;
+        lease.close(CloseReason::ResetFailed);
+        Turn::Again
+    }
 }
 
 /// Resets the server if asked to, and gives it these parameters. Not cancel safe: dropped half way, the lease must be

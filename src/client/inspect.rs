@@ -13,6 +13,7 @@ use crate::params::tracked;
 use crate::roster::Phase;
 use crate::server::conversation::{AskedNames, Prepared};
 use crate::server::exchange::{Action, Reply};
+use crate::server::{NOBODY, SEVERAL};
 use crate::wire::backend;
 use crate::wire::frontend;
 use std::sync::Arc;
@@ -62,12 +63,16 @@ impl Session {
         if !counted {
             self.count_transaction();
         }
-        let mut custom = self.customs();
+        let (client, mut custom) = (self.id(), self.customs());
         let own = self.state.wanted.iter().map(|(name, _)| name);
         let mut set_before: Vec<_> = own.filter(|name| custom_names::is_custom(name.as_bytes())).collect();
         let Link::Active(active) = &mut self.link else { return Turn::Again };
         let version = active.lease.version();
         active.lease.key.aim.at_prelude();
+        if active.lease.talk.traces.has(Traces::TEMPORARY) {
+            let first = matches!(active.lease.temporary_by, NOBODY) || active.lease.temporary_by == client;
+            active.lease.temporary_by = if first { client } else { SEVERAL };
+        }
         let talk = &mut active.lease.talk;
         if talk.asked == AskedNames::Ascii && !custom.iter().all(|name| name.is_ascii()) {
             custom.retain(|name| name.is_ascii());

@@ -11,7 +11,6 @@ use crate::config::PoolMode;
 use crate::params::traces::Traces;
 use crate::pool::{CloseReason, Lease};
 use crate::roster::Phase;
-use crate::server::connect::refusal;
 use crate::server::conversation::{Prepared, Tally};
 use crate::server::exchange::Status;
 use crate::server::prelude::{Needs, Prelude};
@@ -95,6 +94,9 @@ impl Session {
         input: &[u8],
         scratch: &mut Vec<u8>,
     ) -> Turn {
+        if lease.temporary_by != NOBODY && fit::is_spoilt(&lease, self.id(), input) {
+            return self.begin_elsewhere(lease, input);
+        }
         let (context, slot) = (&self.context, lease.slot());
         let server = &mut *lease;
         let is_stale = now.nanos_since(server.began) >= context.check_after.load(Ordering::Relaxed);
@@ -266,7 +268,7 @@ impl Session {
         self.unfit += 1;
         self.close_for_another(CloseReason::ResetFailed);
         if self.unfit >= UNFIT_LIMIT {
-            return Turn::end(End::Told(Trouble::Refused(refusal(&error))));
+            return Turn::end(End::Told(fit::replay_refused(&error)));
         }
         Turn::Again
     }
@@ -406,7 +408,7 @@ impl Session {
         self.close_for_another(CloseReason::ResetFailed);
         self.unfit += 1;
         if self.unfit >= UNFIT_LIMIT {
-            return Turn::end(End::Told(Trouble::Refused(refusal(&error))));
+            return Turn::end(End::Told(fit::replay_refused(&error)));
         }
         Turn::Again
     }

@@ -103,7 +103,7 @@ families! {
     Errors Counter "pgweir_pool_errors_total" ["database" "user" "source" "class"]
         "Errors told to clients by who raised them (postgresql, pgweir) and SQLSTATE class; classes appear once seen.";
 
-    ClientParses Counter "pgweir_pool_client_parses_total" ["database" "user"] "Parse messages from clients.";
+    ClientParses Counter "pgweir_pool_client_parses_total" ["database" "user"] "Parse messages from clients, of named statements.";
     ServerParses Counter "pgweir_pool_server_parses_total" ["database" "user"] "Parse messages to servers.";
     ParseHits Counter "pgweir_pool_parse_hits_total" ["database" "user"]
         "Parse messages answered by pgweir because the server had the statement.";

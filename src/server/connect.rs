@@ -243,6 +243,7 @@ pub async fn connect(target: Target, ids: &ServerIds) -> Result<Server, ConnectE
         key: CancelKey { address: target.address, tls, pid, secret, aim: Arc::default() },
         id: ids.next(),
         owner: NOBODY,
+        temporary_by: NOBODY,
         roles_made: 0,
         since: now,
         welcome: login.parameters,

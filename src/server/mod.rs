@@ -26,6 +26,9 @@ use tokio::sync::oneshot;
 /// No client: they are counted from 1.
 pub const NOBODY: u64 = 0;
 
+/// More than one client.
+pub const SEVERAL: u64 = u64::MAX;
+
 /// Bytes an idle server may send before it counts as out of its mind.
 const IDLE_CHATTER: usize = 1024 * 1024;
 
@@ -46,6 +49,8 @@ pub struct Server {
     pub id: u64,
     /// The client it served last; [`NOBODY`] at first.
     pub owner: u64,
+    /// Who may have had temporary objects there: [`NOBODY`], one client, or [`SEVERAL`].
+    pub temporary_by: u64,
     /// How often roles may have been made in the process when it last ran as one.
     pub roles_made: u32,
     /// When it logged in.
