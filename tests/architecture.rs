@@ -25,6 +25,7 @@ const PURE: &[&str] = &[
     "config/",
     "pool/ledger",
     "pool/evict",
+    "pool/excess",
     "pool/share",
     "pool/limits",
     "server/exchange",

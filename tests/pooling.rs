@@ -250,6 +250,35 @@ fn a_shared_cap_evicts_the_idle() {
     assert!(most <= 2, "{most} servers");
 }
 
+/// A cap that is made smaller closes idle servers at once, and busy ones as they come back though others wait.
+#[test]
+fn a_shared_cap_lowered_is_kept() {
+    let mut own = None;
+    let (cluster, pgweir, target) = start("lowered", |config| {
+        own.insert(config.set("default_pool_size", 6).set("admin_users", "trusty")).clone()
+    });
+    let own = own.expect("a configuration");
+    let mut console = Client::connect(&pgweir.target("trusty", "pgweir"));
+    let mut clients: Vec<_> = (0..6).map(|_| Client::connect(&target)).collect();
+    let mut all = |sql| clients.iter_mut().for_each(|client| drop(client.query(sql)));
+    for cap in ["max_db_connections", "max_user_connections", "max_server_connections"] {
+        all("BEGIN");
+        all("COMMIT");
+        assert_eq!(servers(cluster, "lowered"), 6);
+        console.query(&format!("SET {cap} = 2"));
+        eventually("the idle are closed", || servers(cluster, "lowered") == 2);
+        console.query(&format!("SET {cap} = 0"));
+    }
+    let mut other = Client::connect(&Target { user: "trusty".to_owned(), ..target.clone() });
+    all("BEGIN");
+    pgweir.reload(&own.put("databases.lowered", "max_db_connections", 2));
+    eventually("it is in force", || pgweir.log().contains("changed from unset to 2"));
+    other.send(&query("SELECT 1"));
+    all("COMMIT");
+    other.read_until_ready();
+    eventually("the busy are closed", || servers(cluster, "lowered") == 2);
+}
+
 /// Under the same cap nobody starves while the other user has work without end.
 #[test]
 fn a_shared_cap_starves_nobody() {

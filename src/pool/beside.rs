@@ -82,10 +82,10 @@ impl<S: Pooled> Pool<S> {
 
     fn make_room_beside(&self, at: usize) {
         let cap = &self.bounds.caps[at];
-        if cap.is_starving() || !cap.lacks(1) {
+        if cap.is_pressed() || !cap.lacks(1) {
             return;
         }
-        let members = cap.others(&(Weak::<Self>::new() as Weak<dyn Member>));
+        let members = cap.members();
         if let Some(chosen) = evict::choose(members.iter().map(|pool| (pool, pool.longest_idle_since()))) {
             chosen.evict_longest_idle(cap.name().kind);
         }

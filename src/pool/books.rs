@@ -169,23 +169,28 @@ impl<S: Pooled> Books<S> {
     pub(super) fn circumstances(&mut self, bounds: &Bounds) -> Circumstances {
         let surplus = self.shrinking && self.surplus() > 0;
         self.shrinking = surplus;
-        let starving = bounds.caps.iter().find(|cap| cap.is_short_for_others(&bounds.pool));
+        let pressing = bounds.caps.iter().find(|cap| cap.presses(&bounds.pool));
         Circumstances {
             now: self.clock,
             replaceable: self.may_replace(),
             surplus: surplus.then_some(CloseReason::Excess),
-            pressure: starving.map(|cap| CloseReason::Evicted(cap.name().kind)),
+            pressure: pressing.map(|cap| CloseReason::Evicted(cap.name().kind)),
         }
     }
 
-    /// A server comes back while a shared cap is short: whether it goes to another pool although clients of this one wait for
-    /// it. Those who do get the place instead when it is this pool's turn. One that is being cancelled stays, so nothing is promised.
+    /// A server comes back while a shared cap is short or has become smaller: whether it goes although clients of this pool wait
+    /// for it. Those who do get the place instead when it is this pool's turn. One that is being cancelled stays, so nothing is
+    /// promised.
     #[cold]
     pub(super) fn forfeits(&self, slot: SlotIndex, bounds: &Bounds) -> Option<CloseReason> {
         self.ledger.front()?;
         let opened = self.ledger.opened_at(slot)?;
         let due = |cap: &&Arc<SharedCap>| {
-            cap.is_starving() && cap.owes(&bounds.pool, &bounds.share, opened, self.clock)
+            cap.is_pressed()
+                && match cap.surplus() {
+                    0 => cap.owes(&bounds.pool, &bounds.share, opened, self.clock),
+                    surplus => cap.takes_back(surplus, &bounds.share),
+                }
         };
         bounds.caps.iter().find(due).map(|cap| CloseReason::Evicted(cap.name().kind))
     }

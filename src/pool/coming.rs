@@ -25,6 +25,11 @@ impl Coming {
         }
     }
 
+    /// All of them, however long they have been on their way.
+    pub(super) fn all(&self) -> usize {
+        self.0.lock().len()
+    }
+
     /// Those that may be here any moment.
     pub(super) fn now(&self) -> usize {
         self.count(Instant::now())

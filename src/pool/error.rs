@@ -77,7 +77,7 @@ pub enum CloseReason {
     Lifetime,
     /// Idle longer than server_idle_timeout.
     IdleTimeout,
-    /// Made room for a pool that a shared cap blocked.
+    /// Made room for a pool that a shared cap blocked, or under a cap that was made smaller.
     Evicted(CapKind),
     /// The pool was made smaller.
     Excess,

@@ -128,13 +128,16 @@ pub(super) trait Member: Send + Sync {
 ///
 /// No more servers are closed for the starving than they would take: what is being closed already counts as theirs
 /// ([`SharedCap::is_short`]), for a place is free only when PostgreSQL has let go of it.
+///
+/// While more places are lent than there are, since the cap was made smaller, nobody opens, nothing is promised, and servers are
+/// closed until the rest fits: the idle ones, and those that come back to the pools that have most (`excess`).
 #[derive(Debug)]
 pub struct SharedCap {
     name: CapName,
     slots: Slots,
     roll: Mutex<Roll>,
-    /// How many starve; a hint that may be read without the lock.
-    starving: AtomicUsize,
+    /// How many starve, and one more while more places are lent than there are; a hint that may be read without the lock.
+    pressed: AtomicUsize,
     /// Places of servers that are being closed.
     coming: Coming,
     /// Places promised to connections beside the pools'.
@@ -142,10 +145,12 @@ pub struct SharedCap {
 }
 
 #[derive(Default)]
-struct Roll {
-    members: Vec<Weak<dyn Member>>,
+pub(super) struct Roll {
+    pub(super) members: Vec<(Weak<dyn Member>, Arc<Share>)>,
     /// The longest first.
     starving: VecDeque<Starving>,
+    /// More places may be lent than there are.
+    over: bool,
 }
 
 /// A pool that waits for a place.
@@ -185,9 +190,9 @@ impl SharedCap {
     pub fn new(name: CapName, limit: Option<NonZeroU32>) -> Arc<Self> {
         let slots = Slots::new(limit.map(NonZeroU32::get));
         let none = || AtomicUsize::new(0);
-        let (starving, beside) = (none(), none());
+        let (pressed, beside) = (none(), none());
         let (roll, coming) = (Mutex::default(), Coming::default());
-        Arc::new(Self { name, slots, roll, starving, coming, beside })
+        Arc::new(Self { name, slots, roll, pressed, coming, beside })
     }
 
     /// Its name.
@@ -205,9 +210,15 @@ impl SharedCap {
         self.slots.limit()
     }
 
-    /// Changes the bound. A smaller one is reached as servers close.
+    /// Changes the bound. For a smaller one idle servers are closed at once, and busy ones as they come back.
     pub fn resize(&self, limit: Option<NonZeroU32>) {
+        let mut roll = self.roll.lock();
         self.slots.resize(limit.map(NonZeroU32::get));
+        self.note_excess(&mut roll);
+        // What was promised before may be withheld.
+        roll.starving.iter_mut().for_each(|starving| starving.promised = None);
+        drop(roll);
+        self.shed_idle();
         self.offer();
     }
 
@@ -228,9 +239,24 @@ impl SharedCap {
         self.limit().is_none_or(|limit| self.beside.load(Ordering::Relaxed) < limit as usize)
     }
 
-    /// True if a pool may be waiting for a place.
-    pub(super) fn is_starving(&self) -> bool {
-        self.starving.load(Ordering::Relaxed) > 0
+    /// True if a pool may be waiting for a place, or more may be lent than there are.
+    #[inline(always)]
+    pub(super) fn is_pressed(&self) -> bool {
+        self.pressed.load(Ordering::Relaxed) > 0
+    }
+
+    fn note_pressure(&self, roll: &Roll) {
+        self.pressed.store(roll.starving.len() + usize::from(roll.over), Ordering::Relaxed);
+    }
+
+    /// Places are taken under this lock: once no more are lent than there are, that stays so until the next resize.
+    fn note_excess(&self, roll: &mut Roll) {
+        roll.over = self.limit().is_some_and(|limit| self.in_use() > limit as usize);
+        self.note_pressure(roll);
+    }
+
+    pub(super) fn roll(&self) -> MutexGuard<'_, Roll> {
+        self.roll.lock()
     }
 
     /// The places of servers that are being closed.
@@ -241,7 +267,7 @@ impl SharedCap {
     /// Whether the starving would take more places than are free or on their way, so that another server has to be closed for
     /// them. Asked by several pools at the same instant, it may have one too many closed.
     pub(super) fn is_short(&self) -> bool {
-        self.is_starving() && self.lacks(self.lacking(&self.roll.lock(), None))
+        self.is_pressed() && self.lacks(self.lacking(&self.roll.lock(), None))
     }
 
     /// Whether this pool has starved longest.
@@ -249,15 +275,19 @@ impl SharedCap {
         self.roll.lock().starving.front().is_some_and(|first| first.pool.ptr_eq(pool))
     }
 
-    /// As [`Self::is_short`], but for what this pool itself would take.
+    /// Whether a server of this pool has to go rather than idle: others would take its place, or there are too many.
     #[inline(always)]
-    pub(super) fn is_short_for_others(&self, pool: &Weak<dyn Member>) -> bool {
-        self.is_starving() && self.others_lack(pool)
+    pub(super) fn presses(&self, pool: &Weak<dyn Member>) -> bool {
+        self.is_pressed() && self.has_use_for_places_of(pool)
     }
 
     #[cold]
-    fn others_lack(&self, pool: &Weak<dyn Member>) -> bool {
-        self.lacks(self.lacking(&self.roll.lock(), Some(pool)))
+    fn has_use_for_places_of(&self, pool: &Weak<dyn Member>) -> bool {
+        let mut roll = self.roll.lock();
+        if roll.over {
+            self.note_excess(&mut roll);
+        }
+        (roll.over && self.surplus() > 0) || self.lacks(self.lacking(&roll, Some(pool)))
     }
 
     fn lacking(&self, roll: &Roll, but: Option<&Weak<dyn Member>>) -> usize {
@@ -271,13 +301,13 @@ impl SharedCap {
         places > 0 && self.limit().is_some_and(|limit| self.in_use() + places > limit as usize + coming())
     }
 
-    pub(super) fn enroll(&self, pool: &Weak<dyn Member>) {
-        self.roll.lock().members.push(Weak::clone(pool));
+    pub(super) fn enroll(&self, pool: &Weak<dyn Member>, share: &Arc<Share>) {
+        self.roll.lock().members.push((Weak::clone(pool), Arc::clone(share)));
     }
 
     pub(super) fn leave(&self, pool: &Weak<dyn Member>) {
         let mut roll = self.roll.lock();
-        roll.members.retain(|member| !member.ptr_eq(pool));
+        roll.members.retain(|(member, _)| !member.ptr_eq(pool));
         self.strike(&mut roll, pool);
     }
 
@@ -286,10 +316,16 @@ impl SharedCap {
         self.strike(&mut self.roll.lock(), pool);
     }
 
+    /// The pools under the cap.
+    pub(super) fn members(&self) -> Vec<Arc<dyn Member>> {
+        self.roll.lock().members.iter().filter_map(|(member, _)| member.upgrade()).collect()
+    }
+
     /// The pools under the cap, but for the asking one.
     pub(super) fn others(&self, pool: &Weak<dyn Member>) -> Vec<Arc<dyn Member>> {
         let roll = self.roll.lock();
-        roll.members.iter().filter(|member| !member.ptr_eq(pool)).filter_map(Weak::upgrade).collect()
+        let others = roll.members.iter().filter(|(member, _)| !member.ptr_eq(pool));
+        others.filter_map(|(member, _)| member.upgrade()).collect()
     }
 
     /// Whether the pool has to give up the server that has just come back to it, though clients of its own wait, to a pool that
@@ -308,7 +344,6 @@ impl SharedCap {
             return false;
         };
         due.promised = now.checked_add(share::ON_ITS_WAY);
-        share.yields();
         true
     }
 
@@ -333,7 +368,7 @@ impl SharedCap {
 
     fn strike(&self, roll: &mut Roll, pool: &Weak<dyn Member>) {
         roll.starving.retain(|starving| !starving.pool.ptr_eq(pool));
-        self.starving.store(roll.starving.len(), Ordering::Relaxed);
+        self.note_pressure(roll);
     }
 
     /// Returns true if the pool was not among the starving yet.
@@ -343,7 +378,7 @@ impl SharedCap {
         }
         let (pool, share) = (Weak::clone(claim.pool), Arc::clone(claim.share));
         roll.starving.push_back(Starving { pool, share, promised: None });
-        self.starving.store(roll.starving.len(), Ordering::Relaxed);
+        self.note_pressure(roll);
         true
     }
 }
@@ -426,7 +461,11 @@ mod tests {
         }
         c.1.takes();
         let now = Instant::now();
-        let owes = |(pool, share): &Known, at| caps[0].owes(pool, share, now, at);
+        let owes = |(pool, share): &Known, at| {
+            let owes = caps[0].owes(pool, share, now, at);
+            (0..usize::from(owes)).for_each(|_| share.leaves());
+            owes
+        };
         assert!(owes(&a, now) && owes(&a, now) && !owes(&a, now), "one each, and two are left");
         assert!(!owes(&b, now), "it has nothing");
         a.1.takes();
@@ -448,10 +487,10 @@ mod tests {
         assert_eq!(turned_away(&b), NoPlace { cap: 0, newly: true }, "no overtaking");
         let first_on = Some(caps[0].name());
         let turn = take_all(&caps, &Claim { first_on, ..claim(&a) }).unwrap();
-        assert!(caps[0].is_starving(), "the other");
+        assert!(caps[0].is_pressed(), "the other");
         drop(turn);
         caps[0].offer();
-        assert!(!caps[0].is_starving(), "offered to all, though they did not want it");
+        assert!(!caps[0].is_pressed(), "offered to all, though they did not want it");
     }
 
     #[test]
@@ -460,7 +499,7 @@ mod tests {
         let ((_a, a), (_b, b)) = (member(), member());
         let held = take_all(&caps, &claim(&a)).unwrap();
         assert_eq!(take_all(&caps, &claim(&b)).unwrap_err(), NoPlace { cap: 1, newly: true });
-        assert_eq!(caps.each_ref().map(|cap| (cap.in_use(), cap.is_starving())), [(1, false), (1, true)]);
+        assert_eq!(caps.each_ref().map(|cap| (cap.in_use(), cap.is_pressed())), [(1, false), (1, true)]);
         let hurried = Claim { urgent: false, ..claim(&a) };
         assert_eq!(take_all(&caps, &hurried).unwrap_err(), NoPlace { cap: 1, newly: false });
         drop(held);

@@ -3,6 +3,7 @@
 //!
 //! * `ledger` with `entry`, `queue` and `links`: the books, pure; one mutex per pool guards them (`books` adds when to open)
 //! * `permit`, `limits`, `evict`: bounds, caps that pools share, and who makes room; `coming`: places on their way; `backoff`: pauses after failures
+//! * `excess`: what goes when a shared cap has been made smaller
 //! * `beside`: places under the caps for connections that are none of a pool's
 //! * `hindrance`: what clients wait for
 //! * `lease`, `ticket`: what a client holds; `open`, `upkeep`: how servers come and go
@@ -17,6 +18,7 @@ mod coming;
 mod entry;
 mod error;
 mod evict;
+mod excess;
 mod hindrance;
 mod lease;
 mod ledger;

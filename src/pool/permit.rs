@@ -175,6 +175,9 @@ impl Permit {
         if self.leaving.is_none() {
             let now = Instant::now();
             self.leaving = Some(now);
+            if self.own.is_some() {
+                self.share.leaves();
+            }
             self.caps.iter().for_each(|cap| cap.coming().begins(now));
         }
     }
@@ -182,7 +185,7 @@ impl Permit {
     /// Its place under the shared caps is no longer one of the pool's share either.
     fn give_back_own(&mut self) {
         if self.own.take().is_some() {
-            self.share.gives_back();
+            self.share.gives_back(self.leaving.is_some());
         }
     }
 }

@@ -113,7 +113,7 @@ impl<S: Pooled> Pool<S> {
             }
         });
         for cap in pool.bounds.caps.iter() {
-            cap.enroll(&pool.bounds.pool);
+            cap.enroll(&pool.bounds.pool, &pool.bounds.share);
         }
         pool
     }

@@ -17,7 +17,7 @@ pub(super) const ON_ITS_WAY: Duration = Duration::from_secs(6);
 #[derive(Debug)]
 pub(super) struct Share {
     held: AtomicUsize,
-    /// Of those, to be given up to others.
+    /// Of those, of servers that are being closed.
     leaving: AtomicUsize,
     /// While it starves: more places that it would take now.
     lacking: AtomicUsize,
@@ -47,14 +47,16 @@ impl Share {
         self.held.fetch_add(1, Relaxed);
     }
 
-    /// A place is given back.
-    pub(super) fn gives_back(&self) {
+    /// A place is given back, of a server that was being closed or of one that wasn't.
+    pub(super) fn gives_back(&self, left: bool) {
         self.held.fetch_sub(1, Relaxed);
-        let _ = self.leaving.fetch_update(Relaxed, Relaxed, |leaving| leaving.checked_sub(1));
+        if left {
+            self.leaving.fetch_sub(1, Relaxed);
+        }
     }
 
-    /// A server is about to be closed for another pool.
-    pub(super) fn yields(&self) {
+    /// A server is being closed.
+    pub(super) fn leaves(&self) {
         self.leaving.fetch_add(1, Relaxed);
     }
 
@@ -133,6 +135,23 @@ impl Standing {
         let (left, gained) = (self.held as u64 - 1, other.held as u64 + 1);
         other.lacks_guaranteed() || left * u64::from(other.weight) >= gained * u64::from(self.weight)
     }
+
+    /// Whether one of `surplus` places that all of them have too many is this pool's: they go from who has most for its weight,
+    /// what is guaranteed last. `all` may have this pool among them.
+    pub(super) fn has_one_of(&self, surplus: usize, all: impl Iterator<Item = Self>) -> bool {
+        self.held > 0 && all.map(|it| it.places_above_last_of(self)).sum::<usize>() < surplus
+    }
+
+    /// How many places would go before the other's last one.
+    fn places_above_last_of(&self, other: &Self) -> usize {
+        let level = other.held as u64 * u64::from(self.weight) / u64::from(other.weight);
+        let level = usize::try_from(level).unwrap_or(usize::MAX);
+        let spared = match other.held > other.guaranteed {
+            true => self.guaranteed.max(level),
+            false => self.guaranteed.min(level),
+        };
+        self.held.saturating_sub(spared)
+    }
 }
 
 /// Whether a server opened then has been in its pool for a turn.
@@ -191,7 +210,55 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_too_many() {
+        let cases = [
+            (of(6, 1, 0), 4, vec![of(0, 1, 0)], true, "the only one that has any"),
+            (of(6, 1, 0), 1, vec![of(6, 1, 0)], true, "either"),
+            (of(5, 1, 0), 1, vec![of(6, 1, 0)], false, "the other has one more"),
+            (of(5, 1, 0), 2, vec![of(6, 1, 0)], true, "the second is from either"),
+            (of(1, 1, 0), 15, vec![of(19, 1, 0)], false, "a quarter of twenty"),
+            (of(1, 1, 0), 19, vec![of(19, 1, 0)], true, "one of twenty"),
+            (of(6, 3, 0), 2, vec![of(3, 1, 0)], true, "twice its weight, and more than once that"),
+            (of(6, 3, 0), 1, vec![of(3, 1, 0)], false, "two each, but for one"),
+            (of(4, 1, 4), 3, vec![of(3, 1, 0)], false, "guaranteed"),
+            (of(4, 1, 4), 4, vec![of(3, 1, 0)], true, "no longer"),
+            (of(3, 1, 0), 1, vec![of(9, 1, 9)], true, "what the other has is guaranteed"),
+            (of(0, 1, 0), 9, vec![of(1, 1, 0)], false, "nothing"),
+        ];
+        for (own, surplus, others, goes, why) in cases {
+            assert_eq!(own.has_one_of(surplus, others.into_iter().chain([own])), goes, "{why}: {own:?}");
+        }
+    }
+
     proptest! {
+        /// Whoever's server comes back first: what is too many goes, and leaves even shares.
+        #[test]
+        fn what_is_too_many_goes_evenly(
+            held in prop::collection::vec((0usize..20, 1u32..4, 0usize..4), 1..6), kept in 0usize..30, turns in any::<u64>()
+        ) {
+            let mut pools: Vec<_> = held.iter().map(|(held, weight, due)| of(*held, *weight, *due)).collect();
+            let before = pools.clone();
+            let total = |pools: &[Standing]| pools.iter().map(|pool| pool.held).sum::<usize>();
+            let mut turn = turns as usize;
+            while total(&pools) > kept {
+                let surplus = total(&pools) - kept;
+                let goes: Vec<_> = (0..pools.len())
+                    .filter(|at| pools[*at].has_one_of(surplus, pools.iter().copied())).collect();
+                prop_assert!(!goes.is_empty(), "{pools:?}");
+                turn = turn.wrapping_mul(31).wrapping_add(7);
+                pools[goes[turn % goes.len()]].held -= 1;
+            }
+            prop_assert_eq!(total(&pools), kept.min(total(&before)));
+            for (one, had) in pools.iter().zip(&before).filter(|(one, had)| one.held < had.held) {
+                for other in pools.iter().filter(|other| other.held > other.guaranteed) {
+                    prop_assert!(one.held + 1 > one.guaranteed, "{pools:?} of {before:?}");
+                    let (lost, kept) = ((one.held + 1) as u64 * u64::from(other.weight), other.held as u64 * u64::from(one.weight));
+                    prop_assert!(lost >= kept, "{one:?}, which had {had:?}, beside {other:?}");
+                }
+            }
+        }
+
         /// Pools that want all they can get come to rest, within one place of what their weights are due, whoever had the
         /// places at first.
         #[test]

@@ -5,7 +5,7 @@ use std::task::Waker;
 
 use super::{
     ClientId, CloseReason, Lease, Pool, PoolSettings, Pooled,
-    books::{Books, Push},
+    books::{Books, Bounds, Push},
     entry::IdleServer,
     lease::Seat,
 };
@@ -32,7 +32,7 @@ impl<S: Pooled> Pool<S> {
         let mut books = self.books.lock();
         books.advance(now);
         let expired = expire(&mut books);
-        let swept = sweep(&mut books);
+        let swept = sweep(&mut books, &self.bounds);
         books.relent(&self.bounds);
         drop(books);
         summary.timed_out = expired.len();
@@ -128,15 +128,19 @@ fn expire<S: Pooled>(books: &mut Books<S>) -> Vec<Option<Waker>> {
 }
 
 /// Takes the idle servers that have to go out of the books.
-fn sweep<S: Pooled>(books: &mut Books<S>) -> Vec<(Box<Seat<S>>, CloseReason)> {
+fn sweep<S: Pooled>(books: &mut Books<S>, bounds: &Bounds) -> Vec<(Box<Seat<S>>, CloseReason)> {
     let mut swept = Vec::new();
     let mut surplus = books.surplus();
     for idle in books.ledger.idle_servers() {
         let alive = books.ledger.idle_server_mut(idle.slot).is_some_and(|seat| seat.server.is_alive());
         let reason = if alive { overdue(books, &idle, surplus) } else { Some(CloseReason::Dead) };
+        let over = || bounds.caps.iter().find(|cap| cap.surplus_if_pressed() > 0);
+        let reason = reason.or_else(|| over().map(|cap| CloseReason::Evicted(cap.name().kind)));
         if let Some(reason) = reason {
             surplus = surplus.saturating_sub(1);
-            swept.push((books.ledger.remove_idle(idle.slot), reason));
+            let mut seat = books.ledger.remove_idle(idle.slot);
+            seat.leaves();
+            swept.push((seat, reason));
         }
     }
     swept

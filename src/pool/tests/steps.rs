@@ -592,6 +592,59 @@ fn a_cap_that_shrinks_lets_go_of_all_that_is_too_many_for_one_who_waits() {
 }
 
 #[test]
+fn a_cap_that_shrinks_closes_the_idle_at_once_and_the_busy_as_they_come_back() {
+    for kind in [CapKind::Database, CapKind::User, CapKind::All] {
+        let bench = Bench::new();
+        let cap = cap(kind, 9);
+        let [a, b] = ["a", "b"].map(|user| bench.pool_of::<true>(user, small(9), &[&cap]));
+        let mut leases: Vec<_> = (0..6).map(|client| bench.lease(&a, client)).collect();
+        let mut others: Vec<_> = (10..13).map(|client| bench.lease(&b, client)).collect();
+        leases.pop().unwrap().release(bench.now);
+        others.pop().unwrap().release(bench.now + secs(1));
+        bench.heard();
+        cap.resize(NonZeroU32::new(8));
+        assert_eq!(bench.heard(), [format!("a closed: evicted for {}", kind.setting())]);
+        cap.resize(NonZeroU32::new(4));
+        assert_eq!((a.numbers().idle, b.numbers().idle, bench.heard().len()), (0, 0, 1));
+        let mut own: Vec<_> = (20..26).map(|client| queue(&a, client, bench.now)).collect();
+        let mut of_b = queue(&b, 26, bench.now);
+        others.pop().unwrap().release(bench.now);
+        drop(fetch(&mut of_b));
+        assert_eq!(b.numbers().active, 1, "it has its share");
+        leases.drain(..2).for_each(|lease| lease.release(bench.now));
+        assert_eq!(
+            (a.numbers().active, b.numbers().active),
+            (3, 1),
+            "two went, though clients wait and they linger"
+        );
+        leases.drain(..).for_each(|lease| lease.release(bench.now));
+        assert_eq!((a.numbers().active, a.numbers().connections), (3, 6));
+        bench.connector.lets_go.store(true, SeqCst);
+        bench.connector.finish_opens();
+        assert_eq!((a.numbers().connections, b.numbers().connections, cap.in_use()), (3, 1, 4));
+        own.clear();
+    }
+}
+
+#[test]
+fn a_cap_that_shrinks_keeps_nobody_waiting_who_is_due_a_place() {
+    let bench = Bench::new();
+    let cap = cap(CapKind::Database, 20);
+    let [a, b] = ["a", "b"].map(|user| bench.pool(user, small(20), &[&cap]));
+    let mut busy: Vec<_> = (0..20).map(|client| bench.lease(&a, client)).collect();
+    let mut own: VecDeque<_> = (20..80).map(|client| queue(&a, client, bench.now)).collect();
+    let mut other = queue(&b, 99, bench.now);
+    cap.resize(NonZeroU32::new(5));
+    while b.numbers().active == 0 {
+        busy.pop().expect("one of twenty goes to the other").release(bench.now);
+        bench.connector.finish_opens();
+    }
+    assert_eq!((busy.len(), a.numbers().active), (4, 4), "fifteen too many, and one for the other");
+    drop(fetch(&mut other));
+    own.retain_mut(waits);
+}
+
+#[test]
 fn a_host_that_hangs_holds_one_place_of_a_shared_cap() {
     let bench = Bench::new();
     let after = |milliseconds| bench.now + Duration::from_millis(milliseconds);
@@ -673,7 +726,7 @@ fn a_pool_whose_opens_fail_costs_nobody_its_last_server_for_a_while() {
     let mut own = [queue(&pools[0], 3, bench.now), queue(&pools[0], 4, bench.now)];
     // The pause is of 50 to 100 ms.
     pools[1].tick(after(150));
-    assert!(cap.is_starving());
+    assert!(cap.is_pressed());
     lease.release(after(150));
     let lease = fetch(&mut own[0]);
     pools[1].tick(after(400));
