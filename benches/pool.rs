@@ -76,6 +76,10 @@ impl Connector<Fake> for AtOnce {
         let polled = task.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert!(polled.is_ready(), "nothing in it waits");
     }
+
+    fn later(&self, _: Instant, _: Box<dyn FnOnce(Instant) + Send>) {
+        unreachable!("no cap is shared");
+    }
 }
 
 struct Bench(Arc<Pool<Fake>>);

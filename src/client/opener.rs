@@ -7,6 +7,7 @@ use super::report::printable;
 use super::routines;
 use crate::auth::login::Proof;
 use crate::auth::secret::Secret;
+use crate::clock;
 use crate::config::Database;
 use crate::config::{Host, RequireAuth, ServerTls};
 use crate::credentials::tokens::Provider;
@@ -21,7 +22,7 @@ use crate::server::Server;
 use crate::server::connect::{Address, Target, connect};
 use crate::server::error::ConnectError;
 use crate::server::login::ServerSecret;
-use crate::timer::timeout;
+use crate::timer::{sleep, timeout};
 use crate::tls::{self, Channel, TlsError};
 use crate::wire::sqlstate;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -360,6 +361,13 @@ impl Connector<Server> for OpenerHandle {
 
     fn spawn(&self, task: BoxFuture<()>) {
         self.0.runtime.spawn(task);
+    }
+
+    fn later(&self, at: clock::Instant, then: Box<dyn FnOnce(clock::Instant) + Send>) {
+        self.0.runtime.spawn(async move {
+            sleep(at.saturating_duration_since(clock::Instant::now())).await;
+            then(clock::Instant::now());
+        });
     }
 }
 

@@ -86,7 +86,8 @@ impl<S: Pooled> Pool<S> {
             return;
         }
         let members = cap.members();
-        if let Some(chosen) = evict::choose(members.iter().map(|pool| (pool, pool.longest_idle_since()))) {
+        let candidates = members.iter().filter_map(|pool| Some((pool, pool.longest_idle()?)));
+        if let Some(chosen) = evict::longest(candidates) {
             chosen.evict_longest_idle(cap.name().kind);
         }
     }

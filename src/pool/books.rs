@@ -15,7 +15,7 @@ use super::{
     hindrance::{Hindered, Hindrance},
     lease::Seat,
     ledger::Ledger,
-    limits::{CapName, Claim, Member, NoPlace, PoolSettings, SharedCap, take_all},
+    limits::{CapName, Claim, Member, NoPlace, PoolSettings, Returned, SharedCap, take_all},
     permit::{Permit, Slots},
     pool::Known,
     share::Share,
@@ -95,6 +95,13 @@ pub(super) struct Books<S: Pooled> {
     clock: Instant,
 }
 
+/// Why no server may idle while a shared cap has too many.
+#[cold]
+fn excess(bounds: &Bounds) -> Option<CloseReason> {
+    let over = bounds.caps.iter().find(|cap| cap.surplus_if_pressed() > 0);
+    over.map(|cap| CloseReason::Evicted(cap.name().kind))
+}
+
 fn rules(settings: &PoolSettings) -> Rules {
     Rules { lifetime: settings.lifetime, round_robin: settings.round_robin, switch: settings.switch }
 }
@@ -164,35 +171,42 @@ impl<S: Pooled> Books<S> {
         self.shrinking = true;
     }
 
-    /// What decides about a server that is looking for its next place now.
+    /// What decides about a server that is looking for its next place now, and whether a shared cap is short: then a server that
+    /// comes back is to be [weighed](Self::weigh), and one that idles is looked at again.
     #[inline(always)]
-    pub(super) fn circumstances(&mut self, bounds: &Bounds) -> Circumstances {
+    pub(super) fn circumstances(&mut self, bounds: &Bounds) -> (Circumstances, bool) {
         let surplus = self.shrinking && self.surplus() > 0;
         self.shrinking = surplus;
-        let pressing = bounds.caps.iter().find(|cap| cap.presses(&bounds.pool));
-        Circumstances {
+        let pressed = bounds.caps.iter().any(|cap| cap.presses(&bounds.pool));
+        let circumstances = Circumstances {
             now: self.clock,
             replaceable: self.may_replace(),
             surplus: surplus.then_some(CloseReason::Excess),
-            pressure: pressing.map(|cap| CloseReason::Evicted(cap.name().kind)),
-        }
+            pressure: if pressed { excess(bounds) } else { None },
+        };
+        (circumstances, pressed)
     }
 
-    /// A server comes back while a shared cap is short or has become smaller: whether it goes although clients of this pool wait
-    /// for it. Those who do get the place instead when it is this pool's turn. One that is being cancelled stays, so nothing is
-    /// promised.
+    /// A server comes back while a shared cap is short or has become smaller: whether it goes, whoever waits for it here. If
+    /// clients of this pool do, they get the place instead when it is this pool's turn. One that is being cancelled stays, so
+    /// nothing is promised.
     #[cold]
-    pub(super) fn forfeits(&self, slot: SlotIndex, bounds: &Bounds) -> Option<CloseReason> {
-        self.ledger.front()?;
-        let opened = self.ledger.opened_at(slot)?;
+    pub(super) fn weigh(&self, slot: SlotIndex, bounds: &Bounds, circumstances: &mut Circumstances) {
+        let Some(opened) = self.ledger.opened_at(slot) else { return };
+        let waited_for = self.ledger.front().is_some();
+        let back = Returned { pool: &bounds.pool, share: &bounds.share, opened, now: self.clock, waited_for };
         let due = |cap: &&Arc<SharedCap>| {
             cap.is_pressed()
                 && match cap.surplus() {
-                    0 => cap.owes(&bounds.pool, &bounds.share, opened, self.clock),
+                    0 => cap.owes(&back),
                     surplus => cap.takes_back(surplus, &bounds.share),
                 }
         };
-        bounds.caps.iter().find(due).map(|cap| CloseReason::Evicted(cap.name().kind))
+        let reason = bounds.caps.iter().find(due).map(|cap| CloseReason::Evicted(cap.name().kind));
+        match waited_for {
+            true => circumstances.surplus = circumstances.surplus.or(reason),
+            false => circumstances.pressure = circumstances.pressure.or(reason),
+        }
     }
 
     /// False while opens fail: then old servers are worth keeping.

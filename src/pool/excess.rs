@@ -7,8 +7,8 @@ impl SharedCap {
     pub(super) fn shed_idle(&self) {
         while self.surplus() > 0 {
             let members = self.members();
-            let candidates = members.iter().map(|pool| (pool, pool.longest_idle_since()));
-            let Some(chosen) = evict::choose(candidates) else { return };
+            let candidates = members.iter().filter_map(|pool| Some((pool, pool.longest_idle()?)));
+            let Some(chosen) = evict::longest(candidates) else { return };
             chosen.evict_longest_idle(self.name().kind);
         }
     }

@@ -16,8 +16,9 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::{
     coming::Coming,
+    evict::Idle,
     permit::{Slot, Slots},
-    share::{self, Share},
+    share::{self, Share, Standing},
 };
 
 /// What one pool is allowed and asked to do.
@@ -108,12 +109,14 @@ impl fmt::Display for CapName {
 
 /// A pool as its shared caps see it.
 pub(super) trait Member: Send + Sync {
-    /// Since when its longest-idle server has been idle.
-    fn longest_idle_since(&self) -> Option<Instant>;
+    /// Its longest-idle server.
+    fn longest_idle(&self) -> Option<Idle>;
     /// Closes its longest-idle server, if one is idle.
     fn evict_longest_idle(&self, kind: CapKind);
     /// Looks again whether it can open; if `first_on` is a cap's name, its turn has come there.
     fn look_again(&self, first_on: Option<&CapName>);
+    /// The same at that time, which it may not know of.
+    fn look_at(&self, now: Instant);
 }
 
 /// A bound on the servers of several pools together.
@@ -123,7 +126,8 @@ pub(super) trait Member: Send + Sync {
 /// as somebody starves others don't take. So no free place is left beside a pool that waits for one.
 ///
 /// The neediest of the starving is first, as [`share`] says, and of equals the longest. A pool that has more than its share owes
-/// them the servers that come back to it, though clients of its own wait: each of the starving is promised one at a time. A pool
+/// them the servers that come back to it, though clients of its own wait: each of the starving is promised one at a time. A server
+/// that isn't owed to them and idles is spared for about as long as a connect takes ([`Share::spares_for`]). A pool
 /// whose opens fail is behind the others, and nobody owes it its last server.
 ///
 /// No more servers are closed for the starving than they would take: what is being closed already counts as theirs
@@ -142,6 +146,8 @@ pub struct SharedCap {
     coming: Coming,
     /// Places promised to connections beside the pools'.
     beside: AtomicUsize,
+    /// When who starves looks again for servers that may go.
+    look: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
@@ -161,6 +167,16 @@ struct Starving {
     promised: Option<Instant>,
 }
 
+impl Roll {
+    /// The pool gives up a place: of its equals it comes last, though it may have wanted more all the time.
+    fn begins_again(&mut self, pool: &Weak<dyn Member>) {
+        if let Some(at) = self.starving.iter().position(|starving| starving.pool.ptr_eq(pool)) {
+            let starving = self.starving.remove(at);
+            self.starving.extend(starving);
+        }
+    }
+}
+
 impl fmt::Debug for Roll {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} members, {} starving", self.members.len(), self.starving.len())
@@ -178,6 +194,16 @@ pub(super) struct Claim<'a> {
     pub(super) urgent: bool,
 }
 
+/// A server that has come back to its pool.
+pub(super) struct Returned<'a> {
+    pub(super) pool: &'a Weak<dyn Member>,
+    pub(super) share: &'a Share,
+    pub(super) opened: Instant,
+    pub(super) now: Instant,
+    /// Clients of the pool wait for it.
+    pub(super) waited_for: bool,
+}
+
 /// Which of the caps had no place, and whether the pool has just become one of its starving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NoPlace {
@@ -192,7 +218,7 @@ impl SharedCap {
         let none = || AtomicUsize::new(0);
         let (pressed, beside) = (none(), none());
         let (roll, coming) = (Mutex::default(), Coming::default());
-        Arc::new(Self { name, slots, roll, pressed, coming, beside })
+        Arc::new(Self { name, slots, roll, pressed, coming, beside, look: Mutex::default() })
     }
 
     /// Its name.
@@ -328,23 +354,50 @@ impl SharedCap {
         others.filter_map(|(member, _)| member.upgrade()).collect()
     }
 
-    /// Whether the pool has to give up the server that has just come back to it, though clients of its own wait, to a pool that
-    /// starves. If so that pool is promised the place, so that no other server goes for the same.
-    pub(super) fn owes(&self, pool: &Weak<dyn Member>, share: &Share, opened: Instant, now: Instant) -> bool {
+    /// Whether a server that has just come back goes to a pool that starves. If clients of its own wait for it, that pool is
+    /// promised the place, so that no other server goes for the same.
+    pub(super) fn owes(&self, back: &Returned<'_>) -> bool {
         let mut roll = self.roll.lock();
-        if !self.lacks(self.lacking(&roll, Some(pool))) {
+        if !self.lacks(self.lacking(&roll, Some(back.pool))) {
             return false;
         }
-        let open = |it: &&mut Starving| !it.pool.ptr_eq(pool) && it.promised.is_none_or(|until| until <= now);
-        let others = roll.starving.iter_mut().filter(open);
+        let kept = |it: &Starving| back.waited_for && it.promised.is_some_and(|until| until > back.now);
+        let others = roll.starving.iter_mut().filter(|it| !it.pool.ptr_eq(back.pool) && !kept(it));
         let neediest = others.min_by(|a, b| a.share.standing().by_need(&b.share.standing()));
-        let for_a_turn = share::is_for_a_turn(opened, now);
-        let Some(due) = neediest.filter(|due| share.standing().owes(&due.share.standing(), for_a_turn))
+        let for_a_turn = share::is_for_a_turn(back.opened, back.now);
+        let Some(due) = neediest.filter(|due| back.share.standing().owes(&due.share.standing(), for_a_turn))
         else {
             return false;
         };
-        due.promised = now.checked_add(share::ON_ITS_WAY);
+        if back.waited_for {
+            due.promised = back.now.checked_add(share::ON_ITS_WAY);
+        }
+        roll.begins_again(back.pool);
         true
+    }
+
+    /// How well the neediest of the starving is served.
+    pub(super) fn neediest(&self) -> Option<Standing> {
+        self.roll.lock().starving.iter().map(|starving| starving.share.standing()).min_by(Standing::by_need)
+    }
+
+    pub(super) fn longest_starving(&self) -> Option<Weak<dyn Member>> {
+        self.roll.lock().starving.front().map(|first| Weak::clone(&first.pool))
+    }
+
+    /// Whether a look at that time is still to be arranged.
+    pub(super) fn plans_look(&self, at: Instant) -> bool {
+        let mut look = self.look.lock();
+        let planned = look.is_some_and(|planned| planned <= at);
+        if !planned {
+            *look = Some(at);
+        }
+        !planned
+    }
+
+    /// A look that was planned.
+    pub(super) fn begins_look(&self, now: Instant) {
+        self.look.lock().take_if(|planned| *planned <= now);
     }
 
     /// Offers free places to the starving, the neediest first. Call it after a place came back, with no lock held.
@@ -427,11 +480,12 @@ mod tests {
     struct Bystander;
 
     impl Member for Bystander {
-        fn longest_idle_since(&self) -> Option<Instant> {
+        fn longest_idle(&self) -> Option<Idle> {
             None
         }
         fn evict_longest_idle(&self, _: CapKind) {}
         fn look_again(&self, _: Option<&CapName>) {}
+        fn look_at(&self, _: Instant) {}
     }
 
     type Known = (Weak<dyn Member>, Arc<Share>);
@@ -462,7 +516,7 @@ mod tests {
         c.1.takes();
         let now = Instant::now();
         let owes = |(pool, share): &Known, at| {
-            let owes = caps[0].owes(pool, share, now, at);
+            let owes = caps[0].owes(&Returned { pool, share, opened: now, now: at, waited_for: true });
             (0..usize::from(owes)).for_each(|_| share.leaves());
             owes
         };

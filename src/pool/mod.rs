@@ -2,7 +2,7 @@
 //! Knows nothing of PostgreSQL's protocol; a server is whatever is [`Pooled`].
 //!
 //! * `ledger` with `entry`, `queue` and `links`: the books, pure; one mutex per pool guards them (`books` adds when to open)
-//! * `permit`, `limits`, `evict`: bounds, caps that pools share, and who makes room; `coming`: places on their way; `backoff`: pauses after failures
+//! * `permit`, `limits`, `evict`: bounds, caps that pools share, and who makes room (`room` has them do so); `coming`: places on their way; `backoff`: pauses after failures
 //! * `excess`: what goes when a shared cap has been made smaller
 //! * `beside`: places under the caps for connections that are none of a pool's
 //! * `hindrance`: what clients wait for
@@ -30,6 +30,7 @@ mod permit;
 mod pool;
 mod postgres;
 mod queue;
+mod room;
 mod set;
 mod share;
 mod ticket;
@@ -99,6 +100,9 @@ pub trait Connector<S: Pooled>: Send + Sync + 'static {
 
     /// Runs `task`. A task that can't be run is dropped.
     fn spawn(&self, task: BoxFuture<()>);
+
+    /// Calls `then` at that time or soon afterwards, with the time it is.
+    fn later(&self, at: Instant, then: Box<dyn FnOnce(Instant) + Send>);
 }
 
 /// Something worth a line in the log or a count.

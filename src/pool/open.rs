@@ -4,7 +4,11 @@ use crate::clock::Instant;
 use std::{borrow::Cow, sync::Arc, task::Waker};
 
 use super::{
-    Event, OpenError, Pool, Pooled, SlotIndex, books::Push, entry::Arrival, lease::Seat, permit::Permit,
+    Event, OpenError, Pool, Pooled, SlotIndex,
+    books::Push,
+    entry::{Arrival, Settled},
+    lease::Seat,
+    permit::Permit,
 };
 
 /// An open under way.
@@ -44,10 +48,16 @@ impl<S: Pooled> Opening<S> {
         let mut books = self.pool.books.lock();
         books.advance(now);
         books.open_succeeded();
-        let circumstances = books.circumstances(&self.pool.bounds);
+        let (circumstances, pressed) = books.circumstances(&self.pool.bounds);
+        if let Some(began) = books.ledger.opened_at(self.slot) {
+            self.pool.bounds.share.note_connect(books.clock().saturating_duration_since(began));
+        }
         let settled = books.ledger.opened(self.slot, arrival, &circumstances);
         let plan = books.fill(&self.pool.bounds, Push::Again);
         drop(books);
+        if pressed && matches!(settled, Settled::Kept) {
+            self.pool.idles_under_pressure(circumstances.now);
+        }
         self.pool.follow(Some(settled));
         self.pool.carry_out(plan);
     }

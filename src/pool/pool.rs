@@ -15,7 +15,7 @@ use super::{
     OpenError, PoolKey, PoolSettings, Pooled, Request, SharedCap, SlotIndex, Ticket, WaitError,
     books::{Books, Bounds, Plan, Push},
     entry::{Circumstances, Found, Settled},
-    evict,
+    evict::Idle,
     lease::{CancelEnd, Seat},
     ledger::Ledger,
     limits::{CapKind, CapName, Member},
@@ -258,16 +258,19 @@ impl<S: Pooled> Pool<S> {
         let (slot, dirty) = (seat.slot, seat.server.is_dirty());
         let mut books = self.books.lock();
         books.advance(now);
-        let mut circumstances = books.circumstances(&self.bounds);
-        if circumstances.pressure.is_some() {
-            circumstances.surplus = circumstances.surplus.or_else(|| books.forfeits(slot, &self.bounds));
+        let (mut circumstances, pressed) = books.circumstances(&self.bounds);
+        if pressed {
+            books.weigh(slot, &self.bounds, &mut circumstances);
         }
         let mut settled = books.ledger.give(slot, seat, dirty, &circumstances);
-        if circumstances.pressure.is_some() {
+        if pressed {
             mark(&mut settled);
         }
         books.relent(&self.bounds);
         drop(books);
+        if pressed && matches!(settled, Settled::Kept) {
+            self.idles_under_pressure(circumstances.now);
+        }
         self.follow(Some(settled));
     }
 
@@ -289,9 +292,13 @@ impl<S: Pooled> Pool<S> {
     /// One transition under the lock.
     fn in_books<T>(&self, transition: impl FnOnce(&mut LedgerOf<S>, &Circumstances) -> T) -> T {
         let mut books = self.books.lock();
-        let circumstances = books.circumstances(&self.bounds);
+        let (circumstances, pressed) = books.circumstances(&self.bounds);
         let outcome = transition(&mut books.ledger, &circumstances);
         books.relent(&self.bounds);
+        drop(books);
+        if pressed {
+            self.idles_under_pressure(circumstances.now);
+        }
         outcome
     }
 
@@ -338,27 +345,6 @@ impl<S: Pooled> Pool<S> {
             self.make_room(cap, newly);
         }
     }
-
-    /// Evicts idle servers of other pools, no more than the cap is short of, or until none is idle. From then on they
-    /// see that it is short, and close instead of letting a server idle. Looks into one pool at a time.
-    fn make_room(&self, at: usize, newly: bool) {
-        let cap = &self.bounds.caps[at];
-        // One of those that starve looks again and again for all: it means a look at every pool under the cap.
-        if !newly && !cap.has_starved_longest(&self.bounds.pool) {
-            return;
-        }
-        while cap.is_short() && self.books.lock().starves_on(at) {
-            let others = cap.others(&self.bounds.pool);
-            let candidates = others.iter().map(|pool| (pool, pool.longest_idle_since()));
-            let Some(chosen) = evict::choose(candidates) else {
-                if newly {
-                    self.tell(Event::Blocked(cap.name()));
-                }
-                return;
-            };
-            chosen.evict_longest_idle(cap.name().kind);
-        }
-    }
 }
 
 /// Under the lock, so that the next to come back isn't closed for the same place.
@@ -376,22 +362,25 @@ fn wake(waker: Option<Waker>) {
 }
 
 impl<S: Pooled> Member for Pool<S> {
-    fn longest_idle_since(&self) -> Option<Instant> {
-        self.books.lock().ledger.longest_idle().map(|idle| idle.since)
+    fn longest_idle(&self) -> Option<Idle> {
+        self.longest_idle_server()
     }
 
     fn evict_longest_idle(&self, kind: CapKind) {
-        let mut books = self.books.lock();
-        let Some(idle) = books.ledger.longest_idle() else { return };
-        let mut seat = books.ledger.remove_idle(idle.slot);
-        seat.leaves();
-        drop(books);
-        self.close(seat, CloseReason::Evicted(kind));
+        self.evict(kind);
     }
 
     fn look_again(&self, first_on: Option<&CapName>) {
         let push = first_on.map_or(Push::Again, Push::Offer);
         let plan = self.books.lock().fill(&self.bounds, push);
+        self.carry_out(plan);
+    }
+
+    fn look_at(&self, now: Instant) {
+        let mut books = self.books.lock();
+        books.advance(now);
+        let plan = books.fill(&self.bounds, Push::Again);
+        drop(books);
         self.carry_out(plan);
     }
 }

@@ -10,6 +10,8 @@ use std::{
 /// How long a pool may keep its last server while it has work for it and another pool has none: with more pools than
 /// places they take turns, and a turn is worth the connect.
 pub(super) const TURN: Duration = Duration::from_millis(100);
+/// For how long at least a server that idles is spared.
+const SPARED: Duration = Duration::from_millis(2);
 /// How long a place that one pool gives up for another may be on its way, that is how long a server may take to hang up.
 pub(super) const ON_ITS_WAY: Duration = Duration::from_secs(6);
 
@@ -24,6 +26,8 @@ pub(super) struct Share {
     /// Of those held, servers that RECONNECT or a reload has made obsolete and that are being closed.
     outdated: AtomicUsize,
     failing: AtomicBool,
+    /// What a connect takes, as lately measured, in microseconds.
+    connect: AtomicU32,
     weight: AtomicU32,
     guaranteed: AtomicU32,
 }
@@ -32,8 +36,9 @@ impl Share {
     pub(super) fn new(weight: u32, guaranteed: u32) -> Self {
         let none = || AtomicUsize::new(0);
         let (weight, guaranteed) = (AtomicU32::new(weight), AtomicU32::new(guaranteed));
-        let failing = AtomicBool::new(false);
-        Self { held: none(), leaving: none(), lacking: none(), outdated: none(), failing, weight, guaranteed }
+        let (failing, connect) = (AtomicBool::new(false), AtomicU32::new(0));
+        let (held, leaving, lacking, outdated) = (none(), none(), none(), none());
+        Self { held, leaving, lacking, outdated, failing, connect, weight, guaranteed }
     }
 
     /// `guaranteed` is in servers.
@@ -84,6 +89,20 @@ impl Share {
     /// Whether the pool's opens have failed of late.
     pub(super) fn set_failing(&self, failing: bool) {
         self.failing.store(failing, Relaxed);
+    }
+
+    /// A connect of the pool took so long.
+    pub(super) fn note_connect(&self, took: Duration) {
+        let took = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        let before = self.connect.load(Relaxed);
+        let mean = if before == 0 { took } else { before - before / 4 + took / 4 };
+        self.connect.store(mean, Relaxed);
+    }
+
+    /// For how long a server that idles isn't closed for a pool that it isn't owed to: closing it sooner costs more than the
+    /// place is worth, a turn at the most.
+    pub(super) fn spares_for(&self) -> Duration {
+        Duration::from_micros(self.connect.load(Relaxed).into()).clamp(SPARED, TURN)
     }
 
     pub(super) fn standing(&self) -> Standing {

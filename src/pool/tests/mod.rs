@@ -98,7 +98,10 @@ struct Scripted {
     alive: Mutex<Vec<Arc<AtomicBool>>>,
     /// Whether servers that linger go.
     lets_go: Arc<AtomicBool>,
+    later: Mutex<Vec<Later>>,
 }
+
+type Later = (Instant, Box<dyn FnOnce(Instant) + Send>);
 
 impl<const LINGERS: bool> Connector<Fake<LINGERS>> for Scripted {
     fn connect(&self, _: &Arc<Pool<Fake<LINGERS>>>) -> BoxFuture<Result<Fake<LINGERS>, OpenError>> {
@@ -117,6 +120,10 @@ impl<const LINGERS: bool> Connector<Fake<LINGERS>> for Scripted {
     fn spawn(&self, task: BoxFuture<()>) {
         self.tasks.lock().push_back(task);
     }
+
+    fn later(&self, at: Instant, then: Box<dyn FnOnce(Instant) + Send>) {
+        self.later.lock().push((at, then));
+    }
 }
 
 impl Scripted {
@@ -132,6 +139,12 @@ impl Scripted {
         }
         self.tasks.lock().append(&mut lingering);
         finished
+    }
+
+    /// Does what was to be done by then.
+    fn pass_to(&self, now: Instant) {
+        let due: Vec<Later> = self.later.lock().extract_if(.., |(at, _)| *at <= now).collect();
+        due.into_iter().for_each(|(_, then)| then(now));
     }
 
     fn fail_next(&self, error: OpenError) {

@@ -66,6 +66,7 @@ impl Contest {
             if ms % 3 == 0 {
                 self.connector.finish_opens();
             }
+            self.connector.pass_to(now);
             if ms % 100 == 0 {
                 self.pools.iter().for_each(|pool| drop(pool.tick(now)));
             }
@@ -113,6 +114,33 @@ fn a_greedy_pool_leaves_the_modest_what_they_ask_for() {
     }
     // The modest ask for a fifth of each of 20 places at the most; some of the rest is spent on connects.
     assert!(greedy.transactions >= 20 * 5_000 / BUSY / 2, "{served:?}");
+}
+
+/// Pools of one client that pauses for an instant, with and without a greedy one beside them.
+#[test]
+fn who_pauses_for_an_instant_keeps_its_server() {
+    let run = |greedy: u64, modest: u64, places: u32| {
+        let mut contest = Contest::under(places);
+        if greedy > 0 {
+            contest.pool(greedy, 0, PoolSettings::default());
+        }
+        (0..modest).for_each(|_| contest.pool(1, 1, PoolSettings::default()));
+        let served = contest.run(20_000);
+        let made = contest.connector.made.load(SeqCst) as u64;
+        (served.iter().map(|pool| pool.transactions).collect::<Vec<_>>(), made)
+    };
+    let (served, made) = run(60, 4, 6);
+    assert!(made <= 20, "{made} connects for {served:?}");
+    // Two places for the greedy one, and one for each of the others, which use ten elevenths of it.
+    assert!(served[0] >= 3_900 && served[1..].iter().all(|it| *it >= 1_700), "{served:?}");
+    for greedy in [0, 60] {
+        let (served, made) = run(greedy, 20, 5);
+        let turns = 5 * 20_000 / 100;
+        assert!(made <= turns + 50, "{made} connects, {turns} turns: {served:?}");
+        let (least, most) = (served.iter().min().unwrap(), served.iter().max().unwrap());
+        assert!(least * 5 >= most * 4, "{served:?}");
+        assert!(served.iter().sum::<u64>() >= 5 * 20_000 / 11 * 8 / 10, "{served:?}");
+    }
 }
 
 #[test]

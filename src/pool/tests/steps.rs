@@ -526,10 +526,18 @@ fn a_blocked_pool_evicts_the_longest_idle_of_the_others() {
     b.release(bench.now);
     a.release(bench.now + secs(1));
     bench.heard();
-    let c = bench.lease(&pools[2], 3);
-    assert_eq!(bench.heard(), ["b closed: evicted for max_db_connections", "c opened"]);
+    let mut c = queue(&pools[2], 3, bench.now + secs(1));
+    assert_eq!(bench.heard(), ["b closed: evicted for max_db_connections"]);
+    bench.connector.finish_opens();
+    let first = fetch(&mut c);
     assert_eq!((cap.in_use(), bench.connector.gauge.most()), (2, 2));
-    drop(c);
+    let mut c = queue(&pools[2], 4, bench.now + secs(1));
+    assert!(waits(&mut c), "a's may be wanted again");
+    bench.connector.pass_to(bench.now + secs(1) + Duration::from_millis(1));
+    assert_eq!(pools[0].numbers().idle, 1);
+    bench.connector.pass_to(bench.now + secs(1) + Duration::from_millis(2));
+    bench.connector.finish_opens();
+    drop((first, fetch(&mut c)));
 }
 
 #[test]
@@ -686,10 +694,13 @@ fn what_others_give_back_goes_to_those_who_have_less() {
     a2.release(bench.now);
     assert_eq!(bench.connector.opening(), 0, "its own waiter comes first, for a turn");
     fetch(&mut own).release(bench.now);
+    bench.connector.pass_to(bench.now + Duration::from_millis(2));
     bench.connector.finish_opens();
     let second = fetch(&mut c);
     assert!(waits(&mut b[1]), "one each in turn");
     second.release(bench.now);
+    assert!(waits(&mut b[1]), "it has one already");
+    bench.connector.pass_to(bench.now + secs(2));
     bench.connector.finish_opens();
     drop((first, fetch(&mut b[1])));
     assert_eq!(bench.connector.gauge.most(), 2);

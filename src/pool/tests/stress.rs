@@ -41,6 +41,13 @@ impl Connector<Fake> for Shaky {
     fn spawn(&self, task: BoxFuture<()>) {
         self.runtime.spawn(task);
     }
+
+    fn later(&self, at: Instant, then: Box<dyn FnOnce(Instant) + Send>) {
+        self.runtime.spawn(async move {
+            tokio::time::sleep(at.saturating_duration_since(Instant::now())).await;
+            then(Instant::now());
+        });
+    }
 }
 
 struct Scene {
