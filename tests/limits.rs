@@ -325,24 +325,25 @@ fn servers_are_checked() {
     assert_eq!(asked("check me"), 2);
 }
 
-/// Servers none of which passes its check are tried a few times, not for ever.
+/// Servers that fail their check are closed for that, however many; a fresh one isn't asked, and serves.
 #[test]
-fn a_check_that_always_fails_is_told() {
-    let server = FakeServer::start(|conn| {
-        conn.welcome()?;
-        loop {
-            conn.serve_until("check me")?;
-            let error = messages::backend::error("ERROR", "25006", "not this one");
-            conn.send(&[error, messages::backend::ready(b'I')].concat())?;
-        }
-    });
-    let own = Config::to(server.address())
-        .set("server_check_query", "SELECT 'check me'")
-        .set("server_check_delay", 0);
+fn servers_that_fail_their_check_are_replaced() {
+    let cluster = Cluster::shared();
+    cluster.sql("app", "CREATE TABLE unfit (server int); GRANT SELECT ON unfit TO public");
+    let own = config()
+        .set("server_check_query", "SELECT 1 / (1 - count(*)) FROM (SELECT FROM unfit LIMIT 1) AS u")
+        .set("server_check_delay", 0)
+        .set("default_pool_size", 5);
     let pgweir = Pgweir::start(&own);
-    let mut client = pgweir.client();
-    client.send(&messages::query("SELECT 1"));
-    assert!(fatal(&mut client).ends_with("25006 not this one"));
+    let mut clients: Vec<_> = (0..5).map(|_| pgweir.client()).collect();
+    for sql in ["BEGIN", "COMMIT"] {
+        clients.iter_mut().for_each(|client| drop(client.query(sql)));
+    }
+    cluster.sql("app", "INSERT INTO unfit VALUES (1)");
+    assert_eq!(clients[0].value("SELECT 7"), "7");
+    assert_eq!(pgweir.metric("pgweir_pool_server_closes_total", &["reason=\"check_failed\""]), 5.0);
+    assert!(pgweir.log().contains("server closed: test query failed"), "{}", pgweir.log());
+    cluster.sql("app", "DROP TABLE unfit");
 }
 
 /// Client caps count who has proved who it is, exactly, and not for admin_users.

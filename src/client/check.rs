@@ -14,6 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
+/// In nanoseconds: a server that logged in more recently, and that nobody has used, isn't asked.
+pub(super) const FRESH: u64 = 1_000_000_000;
+
 /// How long an answer may take where server_connect_timeout is off.
 const LIMIT: Duration = Duration::from_secs(15);
 

@@ -99,7 +99,9 @@ impl Session {
         }
         let (context, slot) = (&self.context, lease.slot());
         let server = &mut *lease;
-        let is_stale = now.nanos_since(server.began) >= context.check_after.load(Ordering::Relaxed);
+        let unused_for = now.nanos_since(server.began);
+        let is_stale = unused_for >= context.check_after.load(Ordering::Relaxed)
+            && (server.owner != NOBODY || unused_for >= check::FRESH);
         (server.began, server.query_began) = (now, now);
         let owner = std::mem::replace(&mut server.owner, self.member.entry().id);
         let stranger = owner != self.member.entry().id;
@@ -117,8 +119,8 @@ impl Session {
         server.talk.forget_context();
         let (mut prelude, mut front) = (Prelude::None, Vec::new());
         if is_stale {
-            // Any number of servers may have died since they served; one that is of no use from the start counts.
-            self.unfit = if owner == NOBODY { self.unfit } else { 0 };
+            // Any number of servers may have died since they served.
+            self.unfit = 0;
             check::ask(context, server, self.member.entry(), &mut front);
         }
         let differ = !Arc::ptr_eq(&server.talk.parameters, &self.state.wanted);
@@ -265,6 +267,11 @@ impl Session {
             active.lease.key.aim.at_client();
             return self.feed_waiting(cx, scratch);
         };
+        // Each that fails its check is closed, and a fresh one isn't asked: sooner or later one will do.
+        if std::mem::take(&mut active.lease.talk.heard.check_failed) {
+            self.close_for_another(CloseReason::CheckFailed);
+            return Turn::Again;
+        }
         self.unfit += 1;
         self.close_for_another(CloseReason::ResetFailed);
         if self.unfit >= UNFIT_LIMIT {

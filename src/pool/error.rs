@@ -93,7 +93,7 @@ pub enum CloseReason {
     Removed,
     /// The pool is shutting down.
     Shutdown,
-    /// Idle for long, and server_check_query was not answered in time.
+    /// Idle for long, and server_check_query failed or was not answered in time.
     CheckFailed,
     /// The reset query failed or took too long.
     ResetFailed,
@@ -122,7 +122,7 @@ impl fmt::Display for CloseReason {
             Self::ConfigChanged => "database configuration changed",
             Self::Removed => "database removed",
             Self::Shutdown => "server shutting down",
-            Self::CheckFailed => "server check failed",
+            Self::CheckFailed => "test query failed",
             Self::ResetFailed => "reset query failed",
             Self::ClientGone => "client disconnect while server was not ready",
             Self::ClientTimeout => "client timeout with query in progress",

@@ -95,6 +95,7 @@ impl Conversation {
     /// Appends a query that only has to be answered.
     pub fn check(&mut self, out: &mut Vec<u8>, query: &str) {
         self.ask_prelude(out, query);
+        self.checked = Some(self.exchange.newest());
     }
 
     fn chain(&mut self, out: &mut Vec<u8>, sql: &str) {

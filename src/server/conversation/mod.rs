@@ -53,6 +53,8 @@ pub struct Heard {
     pub errors: Vec<[u8; 5]>,
     /// Body of the error that failed the prelude.
     pub prelude_error: Option<Vec<u8>>,
+    /// It was the check in front of the prelude that failed.
+    pub check_failed: bool,
     /// The server said it ends the session.
     pub fatal: bool,
     /// Statements evicted from the server.
@@ -115,6 +117,8 @@ pub const SOMEBODY: UnnamedOwner = (0, 0);
 pub struct Conversation {
     /// The replies owed.
     pub exchange: Exchange<Promise>,
+    /// The number of the last [`Self::check`]'s reply.
+    pub checked: Option<u64>,
     /// Statements the server has under pgweir's names.
     pub names: ServerNames,
     /// Whether it is known what texts are parsed by.
@@ -178,6 +182,7 @@ impl Conversation {
     pub fn new(max_prepared_statements: NonZeroUsize, defaults: Arc<Set>) -> Self {
         Self {
             exchange: Exchange::default(),
+            checked: None,
             names: ServerNames::new(max_prepared_statements),
             context: ParseContext::Known,
             unnamed: None,
@@ -409,6 +414,7 @@ impl Conversation {
             self.exchange.copy_data_was_read();
         }
         let failed = self.exchange.oldest();
+        self.heard.check_failed |= self.checked == Some(failed);
         let (fate, mut broken) = self.exchange.on_error();
         let called = broken.extract_if(.., |b| b.promise.is_of_words() && b.ran).next();
         broken.into_iter().for_each(|broken| self.break_promise(broken, client));
