@@ -351,9 +351,10 @@ fn commands_and_rights() {
         ("PAUSE nowhere", "08P01 no such database: nowhere"),
         ("RESUME app", "C RESUME"),
         ("RESUME app", "08P01 database app is not paused"),
-        ("RESUME", "08P01 pooler is not paused/suspended"),
+        ("RESUME", "08P01 pooler is not paused"),
         ("PAUSE", "C PAUSE"),
-        ("PAUSE", "08P01 already suspended/paused"),
+        ("PAUSE", "08P01 already paused"),
+        ("PAUSE app", "08P01 already paused"),
         ("RESUME", "C RESUME"),
         ("DISABLE app", "C DISABLE"),
         ("DISABLE pgbouncer", "08P01 cannot disable admin db: pgbouncer"),
@@ -381,7 +382,7 @@ fn commands_and_rights() {
         assert_eq!(words(&mut admin, command), answer, "{command}");
         let told = words(&mut looker, command);
         let anybodys = [";", "SET datestyle = 'ISO'", "BEGIN; ", "COMMIT"].contains(&command);
-        let told_first = answer.contains("invalid c") || answer.ends_with("required");
+        let told_first = answer.contains("invalid command");
         let expected = if anybodys || told_first { answer } else { "08P01 admin access needed" };
         assert_eq!(told, expected, "{command} by a stats user");
     }
@@ -648,7 +649,7 @@ fn settings_that_wait_for_a_restart() {
     assert_eq!(words(&mut console, "RELOAD"), "C RELOAD");
     assert_eq!(words(&mut console, "PAUSE other"), "C PAUSE");
     let error = console.error("RESUME");
-    assert_eq!(short(&error), "08P01 pooler is not paused/suspended");
+    assert_eq!(short(&error), "08P01 pooler is not paused");
     assert_eq!(error.field(b'D').as_deref(), Some("Paused by name: other."));
 }
 
@@ -725,7 +726,10 @@ fn consoles_that_do_not_listen() {
     while deaf.try_send(&many).is_ok() {}
     assert_eq!(words(&mut console, &format!("KILL_CLIENT {id}")), "C KILL_CLIENT");
     eventually("the deaf one is gone", || consoles(&mut console).len() == 2);
-    assert_eq!(words(&mut console, "KILL_CLIENT -1"), "08P01 invalid client pointer supplied");
+    assert_eq!(
+        words(&mut console, "KILL_CLIENT -1"),
+        "08P01 invalid command 'KILL_CLIENT -1', use SHOW HELP;"
+    );
 
     let mut client = pgweir.client();
     client.query("BEGIN");

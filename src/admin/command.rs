@@ -43,11 +43,11 @@ pub(super) enum Command {
     Reload,
     Pause(Option<String>),
     Resume(Option<String>),
-    Disable(String),
-    Enable(String),
+    Disable(Option<String>),
+    Enable(Option<String>),
     Reconnect(Option<String>),
     Kill(Option<String>),
-    KillClient(u64),
+    KillClient(Option<u64>),
     WaitClose(Option<String>),
     Shutdown(Shutdown),
 }
@@ -157,10 +157,6 @@ impl Command {
             return Ok(command);
         }
         let word = lexer.word(false).ok_or_else(invalid)?.to_ascii_lowercase();
-        if word == "kill_client" {
-            let id = lexer.word(true).filter(|_| lexer.is_at_end()).and_then(|id| id.parse().ok());
-            return id.map(Self::KillClient).ok_or_else(|| Failure::new("invalid client pointer supplied"));
-        }
         if word == "with" || (word == "select" && !lexer.is_one_word()) {
             return select::compile(text).map(|select| Self::Select(Box::new(select)));
         }
@@ -184,10 +180,6 @@ impl Command {
 
     /// `None`: there is no such command, or it is called in another way.
     fn of(word: &str, argument: Option<String>) -> Option<Result<Self, Failure>> {
-        let database = |command: fn(String) -> Self| {
-            let missing = || Failure::new("a database is required");
-            argument.clone().map(command).ok_or_else(missing)
-        };
         Some(match word {
             "show" | "select" => {
                 let name = argument?;
@@ -208,8 +200,9 @@ impl Command {
             "reload" => return argument.is_none().then_some(Ok(Self::Reload)),
             "pause" => Ok(Self::Pause(argument)),
             "resume" => Ok(Self::Resume(argument)),
-            "disable" => database(Self::Disable),
-            "enable" => database(Self::Enable),
+            "disable" => Ok(Self::Disable(argument)),
+            "enable" => Ok(Self::Enable(argument)),
+            "kill_client" => Ok(Self::KillClient(argument.and_then(|id| id.parse().ok()))),
             "reconnect" => Ok(Self::Reconnect(argument)),
             "kill" => Ok(Self::Kill(argument)),
             "wait_close" => Ok(Self::WaitClose(argument)),
@@ -334,11 +327,13 @@ mod tests {
             ("PAUSE \"my \"\"db\"\"\"", Command::Pause(db("my \"db\""))),
             ("RESUME", Command::Resume(None)),
             ("resume app", Command::Resume(db("app"))),
-            ("DISABLE app", Command::Disable("app".to_owned())),
-            ("ENABLE app", Command::Enable("app".to_owned())),
+            ("DISABLE app", Command::Disable(Some("app".to_owned()))),
+            ("ENABLE app", Command::Enable(Some("app".to_owned()))),
             ("RECONNECT", Command::Reconnect(None)),
             ("KILL app", Command::Kill(db("app"))),
-            ("KILL_CLIENT 12", Command::KillClient(12)),
+            ("KILL_CLIENT 12", Command::KillClient(Some(12))),
+            ("KILL_CLIENT x", Command::KillClient(None)),
+            ("DISABLE", Command::Disable(None)),
             ("WAIT_CLOSE", Command::WaitClose(None)),
             ("SHUTDOWN", Command::Shutdown(Shutdown::Immediate)),
             ("SHUTDOWN wait_for_servers", Command::Shutdown(Shutdown::WaitForServers)),
@@ -389,17 +384,13 @@ mod tests {
             "SET x = 'y",
             "SET x == y",
             "SET x = 1 2",
+            "KILL_CLIENT -1",
+            "KILL_CLIENT 1 2",
             "é",
         ] {
             assert_eq!(Command::parse(text).unwrap_err().message, invalid(text), "{text}");
         }
         for (text, message) in [
-            ("DISABLE".to_owned(), "a database is required"),
-            ("ENABLE;".to_owned(), "a database is required"),
-            ("KILL_CLIENT".to_owned(), "invalid client pointer supplied"),
-            ("KILL_CLIENT x".to_owned(), "invalid client pointer supplied"),
-            ("KILL_CLIENT -1".to_owned(), "invalid client pointer supplied"),
-            ("KILL_CLIENT 1 2;".to_owned(), "invalid client pointer supplied"),
             (long(16), "bad arguments"),
             (format!("PAUSE {}", long(64)), "bad arguments"),
             (format!("SET {} = 1", long(64)), "bad arguments"),

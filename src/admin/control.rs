@@ -37,8 +37,8 @@ pub(super) async fn run(realm: &dyn Realm, command: &Command) -> Result<Reply, F
         Command::Reload => reload(realm).await,
         Command::Pause(database) => pause(realm, database.as_deref()).await,
         Command::Resume(database) => resume(realm, database.as_deref()),
-        Command::Disable(database) => switch(realm, database, false),
-        Command::Enable(database) => switch(realm, database, true),
+        Command::Disable(database) => switch(realm, database.as_deref(), false),
+        Command::Enable(database) => switch(realm, database.as_deref(), true),
         Command::Reconnect(database) => {
             known(realm, database.as_deref(), "reconnect")?;
             realm.reconnect(database.as_deref());
@@ -116,8 +116,8 @@ async fn pause(realm: &dyn Realm, database: Option<&str>) -> Result<Reply, Failu
     running(realm)?;
     known(realm, database, "pause")?;
     let pools = realm.pools();
-    if database.is_none() && pools.is_all_paused() {
-        return Err(Failure::new("already suspended/paused"));
+    if pools.is_all_paused() && database.is_none_or(|name| pools.is_paused(name)) {
+        return Err(Failure::new("already paused"));
     }
     pools.pause(database);
     let is_paused = || match database {
@@ -147,13 +147,14 @@ fn resume(realm: &dyn Realm, database: Option<&str>) -> Result<Reply, Failure> {
             let known: BTreeSet<_> = realm.config().databases.keys().cloned().chain(of_pools).collect();
             let paused: Vec<_> = known.into_iter().filter(|name| realm.pools().is_paused(name)).collect();
             let detail = (!paused.is_empty()).then(|| format!("Paused by name: {}.", paused.join(", ")));
-            Err(Failure { detail, ..Failure::new("pooler is not paused/suspended") })
+            Err(Failure { detail, ..Failure::new("pooler is not paused") })
         }
         (false, Some(name)) => Err(Failure::new(format!("database {name} is not paused"))),
     }
 }
 
-fn switch(realm: &dyn Realm, database: &str, on: bool) -> Result<Reply, Failure> {
+fn switch(realm: &dyn Realm, database: Option<&str>, on: bool) -> Result<Reply, Failure> {
+    let database = database.ok_or_else(|| Failure::new("a database is required"))?;
     known(realm, Some(database), if on { "enable" } else { "disable" })?;
     let mut disabled = realm.desk().disabled.lock();
     if on {
@@ -175,7 +176,8 @@ fn kill(realm: &dyn Realm, database: Option<&str>) -> Result<Reply, Failure> {
     Ok(Reply::done("KILL"))
 }
 
-fn kill_client(realm: &dyn Realm, id: u64) -> Result<Reply, Failure> {
+fn kill_client(realm: &dyn Realm, id: Option<u64>) -> Result<Reply, Failure> {
+    let id = id.ok_or_else(|| Failure::new("invalid client pointer supplied"))?;
     let all = [realm.clients(), realm.consoles()];
     let found = all.into_iter().flat_map(|roster| roster.list()).find(|entry| entry.id == id);
     let entry = found.ok_or_else(|| Failure::new("client not found"))?;
