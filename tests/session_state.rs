@@ -1105,6 +1105,30 @@ fn names_of_others_statements_are_nobodys() {
     }
 }
 
+/// idle_session_timeout is the client's own, not only that of the servers it was set on.
+#[test]
+fn a_client_is_ended_by_its_own_idle_session_timeout() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = two_servers(&cluster);
+    let target = || pgweir.target("app", "app");
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    let mut by_option = Client::connect(&target().parameter("options", "-c idle_session_timeout=400ms"));
+    let mut reset = Client::connect(&target().parameter("options", "-c idle_session_timeout=1min"));
+    client.query("SET idle_session_timeout = '0.4s'");
+    reset.query("SET idle_session_timeout = '400ms'");
+    reset.query("RESET idle_session_timeout");
+    for client in [&mut client, &mut by_option] {
+        let end = client.read_to_end();
+        let error = end.last().expect("a last word");
+        assert_eq!(error.sqlstate(), "57P05", "{end:?}");
+        assert_eq!(error.field(b'M').unwrap(), "terminating connection due to idle-session timeout");
+    }
+    assert_eq!(
+        (reset.value("SHOW idle_session_timeout"), other.value("SELECT 1")),
+        ("1min".into(), "1".into())
+    );
+}
+
 /// temp_buffers can't be set where somebody has had a temporary table: that must not be another client's.
 #[test]
 fn temp_buffers_are_set_where_nobody_had_a_temporary_table() {

@@ -8,6 +8,7 @@ use super::transaction::{Active, Step};
 use crate::clock::Instant;
 use crate::params::set::Set;
 use crate::params::traces::Traces;
+use crate::params::tracked;
 use crate::pool::{ClientId, CloseReason};
 use crate::roster::{Kick, Phase, ServerTold, Told};
 use crate::timer::timeout;
@@ -46,6 +47,9 @@ impl Session {
             (Kick::Now | Kick::Killed | Kick::Moved | Kick::Forced, _)
             | (Kick::Shutdown, Link::Idle | Link::Wanting | Link::Queued(..) | Link::Crowded(..)) => told(),
             (Kick::Shutdown, Link::Active(active)) if active.is_between_transactions() => told(),
+            (Kick::ClientIdle, Link::Idle) if self.is_overdue_by_itself() => {
+                Some(End::Told(Trouble::IdleSession))
+            }
             (Kick::ClientIdle, Link::Idle) | (Kick::IdleInTransaction, Link::Active(_))
                 if self.is_overdue(kick) =>
             {
@@ -106,6 +110,7 @@ impl Session {
     pub(super) async fn farewell(mut self, end: End) {
         self.context.hub.leave(self.id());
         self.context.pins.forget(self.id());
+        self.member.entry().limit_idle(None);
         // Also of who was let in and is gone before it got its server.
         self.context.pins.dismiss(self.id());
         let speechless = matches!(&self.link, Link::Active(active) if active.is_within_message());
@@ -195,6 +200,19 @@ impl Session {
         let idle = if kick == Kick::ClientIdle { Phase::Idle } else { Phase::IdleInTransaction };
         let (phase, since) = entry.phase();
         let lasted = self.context.shared.roster.at(Instant::now()).saturating_sub(since);
-        phase == idle && lasted >= entry.place.limits.of(kick)
+        phase == idle && lasted >= entry.place.limits.of_client(entry.id, kick)
+    }
+
+    /// Whether it is the client's own idle_session_timeout that is over.
+    fn is_overdue_by_itself(&self) -> bool {
+        let (entry, kick) = (self.member.entry(), Kick::ClientIdle);
+        let limits = &entry.place.limits;
+        limits.of_client(entry.id, kick) < limits.of(kick) && self.is_overdue(kick)
+    }
+
+    /// Takes note of how long the client wants to be idle at most.
+    pub(super) fn note_idle_timeout(&self) {
+        let wanted = self.state.wanted.value("idle_session_timeout");
+        self.member.entry().limit_idle(wanted.and_then(tracked::idle_session_timeout));
     }
 }

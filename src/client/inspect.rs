@@ -238,6 +238,7 @@ impl Session {
         let wanted = sets.since(&first, first.iter().chain(set()));
         let wanted = channels(&wanted, &self.state.wanted);
         let reported = std::mem::replace(&mut self.state.wanted, wanted);
+        self.note_idle_timeout();
         let Link::Active(active) = &mut self.link else { return };
         let talk = &mut active.lease.talk;
         talk.parameters = channels(&has, &talk.parameters);

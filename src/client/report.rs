@@ -71,6 +71,8 @@ pub enum Trouble {
     ServerLost,
     /// The server has to be closed with what the client kept it for.
     StateLost,
+    /// The client's own idle_session_timeout is over.
+    IdleSession,
     /// BEGIN in statement mode.
     TransactionInStatementMode,
     /// The session has to end.
@@ -154,6 +156,9 @@ impl Trouble {
                 sqlstate::ADMIN_SHUTDOWN,
                 "terminating connection because the server that holds its session state is in doubt",
             ),
+            Self::IdleSession => {
+                plain(sqlstate::IDLE_SESSION_TIMEOUT, "terminating connection due to idle-session timeout")
+            }
             Self::TransactionInStatementMode => plain(
                 sqlstate::FEATURE_NOT_SUPPORTED,
                 "transaction blocks not allowed in statement pooling mode",

@@ -133,6 +133,7 @@ impl Session {
     /// From now on the client counts; [`Self::farewell`] ends that.
     pub(super) fn begin_service(&self) {
         self.context.count_client(true);
+        self.note_idle_timeout();
     }
 
     /// Serves the client until it or somebody else ends the session.

@@ -23,9 +23,35 @@ pub fn is_harmless(name: &str) -> bool {
     matches!(name, "application_name" | "client_min_messages" | "extra_float_digits")
 }
 
+/// After how many milliseconds PostgreSQL ends an idle session with this value of idle_session_timeout; `None`: never.
+pub fn idle_session_timeout(value: &str) -> Option<u64> {
+    let value = value.trim();
+    let digits = value.len() - value.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let number: u64 = value[..digits].parse().ok()?;
+    let millis = match value[digits..].trim_start() {
+        "" | "ms" => number,
+        "us" => number / 1000,
+        "s" => number.checked_mul(1000)?,
+        "min" => number.checked_mul(60_000)?,
+        "h" => number.checked_mul(3_600_000)?,
+        "d" => number.checked_mul(86_400_000)?,
+        _ => return None,
+    };
+    (millis > 0).then_some(millis)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn timeouts() {
+        for (value, millis) in
+            [("0", None), ("250", Some(250)), ("2 s", Some(2000)), ("5min", Some(300_000)), ("x", None)]
+        {
+            assert_eq!(idle_session_timeout(value), millis, "{value}");
+        }
+    }
 
     #[test]
     fn names_in_any_case() {

@@ -3,8 +3,9 @@
 use super::{ByPid, Entry, Kick, Phase, Roster};
 use crate::clock::Instant;
 use crate::config::Timeouts;
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use parking_lot::Mutex;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A deadline this close is to be looked for more often.
@@ -18,6 +19,9 @@ pub struct Limits {
     query: AtomicU64,
     transaction: AtomicU64,
     query_wait: AtomicU64,
+    /// idle_session_timeout of the few clients that have set it, by client.
+    own_idle: Mutex<HashMap<u64, u64>>,
+    has_own: AtomicBool,
 }
 
 impl Default for Limits {
@@ -29,6 +33,8 @@ impl Default for Limits {
             query: never(),
             transaction: never(),
             query_wait: never(),
+            own_idle: Mutex::default(),
+            has_own: AtomicBool::new(false),
         }
     }
 }
@@ -47,6 +53,15 @@ impl Limits {
         put(&self.query_wait, timeouts.query_wait);
     }
 
+    /// The limit behind a kick of this client in nanoseconds.
+    pub fn of_client(&self, client: u64, kick: Kick) -> u64 {
+        let limit = self.of(kick);
+        if kick != Kick::ClientIdle || !self.has_own.load(Ordering::Relaxed) {
+            return limit;
+        }
+        self.own_idle.lock().get(&client).map_or(limit, |own| limit.min(*own))
+    }
+
     /// The limit behind a kick in nanoseconds; of one that isn't a timeout, for ever.
     pub fn of(&self, kick: Kick) -> u64 {
         let cell = match kick {
@@ -61,6 +76,25 @@ impl Limits {
     }
 }
 
+impl Entry {
+    /// The client itself wants to be ended when it has been idle for so many milliseconds, or no more.
+    pub fn limit_idle(&self, millis: Option<u64>) {
+        let limits = &self.place.limits;
+        if millis.is_none() && !limits.has_own.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut own = limits.own_idle.lock();
+        match millis {
+            Some(millis) => {
+                self.place.roster.own_limits.store(true, Ordering::Relaxed);
+                own.insert(self.id, millis.saturating_mul(1_000_000))
+            }
+            None => own.remove(&self.id),
+        };
+        limits.has_own.store(!own.is_empty(), Ordering::Relaxed);
+    }
+}
+
 impl Roster {
     /// The janitor's turn: kicks those who have been in a phase too long, and those who may have. Whether somebody will
     /// have been soon.
@@ -72,6 +106,11 @@ impl Roster {
             soon |= look(entry, phase, now.saturating_sub(since));
         }
         soon
+    }
+
+    /// Whether a client has ever set a timeout of its own: then there is something to look for.
+    pub fn has_own_limits(&self) -> bool {
+        self.own_limits.load(Ordering::Relaxed)
     }
 
     /// Kicks those of these clients who are here.
@@ -91,13 +130,14 @@ fn look(entry: &Entry, phase: Phase, lasted: u64) -> bool {
         Phase::Waiting => Kick::QueryWait,
     };
     let has_server = matches!(phase, Phase::Active | Phase::IdleInTransaction);
-    if lasted >= limits.of(own) {
+    let limit = |kick| limits.of_client(entry.id, kick);
+    if lasted >= limit(own) {
         entry.kick(own);
     } else if has_server && limits.of(Kick::Transaction) < u64::MAX {
         // The phase is younger than the transaction, or as old.
         entry.kick(Kick::Transaction);
     }
-    let near = |kick| limits.of(kick) <= lasted.saturating_add(SOON.as_nanos() as u64);
+    let near = |kick| limit(kick) <= lasted.saturating_add(SOON.as_nanos() as u64);
     near(own) || has_server && near(Kick::Transaction)
 }
 

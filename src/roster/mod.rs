@@ -22,7 +22,7 @@ use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// Everybody who has logged in.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub struct Roster {
     arrivals: Mutex<Arrivals>,
     answers: told::Answers,
     counts: caps::Counts,
+    /// Whether a client has ever set a timeout of its own.
+    own_limits: AtomicBool,
 }
 
 impl Default for Roster {
@@ -48,6 +50,7 @@ impl Default for Roster {
             arrivals: Mutex::default(),
             answers: Default::default(),
             counts: caps::Counts::default(),
+            own_limits: AtomicBool::new(false),
         }
     }
 }

@@ -56,7 +56,8 @@ pub async fn run(house: Arc<dyn House>) {
     loop {
         let now = Instant::now();
         let mut waiting = turn(&*house, now, &mut looked);
-        waiting |= house.has_timeouts() && house.roster().tick(now);
+        let may_be_overdue = house.has_timeouts() || house.roster().has_own_limits();
+        waiting |= may_be_overdue && house.roster().tick(now);
         tell_who_waits(&*house, now, &mut told);
         house.renew_passwords(now);
         if now.saturating_duration_since(reminded) >= REMIND {
