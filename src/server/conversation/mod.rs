@@ -33,7 +33,7 @@ use effects::tells_of_copy_data;
 pub use errors::Bound;
 pub use notifications::Cut;
 pub use overdue::Overdue;
-pub use promises::{Promise, REFUSED};
+pub use promises::{Promise, REFUSED, SOMEBODY, UnnamedOwner};
 pub use sequences::Sequences;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -93,9 +93,6 @@ pub enum AskedNames {
     Ascii,
 }
 
-/// Whose unnamed statement a server holds: client and generation.
-pub type UnnamedOwner = (u64, u32);
-
 /// A portal whose Execute promises something.
 #[derive(Debug)]
 pub struct Portal {
@@ -108,9 +105,6 @@ pub struct Portal {
     /// Whether that is the unnamed statement's: what it names has been renamed, not declared.
     pub unnamed: bool,
 }
-
-/// The owner of an unnamed statement that may be anybody's, or not be there.
-pub const SOMEBODY: UnnamedOwner = (0, 0);
 
 /// One PostgreSQL session as far as it is known.
 #[derive(Debug)]

@@ -1,13 +1,19 @@
 //! What requests under way will have changed, and what is put back when they fail.
 
 use super::super::exchange::Broken;
-use super::{Conversation, SOMEBODY};
+use super::Conversation;
 use crate::params::traces::Traces;
 use crate::prepared::client_statements::{ClientStatements, Unnamed};
 use crate::prepared::registry::{Statement, StatementId};
 use crate::prepared::rewrite::Gone;
 use memchr::memmem;
 use std::sync::Arc;
+
+/// Whose unnamed statement a server holds: client and generation.
+pub type UnnamedOwner = (u64, u32);
+
+/// The owner of an unnamed statement that may be anybody's, or not be there.
+pub const SOMEBODY: UnnamedOwner = (0, 0);
 
 /// The constraint that errors name which pgweir has raised in place of a statement it refuses.
 pub const REFUSED: &str = "pgweir_refuses";
