@@ -150,7 +150,7 @@ pub struct Found {
     common: Option<Traces>,
     names: Names,
     /// The same of what keeps a client on its server to its end: what uses others mustn't count as that.
-    lasting: Option<Box<Found>>,
+    lasting: Option<Box<Self>>,
 }
 
 impl Found {
