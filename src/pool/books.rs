@@ -8,14 +8,14 @@ use std::{
 };
 
 use super::{
-    Pooled, SlotIndex,
+    PoolSettings, Pooled, SlotIndex,
     backoff::{Backoff, HANGING},
     entry::{Circumstances, Counts, Rules},
     error::{CloseReason, OpenError, WaitError},
     hindrance::{Hindered, Hindrance},
     lease::Seat,
     ledger::Ledger,
-    limits::{CapName, Claim, Member, NoPlace, PoolSettings, Returned, SharedCap, take_all},
+    limits::{CapName, Claim, Member, NoPlace, Returned, SharedCap, take_all},
     permit::{Permit, Slots},
     pool::Known,
     share::Share,

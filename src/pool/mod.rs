@@ -32,6 +32,7 @@ mod postgres;
 mod queue;
 mod room;
 mod set;
+mod settings;
 mod share;
 mod ticket;
 mod upkeep;
@@ -48,9 +49,10 @@ pub use self::{
     error::{CloseReason, OpenError, ServerError, WaitError},
     hindrance::{Hindered, Hindrance},
     lease::{CancelGuard, CancelOutcome, Lease},
-    limits::{CapKind, CapName, PoolSettings, SharedCap},
+    limits::{CapKind, CapName, SharedCap},
     pool::{Numbers, Parts, Pool, Take},
     set::PoolSet,
+    settings::PoolSettings,
     ticket::Ticket,
     upkeep::Summary,
     view::{ServerState, ServerView, Waiter},

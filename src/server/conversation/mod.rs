@@ -6,6 +6,7 @@ mod context;
 mod described;
 mod effects;
 mod errors;
+mod heard;
 mod notifications;
 mod overdue;
 mod promises;
@@ -31,6 +32,7 @@ pub use context::ParseContext;
 pub use described::Described;
 use effects::tells_of_copy_data;
 pub use errors::Bound;
+pub use heard::Heard;
 pub use notifications::Cut;
 pub use overdue::Overdue;
 pub use promises::{Promise, REFUSED, SOMEBODY, UnnamedOwner};
@@ -43,33 +45,6 @@ const LOOKED_AT: usize = 64 * 1024;
 
 /// Most bytes of an answer to a question of pgweir's own; that about all functions of a database is the longest.
 const LONGEST_ANSWER: usize = 64 * 1024 * 1024;
-
-/// What a chunk of the server's told beyond its bytes; to be taken after every chunk.
-#[derive(Debug, Default)]
-pub struct Heard {
-    /// ParameterStatus: name, value, and whether it answers pgweir's own prelude.
-    pub parameters: Vec<(String, String, bool)>,
-    /// SQLSTATEs of errors passed to the client.
-    pub errors: Vec<[u8; 5]>,
-    /// Body of the error that failed the prelude.
-    pub prelude_error: Option<Vec<u8>>,
-    /// It was the check in front of the prelude that failed.
-    pub check_failed: bool,
-    /// The server said it ends the session.
-    pub fatal: bool,
-    /// Statements evicted from the server.
-    pub evicted: u32,
-    /// Notifications of the client itself that it was told though another server listens for it: channel and payload.
-    pub own: Vec<(Vec<u8>, Vec<u8>)>,
-}
-
-impl Heard {
-    /// Whether nothing was told.
-    #[inline]
-    pub fn is_silent(&self) -> bool {
-        self.parameters.is_empty() && self.errors.is_empty() && self.evicted == 0 && self.own.is_empty()
-    }
-}
 
 /// What became of statements, counted for the metrics; taken when the server is given back.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
