@@ -33,6 +33,19 @@ fn fatal(client: &mut Client) -> String {
 
 const QUERY: &str = "ERROR 57014 canceling statement due to query_timeout";
 
+/// Limits of less than a second are noticed in time also by a process that has rested.
+#[test]
+fn brief_limits_are_noticed_after_a_rest() {
+    let pgweir = Pgweir::start(&config().set("query_timeout", "200ms"));
+    let mut client = pgweir.client();
+    for _ in 0..4 {
+        std::thread::sleep(Duration::from_millis(250));
+        let began = Instant::now();
+        assert_eq!(error(&mut client, "SELECT pg_sleep(5)").0, QUERY);
+        assert!(began.elapsed() < Duration::from_millis(700), "{:?}", began.elapsed());
+    }
+}
+
 /// The query is cancelled on its server, the client goes on, and so does the server.
 #[test]
 fn a_query_that_takes_too_long_is_cancelled() {

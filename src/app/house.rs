@@ -32,6 +32,10 @@ impl House for Shared {
         self.config.load().has_timeouts()
     }
 
+    fn has_limit_below(&self, time: Duration) -> bool {
+        self.config.load().has_limit_below(time)
+    }
+
     fn query_wait_notify(&self) -> Option<Duration> {
         self.config.load().general.query_wait_notify
     }

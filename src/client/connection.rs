@@ -158,6 +158,7 @@ async fn negotiate(
     shared: &Arc<Shared>,
 ) -> Result<Outcome, Refused> {
     let limit = shared.config.load().general.client_login_timeout;
+    shared.roster.begins();
     let mut patience = shared.logins.begin(limit, *address).await;
     if is_balancers(shared, *address) {
         let origin = async { startup::origin(stream).await.map_err(Refused::from) };

@@ -212,6 +212,7 @@ async fn apply(server: &mut Server, context: &PoolContext, wanted: &Arc<Set>) ->
 /// A server for a login, waited for in line. Cancel safe.
 pub(super) async fn lease(context: &Arc<PoolContext>, client: u64) -> Result<Lease<Server>, Trouble> {
     let request = PoolRequest { client: ClientId(client), hint: None, now: Instant::now() };
+    context.shared.roster.begins();
     match context.pool.acquire(request).await {
         Ok(lease) => Ok(lease),
         Err(error) => {

@@ -171,6 +171,7 @@ async fn ask(
 ) -> Result<Option<Zeroizing<String>>, LookupError> {
     let client = ClientId(context.shared.roster.next_id());
     let request = Request { client, hint: None, now: Instant::now() };
+    context.shared.roster.begins();
     let mut lease = match context.pool.acquire(request).await {
         Ok(lease) => lease,
         // There is no such database: so there is nobody who could log in to it.

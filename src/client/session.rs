@@ -332,7 +332,11 @@ impl Session {
 
     #[inline]
     pub(super) fn set_phase(&self, phase: Phase, now: Instant) {
-        self.member.entry().set_phase(phase, self.context.shared.roster.at(now));
+        let roster = &self.context.shared.roster;
+        self.member.entry().set_phase(phase, roster.at(now));
+        if phase != Phase::Idle {
+            roster.begins();
+        }
     }
 
     #[inline]

@@ -127,7 +127,26 @@ impl Config {
 
     /// Whether any client may take too long for something that isn't waiting for a server.
     pub fn has_timeouts(&self) -> bool {
-        Timeouts::any(&self.general, self.databases.values().chain(&self.fallback), self.users.values())
+        self.timeouts_of_clients().next().is_some()
+    }
+
+    /// Whether anything a client does or waits for may be over in less than `time`.
+    pub fn has_limit_below(&self, time: Duration) -> bool {
+        let general = &self.general;
+        let waits = [
+            general.query_wait_timeout,
+            general.query_wait_notify,
+            general.reserve_pool_timeout,
+            general.client_login_timeout,
+        ];
+        let databases = self.databases.values().chain(&self.fallback);
+        let of_databases = databases.filter_map(|database| database.query_wait_timeout.flatten());
+        let waits = waits.into_iter().flatten().chain(of_databases);
+        waits.chain(self.timeouts_of_clients()).any(|limit| limit < time)
+    }
+
+    fn timeouts_of_clients(&self) -> impl Iterator<Item = Duration> {
+        Timeouts::all(&self.general, self.databases.values().chain(&self.fallback), self.users.values())
     }
 
     /// The same with one setting of `[pgweir]` changed; `value` as in the file, the quotes around text may be missing.

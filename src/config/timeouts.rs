@@ -68,33 +68,26 @@ impl Timeouts {
         }
     }
 
-    /// Whether any is set that somebody has to look after who isn't the pool.
-    pub(super) fn any<'a>(
+    /// Those set that somebody has to look after who isn't the pool.
+    pub(super) fn all<'a>(
         general: &General,
-        mut databases: impl Iterator<Item = &'a Arc<Database>>,
-        mut users: impl Iterator<Item = &'a Arc<User>>,
-    ) -> bool {
-        let set = |own: Option<Option<Duration>>| own.flatten().is_some();
+        databases: impl Iterator<Item = &'a Arc<Database>>,
+        users: impl Iterator<Item = &'a Arc<User>>,
+    ) -> impl Iterator<Item = Duration> {
         let all = [
             general.query_timeout,
             general.transaction_timeout,
             general.idle_transaction_timeout,
             general.client_idle_timeout,
         ];
-        all.iter().any(Option::is_some)
-            || databases.any(|it| {
-                set(it.query_timeout)
-                    || set(it.transaction_timeout)
-                    || set(it.idle_transaction_timeout)
-                    || set(it.client_idle_timeout)
-            })
-            || users.any(|it| {
-                set(it.query_timeout)
-                    || set(it.transaction_timeout)
-                    || set(it.idle_transaction_timeout)
-                    || set(it.client_idle_timeout)
-                    || set(it.query_wait_timeout)
-            })
+        let databases = databases.flat_map(|it| {
+            [it.query_timeout, it.transaction_timeout, it.idle_transaction_timeout, it.client_idle_timeout]
+        });
+        let users = users.flat_map(|it| {
+            let of_pool = [it.query_timeout, it.transaction_timeout, it.idle_transaction_timeout];
+            of_pool.into_iter().chain([it.client_idle_timeout, it.query_wait_timeout])
+        });
+        all.into_iter().flatten().chain(databases.chain(users).flatten().flatten())
     }
 }
 
@@ -128,5 +121,27 @@ mod tests {
             quiet("query_timeout = 1").has_timeouts()
                 && quiet("[users.x]\nquery_wait_timeout = 1").has_timeouts()
         );
+    }
+
+    #[test]
+    fn limits_that_are_brief() {
+        let brief = |text: &str| {
+            let text = format!("[databases.app]\n{text}");
+            let config = parse(&text, "f").unwrap_or_else(|errors| panic!("{errors}")).0;
+            config.has_limit_below(std::time::Duration::from_secs(1))
+        };
+        for text in [
+            "[pgweir]\nquery_wait_timeout = 0.3",
+            "[pgweir]\nquery_wait_notify = 0.9",
+            "[pgweir]\nreserve_pool_timeout = 0.2",
+            "[pgweir]\nclient_login_timeout = 0.5",
+            "[pgweir]\ntransaction_timeout = 0.5",
+            "query_wait_timeout = 0.5",
+            "query_timeout = 0.5",
+            "[users.x]\nidle_transaction_timeout = 0.5",
+        ] {
+            assert!(brief(text), "{text}");
+        }
+        assert!(!brief("") && !brief("[pgweir]\nquery_timeout = 1\nquery_wait_notify = 0"));
     }
 }

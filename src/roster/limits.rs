@@ -137,8 +137,10 @@ fn look(entry: &Entry, phase: Phase, lasted: u64) -> bool {
         // The phase is younger than the transaction, or as old.
         entry.kick(Kick::Transaction);
     }
-    let near = |kick| limit(kick) <= lasted.saturating_add(SOON.as_nanos() as u64);
-    near(own) || has_server && near(Kick::Transaction)
+    let near = |kick, lasted: u64| limit(kick) <= lasted.saturating_add(SOON.as_nanos() as u64);
+    let next =
+        has_server && [Kick::IdleInTransaction, Kick::ClientIdle].into_iter().any(|kick| near(kick, 0));
+    near(own, lasted) || next || has_server && near(Kick::Transaction, lasted)
 }
 
 #[cfg(test)]
@@ -163,7 +165,7 @@ mod tests {
     #[test]
     fn who_is_kicked_and_how_near_it_is() {
         use Phase::{Active, Idle, IdleInTransaction, Waiting};
-        let five = Some(Duration::from_secs(5));
+        let (one, five) = (Some(Duration::from_secs(1)), Some(Duration::from_secs(5)));
         let none = Timeouts::default();
         for (timeouts, phase, seconds, kick, soon) in [
             (none, Idle, 1000, None, false),
@@ -180,6 +182,8 @@ mod tests {
                 Some(Kick::IdleInTransaction),
                 true,
             ),
+            (Timeouts { idle_transaction: one, ..none }, Active, 60, None, true),
+            (Timeouts { idle_transaction: five, ..none }, Active, 60, None, false),
             (Timeouts { transaction: five, ..none }, Active, 1, Some(Kick::Transaction), false),
             (Timeouts { transaction: five, ..none }, IdleInTransaction, 9, Some(Kick::Transaction), true),
             (Timeouts { transaction: five, ..none }, Waiting, 9, None, false),

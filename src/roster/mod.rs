@@ -7,6 +7,7 @@ mod entry;
 mod key;
 mod limits;
 mod told;
+mod watch;
 
 pub use caps::ClientCap;
 pub use entry::{ClientAddress, Entry, Kick, Newcomer, Phase, Place};
@@ -37,6 +38,7 @@ pub struct Roster {
     counts: caps::Counts,
     /// Whether a client has ever set a timeout of its own.
     own_limits: AtomicBool,
+    watch: watch::Watch,
 }
 
 impl Default for Roster {
@@ -51,6 +53,7 @@ impl Default for Roster {
             answers: Default::default(),
             counts: caps::Counts::default(),
             own_limits: AtomicBool::new(false),
+            watch: watch::Watch::default(),
         }
     }
 }

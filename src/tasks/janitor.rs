@@ -26,6 +26,8 @@ pub trait House: Send + Sync {
     fn end_logins(&self, now: Instant) -> bool;
     /// Whether clients may take too long for something that isn't waiting for a server.
     fn has_timeouts(&self) -> bool;
+    /// Whether clients may take too long for anything before so much time has passed.
+    fn has_limit_below(&self, time: Duration) -> bool;
     /// query_wait_notify.
     fn query_wait_notify(&self) -> Option<Duration>;
     /// Whether there is a reset query at all.
@@ -55,6 +57,8 @@ pub async fn run(house: Arc<dyn House>) {
     let mut told = Told::new();
     loop {
         let now = Instant::now();
+        let brief = house.has_limit_below(QUIET) || house.roster().has_own_limits();
+        house.roster().expect_beginnings(brief);
         let mut waiting = turn(&*house, now, &mut looked);
         let may_be_overdue = house.has_timeouts() || house.roster().has_own_limits();
         waiting |= may_be_overdue && house.roster().tick(now);
@@ -64,7 +68,10 @@ pub async fn run(house: Arc<dyn House>) {
             reminded = now;
             house.remind();
         }
-        sleep(if waiting { BUSY } else { QUIET }).await;
+        match waiting {
+            true => sleep(BUSY).await,
+            false => house.roster().rest(QUIET, BUSY).await,
+        }
     }
 }
 
