@@ -71,26 +71,26 @@ fn listening(sections: &Sections, report: &mut Report<'_>) {
     }
 }
 
-/// A reserve that can never be used is a mistake.
+/// A reserve that can never be used may be meant, as it is where PgBouncer is told so.
 fn reserves(sections: &Sections, report: &mut Report<'_>) {
     let general = &sections.general;
     if general.section.reserve_pool_timeout.is_some() || !general.sound(&["reserve_pool_timeout"]) {
         return;
     }
-    let mut refuse = |size: u32, at: Option<usize>, title: &str| {
+    let mut doubt = |size: u32, at: Option<usize>, title: &str| {
         if let (1.., Some(at)) = (size, at) {
             let message = format!(
-                "reserve_pool_size {size} in {title} needs reserve_pool_timeout in [pgweir] to be above 0"
+                "reserve_pool_size {size} in {title} is never used: reserve_pool_timeout 0 in [pgweir] turns the reserve off"
             );
-            report.problem(at, message);
+            report.warning(Some(at), message);
         }
     };
-    refuse(general.section.reserve_pool_size, general.given("reserve_pool_size"), &general.title);
+    doubt(general.section.reserve_pool_size, general.given("reserve_pool_size"), &general.title);
     for read in &sections.databases {
-        refuse(read.section.reserve_pool_size.unwrap_or(0), read.given("reserve_pool_size"), &read.title);
+        doubt(read.section.reserve_pool_size.unwrap_or(0), read.given("reserve_pool_size"), &read.title);
     }
     for read in &sections.users {
-        refuse(read.section.reserve_pool_size.unwrap_or(0), read.given("reserve_pool_size"), &read.title);
+        doubt(read.section.reserve_pool_size.unwrap_or(0), read.given("reserve_pool_size"), &read.title);
     }
 }
 

@@ -188,15 +188,6 @@ fn settings_that_contradict_each_other() {
             &[],
         ),
         (
-            "[pgweir]\nreserve_pool_size = 1\nreserve_pool_timeout = 0\n[databases.a]\nreserve_pool_size = 2\n\
-             [users.u]\nreserve_pool_size = 3\n[users.v]\nreserve_pool_size = 0\n",
-            &[
-                "f:2:21: reserve_pool_size 1 in [pgweir] needs reserve_pool_timeout in [pgweir] to be above 0",
-                "f:5:21: reserve_pool_size 2 in [databases.a] needs reserve_pool_timeout in [pgweir] to be above 0",
-                "f:7:21: reserve_pool_size 3 in [users.u] needs reserve_pool_timeout in [pgweir] to be above 0",
-            ],
-        ),
-        (
             "[pgweir]\nlisten_addr = \"\"\n[databases.a]\n",
             &["f:2:15: listen_addr and unix_socket_dir in [pgweir] are both empty: nobody could connect"],
         ),
@@ -243,6 +234,15 @@ fn warnings() {
                 "warning: f:4:24: default_pool_size 20 in [pgweir] is above max_user_connections 11: no pool can fill",
                 "warning: f:6:13: pool_size 12 of [databases.a] is above its max_db_connections 10",
                 "warning: f:11:13: pool_size 13 of [users.u] is above its max_user_connections 11",
+            ],
+        ),
+        (
+            "[pgweir]\nauth_type = \"trust\"\nreserve_pool_size = 1\nreserve_pool_timeout = 0\n[databases.a]\nreserve_pool_size = 2\n\
+             [users.u]\nreserve_pool_size = 3\n[users.v]\nreserve_pool_size = 0\n",
+            &[
+                "warning: f:3:21: reserve_pool_size 1 in [pgweir] is never used: reserve_pool_timeout 0 in [pgweir] turns the reserve off",
+                "warning: f:6:21: reserve_pool_size 2 in [databases.a] is never used: reserve_pool_timeout 0 in [pgweir] turns the reserve off",
+                "warning: f:8:21: reserve_pool_size 3 in [users.u] is never used: reserve_pool_timeout 0 in [pgweir] turns the reserve off",
             ],
         ),
     ]);
@@ -472,7 +472,6 @@ fn holds(text: &str) -> Result<(), TestCaseError> {
                 for user in config.users.keys().map(String::as_str).chain(["anyone"]) {
                     let pool = config.pool_settings(&database, user);
                     prop_assert!(!pool.keeps_too_many());
-                    prop_assert!(pool.reserve_pool_size == 0 || pool.reserve_pool_timeout.is_some());
                 }
             }
         }
