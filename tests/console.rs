@@ -287,7 +287,7 @@ fn psql_prints_tables() {
     };
     assert_eq!(
         psql("SHOW STATE"),
-        "    key    | value \n-----------+-------\n active    | yes\n paused    | no\n suspended | no\n(3 rows)\n\n"
+        "  key   | value \n--------+-------\n active | yes\n paused | no\n(2 rows)\n\n"
     );
     let pools = psql("SHOW POOLS");
     let line = |start: &str| pools.lines().find(|line| line.trim_start().starts_with(start)).unwrap_or("");

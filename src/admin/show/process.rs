@@ -33,7 +33,7 @@ pub(super) fn version() -> Rows {
 pub(super) fn state(realm: &dyn Realm) -> Rows {
     let word = |yes: bool| if yes { "yes" } else { "no" };
     let (paused, running) = (realm.pools().is_all_paused(), realm.phase() == Phase::Running);
-    vec![row!["active", word(running && !paused)], row!["paused", word(paused)], row!["suspended", "no"]]
+    vec![row!["active", word(running && !paused)], row!["paused", word(paused)]]
 }
 
 /// Objects by their own size; what they point to isn't counted here, but in the last row, the process as the system sees it,
