@@ -72,13 +72,17 @@ impl<S: Pooled> Pool<S> {
         seats.map(Lease::new).collect()
     }
 
-    /// Replaces the settings. Bounds that shrink are reached as servers come back; idle ones go at the next tick.
+    /// Replaces the settings. Idle servers that are too many now are closed, busy ones as they come back.
     pub fn reconfigure(&self, settings: PoolSettings) {
         let mut books = self.books.lock();
         self.bounds.share.set(settings.weight, settings.min_size);
         books.reconfigure(settings);
+        let swept = sweep(&mut books, &self.bounds);
         let plan = books.fill(&self.bounds, Push::Again);
         drop(books);
+        for (seat, reason) in swept {
+            self.close(seat, reason);
+        }
         self.carry_out(plan);
     }
 
@@ -130,12 +134,18 @@ fn expire<S: Pooled>(books: &mut Books<S>) -> Vec<Option<Waker>> {
 /// Takes the idle servers that have to go out of the books.
 fn sweep<S: Pooled>(books: &mut Books<S>, bounds: &Bounds) -> Vec<(Box<Seat<S>>, CloseReason)> {
     let mut swept = Vec::new();
-    let mut surplus = books.surplus();
+    let (mut surplus, mut aged) = (books.surplus(), closed_for_age_at_once(books));
     for idle in books.ledger.idle_servers() {
         let alive = books.ledger.idle_server_mut(idle.slot).is_some_and(|seat| seat.server.is_alive());
         let reason = if alive { overdue(books, &idle, surplus) } else { Some(CloseReason::Dead) };
         let over = || bounds.caps.iter().find(|cap| cap.surplus_if_pressed() > 0);
         let reason = reason.or_else(|| over().map(|cap| CloseReason::Evicted(cap.name().kind)));
+        if reason == Some(CloseReason::Lifetime) {
+            if aged == 0 {
+                continue;
+            }
+            aged -= 1;
+        }
         if let Some(reason) = reason {
             surplus = surplus.saturating_sub(1);
             let mut seat = books.ledger.remove_idle(idle.slot);
@@ -144,6 +154,14 @@ fn sweep<S: Pooled>(books: &mut Books<S>, bounds: &Bounds) -> Vec<(Box<Seat<S>>,
         }
     }
     swept
+}
+
+/// How many idle servers may go for their age in one turn, so that those that were opened together are replaced about as evenly
+/// as their lifetime allows.
+fn closed_for_age_at_once<S: Pooled>(books: &Books<S>) -> usize {
+    let seconds = books.settings.lifetime.map_or(0, |lifetime| lifetime.as_secs());
+    let a_second = books.ledger.live().div_ceil(usize::try_from(seconds.max(1)).unwrap_or(usize::MAX));
+    a_second.max(1)
 }
 
 fn overdue<S: Pooled>(books: &Books<S>, idle: &IdleServer, surplus: usize) -> Option<CloseReason> {
