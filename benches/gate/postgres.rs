@@ -102,6 +102,10 @@ impl Session {
             b'P' => self.parse(body),
             b'B' => self.bind(body),
             b'D' if body == b"P\0" && self.portal.is_some() => self.out.extend(backend::row_description(1)),
+            b'D' if body.first() == Some(&b'S') && self.statements.contains_key(strings(&body[1..])[0]) => {
+                self.out.extend(message(b't', &[0, 1, 0, 0, 0, 23]));
+                self.out.extend(backend::row_description(1));
+            }
             b'E' => match self.portal {
                 Some(aid) => self.out.extend(found(aid).concat()),
                 None => self.error("34000", "there is no portal"),

@@ -20,14 +20,15 @@ impl Message {
         self.field(b'C').unwrap_or_default()
     }
 
-    /// The columns of a DataRow, as text.
+    /// The columns of a DataRow, as text; of a Describe, which has the same tag, some or none.
     pub fn columns(&self) -> Vec<Option<String>> {
-        let mut rest = &self.body[2..];
+        let mut rest = self.body.get(2..).unwrap_or_default();
         let mut columns = Vec::new();
         while let Some((length, after)) = rest.split_first_chunk::<4>() {
             let length = usize::try_from(i32::from_be_bytes(*length)).ok();
-            columns.push(length.map(|n| String::from_utf8_lossy(&after[..n]).into_owned()));
-            rest = &after[length.unwrap_or(0)..];
+            let Some((column, behind)) = after.split_at_checked(length.unwrap_or(0)) else { break };
+            columns.push(length.map(|_| String::from_utf8_lossy(column).into_owned()));
+            rest = behind;
         }
         columns
     }
