@@ -38,8 +38,8 @@ impl Watch {
             sleep(self.rest(Instant::now())).await;
             self.looked = Some(Instant::now());
             let config = config();
-            let now = config.general.reload_on_change.is_on().then(|| self.marks(source, &config));
-            if self.look(now) {
+            let now = self.marks(source, &config);
+            if self.look(now, config.general.reload_on_change.is_on()) {
                 return;
             }
         }
@@ -61,27 +61,16 @@ impl Watch {
         marks(named.iter().chain(&self.included))
     }
 
-    /// Whether these marks say that something has changed, and is whole. `None`: nobody wants to know.
-    fn look(&mut self, now: Option<Marks>) -> bool {
-        let settled = now.is_some() && self.last == now;
-        self.last.clone_from(&now);
-        match (&self.read, now) {
-            (_, None) => {
-                self.read = None;
-                false
-            }
-            (None, now) => {
-                self.read = now;
-                false
-            }
-            (Some(read), Some(now)) => {
-                let changed = settled && *read != now;
-                if changed {
-                    self.read = Some(now);
-                }
-                changed
-            }
+    /// Whether these marks say that something has changed, is whole, and is `wanted`. Who comes to want it with a RELOAD gets what
+    /// changes behind that, hence the look at files nobody asks for.
+    fn look(&mut self, now: Marks, wanted: bool) -> bool {
+        let settled = self.last.as_ref() == Some(&now);
+        let changed = wanted && settled && self.read.as_ref().is_some_and(|read| *read != now);
+        if changed || !wanted || self.read.is_none() {
+            self.read = Some(now.clone());
         }
+        self.last = Some(now);
+        changed
     }
 }
 
@@ -122,27 +111,29 @@ mod tests {
 
     #[test]
     fn a_change_counts_when_it_has_settled() {
-        let at = |size| Some(Marks::from([(PathBuf::from("x"), Some((1, 2, 3, 4, size)))]));
-        let gone = || Some(Marks::from([(PathBuf::from("x"), None)]));
+        let at = |size| Marks::from([(PathBuf::from("x"), Some((1, 2, 3, 4, size)))]);
+        let gone = || Marks::from([(PathBuf::from("x"), None)]);
         let mut watch = Watch::default();
-        for (now, changed) in [
-            (at(1), false),
-            (at(1), false),
-            (at(2), false),
-            (at(3), false),
-            (at(3), true),
-            (at(3), false),
-            (gone(), false),
-            (at(3), false),
-            (at(3), false),
-            (at(4), false),
-            (None, false),
-            (at(5), false),
-            (at(5), false),
-            (at(6), false),
-            (at(6), true),
+        const WANTED: bool = true;
+        for (now, wanted, changed) in [
+            (at(1), WANTED, false),
+            (at(1), WANTED, false),
+            (at(2), WANTED, false),
+            (at(3), WANTED, false),
+            (at(3), WANTED, true),
+            (at(3), WANTED, false),
+            (gone(), WANTED, false),
+            (at(3), WANTED, false),
+            (at(3), WANTED, false),
+            (at(4), !WANTED, false),
+            (at(4), !WANTED, false),
+            // Switched on, and changed before the next look.
+            (at(5), WANTED, false),
+            (at(5), WANTED, true),
+            (at(6), WANTED, false),
+            (at(6), WANTED, true),
         ] {
-            assert_eq!(watch.look(now.clone()), changed, "{now:?}");
+            assert_eq!(watch.look(now.clone(), wanted), changed, "{now:?}");
         }
     }
 }
