@@ -326,6 +326,7 @@ impl Session {
         if talk.may_be_asked() && self.may_hold() {
             return self.hold();
         }
+        self.unfit = 0;
         let now = self.count_transaction();
         self.give_back(now)
     }

@@ -1,7 +1,7 @@
 //! Which kinds of session state a statement surely leaves behind: what refusing it goes by. Errs towards "nothing", unlike
 //! [`super::traces`]: what is missed here is found behind the transaction, what is refused is lost to its client.
 
-use super::traces::{Traces, Words, comment, contains_word, is_in_word, of_word};
+use super::traces::{LONGEST_ARGUMENTS, Traces, Words, comment, contains_word, is_in_word, of_word};
 
 /// A text without what is no code in it, in lower case: literals are emptied, comments blank, of quoted names the quotes gone. What a DO
 /// block runs is code, its statements apart.
@@ -36,7 +36,12 @@ struct Code {
     out: Vec<u8>,
     /// Where the statement begins.
     statement: usize,
+    /// How many DOs are around it.
+    depth: usize,
 }
+
+/// Most DOs within each other that are looked into.
+const DEEPEST: usize = 16;
 
 impl Code {
     fn take(&mut self, text: &[u8], is_block: bool) {
@@ -116,12 +121,15 @@ impl Code {
     fn quoted(&mut self, body: &[u8]) {
         let begun = &self.out[self.statement..];
         let mut words = Words::new(begun);
-        let runs = begun.len() < LONGEST_DO
+        let runs = self.depth < DEEPEST
+            && begun.len() < LONGEST_DO
             && words.next() == Some(b"do")
             && matches!(words.next(), None | Some(b"language"));
         if runs {
             self.end_statement();
+            self.depth += 1;
             self.take(body, true);
+            self.depth -= 1;
             self.end_statement();
         } else {
             self.out.extend_from_slice(b"''");
@@ -227,6 +235,7 @@ fn of_calls(statement: &[u8]) -> Traces {
 /// A call's third and last argument.
 fn third(behind: &[u8]) -> Option<&[u8]> {
     let arguments = behind.trim_ascii_start().strip_prefix(b"(")?;
+    let arguments = &arguments[..arguments.len().min(LONGEST_ARGUMENTS)];
     let (mut depth, mut commas, mut last) = (0, 0, 0);
     for (at, byte) in arguments.iter().enumerate() {
         match byte {
@@ -243,6 +252,14 @@ fn third(behind: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn endless_nesting_ends() {
+        let nested: String = (0..100_000).map(|level| format!("do $a{level}$")).collect();
+        let found = of_code(&code_of(nested.as_bytes()));
+        assert_eq!(found, Traces::NONE);
+        assert_eq!(of_code(&code_of("SELECT set_config(".repeat(50_000).as_bytes())), Traces::NONE);
+    }
 
     #[test]
     fn what_is_surely_left() {

@@ -264,17 +264,17 @@ pub fn of_source(language: &[u8], source: &[u8]) -> Traces {
     let (mut found, mut before) = (Traces::NONE, &b""[..]);
     let mut words = traces::Words::new(&text);
     while let Some((word, behind)) = words.next_with_rest() {
-        let begins = is_beginning(&text[..text.len() - behind.len() - word.len()], before);
+        let begins = || is_beginning(&text[..text.len() - behind.len() - word.len()], before);
         found = found.and(match word {
             b"execute" if runs_known_text(behind) => Traces::NONE,
             b"execute" => ANYTHING,
-            b"set" if begins && !traces::is_local_set(&[b"set", before_semicolon(behind)].concat()) => {
+            b"set" if begins() && !traces::is_local_set(&[b"set", before_semicolon(behind)].concat()) => {
                 Traces::SETTINGS
             }
-            b"reset" if begins => Traces::SETTINGS,
-            b"listen" | b"unlisten" if begins => Traces::CHANNELS,
-            b"prepare" | b"deallocate" if begins => Traces::STATEMENTS,
-            b"load" if begins => Traces::HIDDEN.and(Traces::FOREVER),
+            b"reset" if begins() => Traces::SETTINGS,
+            b"listen" | b"unlisten" if begins() => Traces::CHANNELS,
+            b"prepare" | b"deallocate" if begins() => Traces::STATEMENTS,
+            b"load" if begins() => Traces::HIDDEN.and(Traces::FOREVER),
             b"hold" if before == b"with" => Traces::CURSORS,
             b"discard" | b"set" | b"reset" => Traces::NONE,
             b"insert" | b"merge" | b"copy" => Traces::ADVANCES,
@@ -287,8 +287,12 @@ pub fn of_source(language: &[u8], source: &[u8]) -> Traces {
     if found.has(Traces::SETTINGS) { found.and(context::moved_by(source)) } else { found }
 }
 
+/// Most bytes of a line that are searched for a comment.
+const LONGEST_LINE: usize = 4096;
+
 /// Whether a statement begins behind this.
 fn is_beginning(text: &[u8], word: &[u8]) -> bool {
+    let text = &text[text.len().saturating_sub(LONGEST_LINE)..];
     let text = text.trim_ascii_end();
     matches!(word, b"begin" | b"then" | b"else" | b"loop") && text.ends_with(word)
         || text.is_empty()

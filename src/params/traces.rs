@@ -173,7 +173,7 @@ pub(super) fn names_a_literal(behind: &[u8]) -> bool {
 }
 
 /// Most bytes of a call's arguments that are looked at.
-const LONGEST_ARGUMENTS: usize = 1024;
+pub(super) const LONGEST_ARGUMENTS: usize = 1024;
 
 /// Whether the arguments that begin `behind` are set_config's with `true` as the third. A backslash may hide where
 /// literals end, so with one the answer is no.

@@ -261,7 +261,8 @@ impl Registry {
         let mut hasher = DefaultHasher::new();
         shape.hash(&mut hasher);
         let key = [&*key, b"\0of", &hasher.finish().to_be_bytes()].concat();
-        if let Some(found) = known.find(&key).filter(same) {
+        let moot = |found: &Arc<Statement>| found.is_stale() && found.changes != scope.changes();
+        if let Some(found) = known.find(&key).filter(|found| same(found) && !moot(found)) {
             return found;
         }
         let made = known.make(recipe, Some(shape));

@@ -17,13 +17,15 @@ pub struct Shape {
 
 impl Shape {
     /// Of the bodies of the two messages that answer a Describe; no RowDescription: NoData. A column is what PostgreSQL compares:
-    /// its name, type and modifier, wherever it comes from. Of a description of `size` bytes that isn't here to its end, what is
-    /// here counts, and the size.
+    /// its name, type and modifier, wherever it comes from. A name that isn't ASCII reads otherwise in another encoding, and
+    /// doesn't count. Of a description of `size` bytes that isn't here to its end only the size does.
     pub fn new(parameters: Box<[u8]>, columns: Option<(&[u8], usize)>) -> Self {
         let columns = columns.map_or(0, |(body, size)| {
             let mut hasher = DefaultHasher::new();
-            if columns_of(body, &mut hasher).is_err() {
-                (body, size).hash(&mut hasher);
+            if body.len() < size {
+                size.hash(&mut hasher);
+            } else if columns_of(body, &mut hasher).is_err() {
+                body.hash(&mut hasher);
             }
             hasher.finish().max(1)
         });
@@ -45,6 +47,7 @@ fn columns_of(body: &[u8], hasher: &mut impl Hasher) -> Result<(), WireError> {
         let name = c.cstr()?;
         let numbers = c.bytes(18)?;
         // Behind the table and the column's number in it; in front of the format.
+        let name = Some(name).filter(|name| name.is_ascii());
         (name, &numbers[6..10], &numbers[12..16]).hash(hasher);
     }
     Ok(())
@@ -113,8 +116,10 @@ mod tests {
         let others = [columns(&[("v", 1, 701, 0)]), columns(&[("w", 1, 20, 0)]), columns(&[])];
         others.iter().for_each(|other| assert_ne!(is, shape(other)));
         assert_ne!(is, Shape::new(Box::from(&b"\0\0"[..]), None));
-        let cut = Shape::new(Box::from(&b"\0\0"[..]), Some((&whole[..7], whole.len())));
-        assert_ne!(cut, Shape::new(Box::from(&b"\0\0"[..]), Some((&whole[..7], whole.len() + 1))));
+        let cut = |here: usize, size| Shape::new(Box::from(&b"\0\0"[..]), Some((&whole[..here], size)));
+        assert_ne!(cut(7, whole.len()), cut(7, whole.len() + 1));
+        assert_eq!(cut(7, whole.len()), cut(9, whole.len()), "however it came");
+        assert_eq!(shape(&columns(&[("\u{e9}", 1, 20, 0)])), shape(&columns(&[("\u{e8}", 1, 20, 0)])));
     }
 
     #[test]

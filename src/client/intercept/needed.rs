@@ -152,7 +152,7 @@ impl Feed<'_, '_> {
         self.ask_what_it_made_of(&statement);
         if waits {
             self.out.inject(frontend::flush);
-            self.server.described.is_awaited = true;
+            self.server.described.awaited = self.server.exchange.newest();
             return Err(Lacks::Later);
         }
         Ok(statement)

@@ -75,7 +75,7 @@ impl Conversation {
     #[inline]
     pub fn is_held_back(&mut self) -> bool {
         self.after.holds &= !self.exchange.is_drained();
-        self.described.is_awaited || self.after.holds && !self.exchange.needs_sync()
+        self.awaits_description() || self.after.holds && !self.exchange.needs_sync()
     }
 
     /// ReadyForQuery: kept back if something is to be asked first, and nothing that follows could be ahead of it.

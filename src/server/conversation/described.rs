@@ -10,10 +10,10 @@ use std::sync::Arc;
 /// An answer on its way.
 #[derive(Debug, Default)]
 pub struct Described {
-    /// What the client sends next waits for it.
-    pub is_awaited: bool,
-    /// The body of the ParameterDescription of the statement whose columns come next.
-    parameters: Box<[u8]>,
+    /// The request for whose answer waits what the client sends next; 0: none.
+    pub awaited: u64,
+    /// The body of the ParameterDescription of the statement whose columns come next, unless it is too long.
+    parameters: Option<Box<[u8]>>,
 }
 
 impl Conversation {
@@ -26,14 +26,24 @@ impl Conversation {
         };
         let Some(statement) = self.exchange.front_promises().find_map(of) else { return };
         if header.tag == b::PARAMETER_DESCRIPTION {
-            self.described.parameters = body.into();
+            self.described.parameters = (header.size == HEADER + body.len()).then(|| body.into());
             return;
         }
         let columns = (header.tag == b::ROW_DESCRIPTION).then_some((body, header.size - HEADER));
-        let shape = Shape::new(std::mem::take(&mut self.described.parameters), columns);
-        self.described.is_awaited = false;
+        let Some(parameters) = self.described.parameters.take() else { return };
+        let shape = Shape::new(parameters, columns);
         if !statement.learn(shape) && !statement.is_inherited() {
             self.note(Traces::RESHAPED);
         }
+    }
+
+    /// Whether the client's next message has to wait for what the server makes of a statement.
+    #[inline]
+    pub(super) fn awaits_description(&mut self) -> bool {
+        let awaited = self.described.awaited;
+        if awaited > 0 && self.exchange.has_answered(awaited) {
+            self.described.awaited = 0;
+        }
+        self.described.awaited > 0
     }
 }

@@ -134,14 +134,13 @@ impl Conversation {
         let unnamed = (!broken.ran).then_some(SOMEBODY);
         match broken.promise {
             Promise::ServerHas(id) => self.names.remove(id),
-            Promise::Described(_) => self.described.is_awaited = false,
             Promise::Declared(name) => self.is_not_declared(&name),
             Promise::ServerLacks(statement) => self.names.insert(statement),
             Promise::ClientNamed(name) => drop(client.names.remove(&name)),
             Promise::ClientClosed(name, statement) => drop(client.names.insert(&name, statement)),
             Promise::ServerUnnamed if self.replaces_unnamed().is_some() => {}
             Promise::ServerUnnamed => self.unnamed = unnamed,
-            Promise::Called(_) | Promise::Outdated => {}
+            Promise::Called(_) | Promise::Outdated | Promise::Described(_) => {}
             Promise::Set(_) | Promise::Deallocates(_) | Promise::Drops => {}
             Promise::ClientUnnamed(previous) => {
                 let left = previous.filter(|_| !broken.ran);
