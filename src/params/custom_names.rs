@@ -97,13 +97,23 @@ fn named(told: &[u8], name: &mut impl FnMut(&str)) -> bool {
     !told.contains(&b'.')
 }
 
-/// The first argument of what follows a function's name, if that is a literal without escapes and nothing more.
+/// The first argument of what follows a function's name, if that is a literal without escapes and nothing more; its quotes are
+/// doubled where the call itself is within a literal.
 fn first_literal(behind: &[u8]) -> Option<&[u8]> {
     let arguments = behind.trim_ascii_start().strip_prefix(b"(")?.trim_ascii_start();
-    let literal = arguments.strip_prefix(b"'")?;
+    let quotes = |text: &[u8]| text.iter().take_while(|b| **b == b'\'').count();
+    let ends = |text: &[u8]| {
+        let text = text.trim_ascii_start();
+        text.starts_with(b",") || text.starts_with(b"::")
+    };
+    let opened = quotes(arguments);
+    let literal = &arguments[opened..];
+    if opened > 1 && ends(literal) {
+        return Some(b"");
+    }
     let (literal, behind) = literal.split_at(memchr::memchr(b'\'', literal)?);
-    let behind = behind[1..].trim_ascii_start();
-    (behind.starts_with(b",") || behind.starts_with(b"::")).then_some(literal)
+    let closed = quotes(behind);
+    (opened > 0 && opened == closed && ends(&behind[closed..])).then_some(literal)
 }
 
 /// Whether names may be written by escapes: `U&"…"`, and in what is quoted for others to run U&'…' and E'\056'.
@@ -269,6 +279,10 @@ mod tests {
             ),
             ("DO $$BEGIN PERFORM set_config(k, 'y', false); END$$", Where::Quoted, false),
             ("SELECT set_tenant(E'app\\056x')", Where::Quoted, false),
+            ("SELECT f_run('SELECT set_config(''role'', ''r2'', false)')", Where::Quoted, true),
+            ("SELECT f_run('SELECT set_config('''', ''r2'', false)')", Where::Quoted, true),
+            ("SELECT f_run('SELECT set_config(''a''||''.b'', ''r2'', false)')", Where::Quoted, false),
+            ("SELECT set_config('it''s.x', 'y', false)", Where::Quoted, false),
             ("SELECT set_tenant('app.x', E'a\\nb')", Where::Quoted, true),
             (
                 "CREATE OR REPLACE FUNCTION f(k text) RETURNS text LANGUAGE sql AS $f$SELECT set_config(k, 'y', false)$f$",
