@@ -317,13 +317,13 @@ fn extended_protocol() {
             messages::parse("s", "SHOW STATE"),
             bind.clone(),
             messages::describe_portal(""),
-            messages::execute("", 2),
+            messages::execute("", 1),
             messages::execute("", 0),
             messages::flush(),
         ]
         .concat(),
     );
-    client.expect(&["1", "2", "T…", "D [Some(\"active\"), Some(\"yes\")]", "D…", "s", "D…", "C SHOW"]);
+    client.expect(&["1", "2", "T…", "D [Some(\"active\"), Some(\"yes\")]", "s", "D…", "C SHOW"]);
     client.send(&[messages::parse("bad", "SHOW ME"), bind.clone(), messages::sync()].concat());
     client.expect(&["E…", "Z I"]);
     client.send(&[messages::bind("", "s", &[Some("x")]), messages::sync()].concat());
