@@ -6,6 +6,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Longest description that is read, in bytes: whether more of it is here at once is chance.
+const LONGEST: usize = 32 * 1024;
+
 /// Types of parameters, names and types of columns.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Shape {
@@ -22,7 +25,7 @@ impl Shape {
     pub fn new(parameters: Box<[u8]>, columns: Option<(&[u8], usize)>) -> Self {
         let columns = columns.map_or(0, |(body, size)| {
             let mut hasher = DefaultHasher::new();
-            if body.len() < size {
+            if size > LONGEST || body.len() < size {
                 size.hash(&mut hasher);
             } else if columns_of(body, &mut hasher).is_err() {
                 body.hash(&mut hasher);
