@@ -2,6 +2,8 @@
 //! it has arrived at PostgreSQL, an answer is given when the one before it has arrived at its client. So pgweir finds
 //! exactly one socket ready whenever it looks, and does the same work however busy the machine is.
 
+use std::time::Duration;
+
 use super::postgres::{Postgres, Request};
 use super::support::messages::terminate;
 use super::support::pgweir::{Config, Pgweir};
@@ -64,6 +66,15 @@ pub(crate) fn play(workload: Workload, pgweir: &Pgweir, postgres: &Postgres, tra
     }
     clients.into_iter().for_each(leave);
     assert_eq!(postgres.connections(), CLIENTS, "each client has had one server, and no server was replaced");
+}
+
+/// Clients that have had a transaction each, and then rest.
+pub(crate) fn rest(pgweir: &Pgweir, postgres: &Postgres, time: Duration) {
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| pgweir.client()).collect();
+    let steps: Vec<Vec<Step>> = clients.iter().map(|_| Workload::Simple.steps(1)).collect();
+    together(&mut clients, postgres, &steps);
+    std::thread::sleep(time);
+    clients.into_iter().for_each(leave);
 }
 
 /// Gone when this returns, as far as a client can see.

@@ -46,7 +46,7 @@ fn main() -> ExitCode {
 fn check(binary: &Path) -> Result<(), String> {
     let recorded = Recorded::load()?;
     let machine = Machine::here();
-    println!("User instructions a transaction; {machine}\n\n{}", Recorded::head());
+    println!("User instructions a transaction, and a second of rest; {machine}\n\n{}", Recorded::head());
     let figures = measure(binary, |workload, now| println!("{}", recorded.line(workload, now)));
     println!("\n{}", recorded.conclude(&figures, &machine)?);
     Ok(())
@@ -65,5 +65,8 @@ fn measure(binary: &Path, show: impl Fn(&str, u64)) -> Figures {
         show(workload.name(), now);
         figures.insert(workload.name().to_owned(), now);
     }
+    let now = callgrind::resting(binary).round() as u64;
+    show(recorded::RESTING, now);
+    figures.insert(recorded::RESTING.to_owned(), now);
     figures
 }

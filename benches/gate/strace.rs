@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use super::driver;
+use super::postgres::Postgres;
 use super::support;
+use super::support::pgweir::Pgweir;
 use super::tool;
 use super::workload::Workload;
 
@@ -31,7 +34,8 @@ fn run(binary: &Path, workload: Workload, transactions: usize) -> String {
     let out = dir.path().join("strace.out");
     // -D makes strace the descendant, so that the process we start and stop is pgweir.
     let tool = ["strace", "-D", "-f", "-c", "-U", "calls,name", "-o", &out.display().to_string()];
-    tool::watch(&tool, binary, workload, transactions);
+    let play = |pgweir: &Pgweir, postgres: &Postgres| driver::play(workload, pgweir, postgres, transactions);
+    tool::watch(&tool, binary, workload, play);
     let summary = || fs::read_to_string(&out).unwrap_or_default();
     support::eventually("strace writes its summary", || summary().contains(" total\n"));
     summary()

@@ -10,7 +10,7 @@ use super::support::pgweir::{As, Pgweir};
 use super::workload::Workload;
 
 /// Plays a workload, start and end of pgweir included, under a command line that is given pgweir's behind it.
-pub(crate) fn watch(tool: &[&str], binary: &Path, workload: Workload, transactions: usize) {
+pub(crate) fn watch(tool: &[&str], binary: &Path, workload: Workload, play: impl FnOnce(&Pgweir, &Postgres)) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let script = dir.path().join("pgweir");
     let quoted: Vec<String> = tool.iter().map(|word| format!("'{word}'")).collect();
@@ -20,7 +20,7 @@ pub(crate) fn watch(tool: &[&str], binary: &Path, workload: Workload, transactio
     let postgres = Postgres::start();
     let config = driver::configuration(workload, &postgres);
     let pgweir = Pgweir::start_binary(&script, &config, As::Ourselves);
-    driver::play(workload, &pgweir, &postgres, transactions);
+    play(&pgweir, &postgres);
     let log = pgweir.log();
     let status = pgweir.stop();
     assert!(status.success(), "{} ended with {status}:\n{log}", tool[0]);

@@ -9,6 +9,7 @@ use crate::timer::sleep;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Between two looks.
@@ -26,13 +27,15 @@ pub(super) struct Watch {
     /// At the last look.
     last: Option<Marks>,
     looked: Option<Instant>,
+    /// What the configuration names, put together once for each.
+    named: Option<(Arc<Config>, Vec<PathBuf>)>,
     /// What rules include, as it was when something had changed last.
     included: BTreeSet<PathBuf>,
 }
 
 impl Watch {
     /// Waits until the configuration is to be read again. Cancel safe.
-    pub(super) async fn changed(&mut self, source: &Source, config: impl Fn() -> std::sync::Arc<Config>) {
+    pub(super) async fn changed(&mut self, source: &Source, config: impl Fn() -> Arc<Config>) {
         loop {
             // However often this is called: two looks at once would take half a file for a whole one.
             sleep(self.rest(Instant::now())).await;
@@ -51,8 +54,17 @@ impl Watch {
     }
 
     /// How all files are now. Rules are read to know what they include, but only when there is something new.
-    fn marks(&mut self, source: &Source, config: &Config) -> Marks {
-        let named = files(source, config);
+    fn marks(&mut self, source: &Source, config: &Arc<Config>) -> Marks {
+        let named = match self.named.take() {
+            Some((of, named)) if Arc::ptr_eq(&of, config) => named,
+            _ => files(source, config),
+        };
+        let marks = self.marks_of(&named, config);
+        self.named = Some((Arc::clone(config), named));
+        marks
+    }
+
+    fn marks_of(&mut self, named: &[PathBuf], config: &Config) -> Marks {
         let now = marks(named.iter().chain(&self.included));
         if self.last.as_ref() == Some(&now) {
             return now;
