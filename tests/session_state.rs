@@ -1273,6 +1273,37 @@ fn sql_drops_and_runs_statements_of_the_protocol() {
     }
 }
 
+/// A function that drops all statements drops its client's, and those of others come back with their next use.
+#[test]
+fn what_a_function_drops_is_made_again() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql(
+        "app",
+        "CREATE FUNCTION run(q text) RETURNS void LANGUAGE plpgsql AS $$BEGIN EXECUTE q; END$$;
+         CREATE FUNCTION forget() RETURNS void LANGUAGE plpgsql AS $$BEGIN DEALLOCATE ALL; END$$",
+    );
+    let pgweir = Pgweir::start(&Config::new(&cluster).set("default_pool_size", 1));
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    let prepare = |text: &str| [parse("s", text), bind("", "s", &[]), execute("", 0), sync()].concat();
+    let run = [bind("", "s", &[]), execute("", 0), sync()].concat();
+    let said = |client: &mut Client, bytes: &[u8]| -> String {
+        client.send(bytes);
+        let tag =
+            |m: &Message| if m.tag == b'E' { m.sqlstate().to_owned() } else { char::from(m.tag).to_string() };
+        client.read_until_ready().iter().map(tag).collect()
+    };
+    for drops in ["SELECT run('DEALLOCATE ALL')", "SELECT forget()", "DO $$BEGIN PERFORM forget(); END$$"] {
+        assert_eq!(said(&mut client, &prepare("SELECT 1")), "12DCZ", "{drops}");
+        assert_eq!(said(&mut other, &prepare("SELECT 2")), "12DCZ", "{drops}");
+        client.query(drops);
+        assert_eq!(said(&mut other, &run), "2DCZ", "{drops}");
+        assert_eq!(said(&mut client, &run), "26000Z", "{drops}");
+        assert_eq!(said(&mut client, &prepare("SELECT 1")), "12DCZ", "{drops}");
+        client.query("DEALLOCATE ALL");
+        other.query("DEALLOCATE ALL");
+    }
+}
+
 /// Functions that set a tenant, and the ways to them.
 const TENANTS: &str = "CREATE FUNCTION set_tenant(t text) RETURNS void LANGUAGE plpgsql AS
            $$BEGIN PERFORM set_config('app.tenant', t, false); END$$;

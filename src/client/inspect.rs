@@ -202,6 +202,9 @@ impl Session {
         let talk = &mut active.lease.talk;
         talk.foreign_sequences = false;
         talk.prepared = Prepared::default();
+        if let Some(count) = found.by_protocol {
+            talk.count_statements(count, &mut self.state.statements);
+        }
         talk.traces = kinds.within(Traces::HIDDEN);
         talk.dirty = !held.is_empty() || !talk.traces.is_empty();
     }

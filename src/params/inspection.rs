@@ -17,6 +17,8 @@ pub struct Found {
     pub held: Traces,
     /// Channels it listens to.
     pub channels: Vec<String>,
+    /// How many statements the server has by the protocol, where that was asked.
+    pub by_protocol: Option<usize>,
 }
 
 /// What to ask.
@@ -81,6 +83,12 @@ impl Question<'_> {
         for (_, letter, condition) in HELD.iter().filter(|(kind, ..)| self.kinds.has(*kind)) {
             write!(sql, " UNION ALL SELECT '{letter}', '', '' WHERE {condition}")
                 .expect("strings take everything");
+        }
+        if self.kinds.has(Traces::STATEMENTS) {
+            sql.push_str(
+                " UNION ALL SELECT 'p', pg_catalog.count(*)::text, '' FROM pg_catalog.pg_prepared_statements \
+                 WHERE NOT from_sql",
+            );
         }
         if self.kinds.has(Traces::CHANNELS) {
             let from = "FROM pg_catalog.pg_listening_channels() n WHERE n OPERATOR(pg_catalog.<>)";
@@ -232,6 +240,10 @@ fn read_row(body: &[u8], found: &mut Found) -> Result<(), WireError> {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| WireError::Trailing);
         found.settings.push((text(name)?, text(from_hex(value)?)?));
     }
+    if kind == b"p" {
+        let count = str::from_utf8(name).ok().and_then(|count| count.parse().ok());
+        found.by_protocol = Some(count.ok_or(WireError::Trailing)?);
+    }
     if kind == b"u" {
         found.held = found.held.and(Traces::SETTINGS);
     }
@@ -306,11 +318,15 @@ mod tests {
             row(["l", "", ""]),
             row(["t", "", ""]),
             row(["n", "4e22", ""]),
+            row(["p", "12", ""]),
         ]
         .concat();
         let settings = vec![("TimeZone".to_owned(), "é".to_owned()), ("role".to_owned(), "x".to_owned())];
         let held = Traces::LOCKS.and(Traces::TEMPORARY).and(Traces::CHANNELS).and(Traces::SETTINGS);
-        assert_eq!(read(&reply), Ok(Found { settings, held, channels: vec!["N\"".to_owned()] }));
+        assert_eq!(
+            read(&reply),
+            Ok(Found { settings, held, channels: vec!["N\"".to_owned()], by_protocol: Some(12) })
+        );
         assert!(read(&reply[..10]).is_err() && read(&row(["g", "zz", ""])).is_err());
     }
 }

@@ -86,6 +86,16 @@ impl Conversation {
         });
     }
 
+    /// The server has so many statements by the protocol, and nothing is under way. A function may have dropped them, which no reply tells.
+    #[cold]
+    pub fn count_statements(&mut self, count: usize, client: &mut ClientStatements) {
+        match count {
+            _ if count >= self.names.len() => {}
+            0 => self.deallocate_all(client),
+            _ => self.exchange.set_doubt("the server had lost prepared statements"),
+        }
+    }
+
     /// DEALLOCATE ALL or DISCARD ALL is being executed: for what follows in its batch all statements are gone already.
     #[cold]
     pub fn drop_all(&mut self, client: &mut ClientStatements) {
