@@ -1273,7 +1273,8 @@ fn sql_drops_and_runs_statements_of_the_protocol() {
     }
 }
 
-/// A function that drops all statements drops its client's, and those of others come back with their next use.
+/// A function that drops all statements drops its client's, also where the server has none of them, and those of others come back
+/// with their next use.
 #[test]
 fn what_a_function_drops_is_made_again() {
     let cluster = Cluster::start(Version::V15);
@@ -1301,6 +1302,16 @@ fn what_a_function_drops_is_made_again() {
         assert_eq!(said(&mut client, &prepare("SELECT 1")), "12DCZ", "{drops}");
         client.query("DEALLOCATE ALL");
         other.query("DEALLOCATE ALL");
+    }
+    let pgweir = two_servers(&cluster);
+    let mut client = pgweir.client();
+    for drops in ["SELECT run('DEALLOCATE ALL')", "DO $$BEGIN DEALLOCATE PREPARE ALL; END$$"] {
+        for drops in [query(drops), [parse("", drops), bind("", "", &[]), execute("", 0), sync()].concat()] {
+            assert_eq!(said(&mut client, &prepare("SELECT 1")), "12DCZ");
+            let dropped = said(&mut client, &drops);
+            assert_eq!(said(&mut client, &run), "26000Z", "{dropped} {}", String::from_utf8_lossy(&drops));
+            client.query("SELECT 'the next comes to the other server'");
+        }
     }
 }
 

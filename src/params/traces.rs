@@ -175,13 +175,36 @@ pub(super) fn names_a_literal(behind: &[u8]) -> bool {
 /// Most bytes of a call's arguments that are looked at.
 pub(super) const LONGEST_ARGUMENTS: usize = 1024;
 
+/// How many apostrophes a literal begins with: as many as its quotes are made of, more than one within other literals, and twice
+/// as many where it is empty. A call's first argument, being a name, is not.
+fn apostrophes(text: &[u8]) -> usize {
+    text.iter().take_while(|b| **b == b'\'').count()
+}
+
 /// Whether the arguments that begin `behind` are set_config's with `true` as the third. A backslash may hide where
 /// literals end, so with one the answer is no.
 pub(super) fn is_local(behind: &[u8]) -> bool {
     let Some(arguments) = behind.trim_ascii_start().strip_prefix(b"(") else { return false };
     let arguments = &arguments[..arguments.len().min(LONGEST_ARGUMENTS)];
-    let (mut depth, mut commas, mut last, mut quote) = (0, 0, 0, None);
+    let first = arguments.trim_ascii_start();
+    let width = apostrophes(first);
+    let is_empty = first[width..].first().is_none_or(|b| b",)|:".contains(b) || b.is_ascii_whitespace());
+    let width = if is_empty { 1 } else { width.max(1) };
+    let (mut depth, mut commas, mut last, mut quote, mut next) = (0, 0, 0, None, 0);
     for (at, &byte) in arguments.iter().enumerate() {
+        if at < next {
+            continue;
+        }
+        if width > 1 && byte == b'\'' && quote != Some(b'"') {
+            next = at + apostrophes(&arguments[at..]);
+            match (next - at, quote) {
+                (size, None) if size == width => quote = Some(byte),
+                (size, Some(_)) if size == width => quote = None,
+                (size, _) if size == 2 * width => {}
+                _ => return false,
+            }
+            continue;
+        }
         match (quote, byte) {
             // A parameter.
             (None, b'$') if arguments.get(at + 1).is_some_and(u8::is_ascii_digit) => {}
@@ -374,6 +397,21 @@ mod tests {
             ("SELECT set_config('a', $$, true)$$, false)", Traces::SETTINGS),
             ("SELECT set_config('a', $1, true)", Traces::NONE),
             ("SELECT set_config('a', $1$, true)$1$, false)", Traces::SETTINGS),
+            ("SELECT set_config('', ', true', false)", Traces::SETTINGS),
+            ("SELECT run('SELECT set_config(''a.'' || ''b'', ''x, y'', true)')", Traces::NONE),
+            ("SELECT run('SELECT set_config(''a.'' || ''b'', '''', true)')", Traces::NONE),
+            (
+                "SELECT run('SELECT set_config(''a.'' || ''b'', '', true)')",
+                Traces::SETTINGS.and(Traces::HIDDEN),
+            ),
+            (
+                "SELECT run('SELECT set_config(''a.'' || ''b'', '', true'', false)')",
+                Traces::SETTINGS.and(Traces::HIDDEN),
+            ),
+            (
+                "SELECT run('SELECT set_config(''a.'' || ''b'', ''x'', false), f(''x, true'')')",
+                Traces::SETTINGS.and(Traces::HIDDEN),
+            ),
             ("SELECT temperature, temp FROM template", Traces::NONE),
             ("CREATE /* a /* nested */ */ TEMP TABLE t ()", Traces::TEMPORARY),
             ("DO $$BEGIN PREPARE p AS SELECT 1; RAISE; END$$", Traces::ALL.and(Traces::NAMES)),

@@ -3,6 +3,7 @@
 //! names; what has become of them PostgreSQL is asked behind it.
 
 use super::{Feed, Names, Pause};
+use crate::params::traces::Words;
 use crate::prepared::client_statements::{NAME_BYTES, significant};
 use crate::prepared::registry::Statement;
 use crate::server::conversation::{Prepared, Promise};
@@ -10,6 +11,12 @@ use crate::server::exchange::{Action, Reply, Status};
 use crate::wire::frontend::{self, Parse, SYNC};
 use memchr::memmem;
 use std::sync::Arc;
+
+/// The name of a statement of the client's, and what it is; `None`: only whether it is dropped is of interest.
+type Meant = (Box<str>, Option<Arc<Statement>>);
+
+/// A definition that PostgreSQL takes whatever there is: no text, no types.
+const NOTHING: &[u8] = &[0; 3];
 
 impl Feed<'_, '_> {
     /// Ahead of a Query. `Some`: it has to wait.
@@ -67,9 +74,10 @@ impl Feed<'_, '_> {
         self.server.exchange.expect(Reply::Close, Action::Swallow);
     }
 
-    fn declare(&mut self, meant: Vec<(Box<str>, Arc<Statement>)>) {
+    fn declare(&mut self, meant: Vec<Meant>) {
         for (name, statement) in &meant {
-            self.out.inject(|v| Parse::encode(v, name.as_bytes(), statement.definition()));
+            let definition = statement.as_deref().map_or(NOTHING, Statement::definition);
+            self.out.inject(|v| Parse::encode(v, name.as_bytes(), definition));
             self.server.exchange.expect(Reply::Parse, Action::Behind);
             self.server.exchange.promise(Promise::Declared(name.clone()));
         }
@@ -77,18 +85,35 @@ impl Feed<'_, '_> {
     }
 
     /// The client's statements that the text may name, however it is quoted, and that the server hasn't got under those names.
-    fn meant(&self, text: &[u8]) -> Vec<(Box<str>, Arc<Statement>)> {
+    fn meant(&self, text: &[u8]) -> Vec<Meant> {
         if self.rules.names != Names::Kept || self.client.names.is_empty() {
             return Vec::new();
         }
         let text = text.to_ascii_lowercase();
+        let all = may_drop_all_untold(&text);
         let named = self.client.names.iter().filter_map(|(name, statement)| {
             let name = str::from_utf8(name).ok()?;
             let stands = is_named(&text, &name.to_ascii_lowercase());
-            (stands && !self.server.is_declared(name)).then(|| (Box::from(name), Arc::clone(statement)))
+            let meant = (stands || all) && !self.server.is_declared(name);
+            meant.then(|| (Box::from(name), stands.then(|| Arc::clone(statement))))
         });
         named.collect()
     }
+}
+
+/// Whether the text may have a DEALLOCATE ALL run that no reply tells of: one for a function or DO.
+fn may_drop_all_untold(text: &[u8]) -> bool {
+    let quoted = memchr::memchr2(b'\'', b'$', text).map_or(&b""[..], |at| &text[at..]);
+    let (mut words, mut before) = (Words::new(quoted), &b""[..]);
+    while let Some((word, _)) = words.next_with_rest() {
+        if word == b"all" && before == b"deallocate" {
+            return true;
+        }
+        if word != b"prepare" || before != b"deallocate" {
+            before = word;
+        }
+    }
+    false
 }
 
 /// Whether one of the commands that name a statement names this one in the text. PostgreSQL cuts names to 63 bytes.
@@ -107,7 +132,22 @@ fn is_named(text: &[u8], name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_named;
+    use super::{is_named, may_drop_all_untold};
+
+    #[test]
+    fn all_of_them_for_others_to_drop() {
+        for (text, may) in [
+            ("select run('deallocate all')", true),
+            ("do $$begin deallocate /* so */ prepare all; end$$", true),
+            ("select 'x'; deallocate all", true),
+            ("deallocate all", false),
+            ("deallocate all; select 'x'", false),
+            ("select run('deallocate a; select all')", false),
+            ("select run('prepare all')", false),
+        ] {
+            assert_eq!(may_drop_all_untold(text.as_bytes()), may, "{text}");
+        }
+    }
 
     #[test]
     fn whole_names() {

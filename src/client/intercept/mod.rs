@@ -20,7 +20,7 @@ use crate::params::custom::Customs;
 use crate::params::custom_names::Where;
 use crate::params::routines::Routines;
 use crate::params::statement::{LONGEST_SCAN, Scanner, of_long};
-use crate::params::traces::Traces;
+use crate::params::traces::{self, Traces};
 use crate::prepared::client_statements::ClientStatements;
 use crate::prepared::registry::{Registry, Statement};
 use crate::prepared::shape::Scope;
@@ -87,7 +87,11 @@ impl Looks<'_> {
     /// What functions leave behind that a text may call. The parameters they set may be named only in what they are told.
     #[inline]
     fn of_functions(self, text: &[u8]) -> Traces {
-        let traces = self.routines.traces(text);
+        let mut traces = self.routines.traces(text);
+        if traces.has(Traces::STATEMENTS) {
+            // What it is told to run may name statements.
+            traces = traces.and(traces::of_text(text).within(Traces::NAMES));
+        }
         if traces.has(Traces::SETTINGS) && !self.customs.learn(text, Where::Quoted) {
             return traces.and(Traces::UNREAD);
         }
