@@ -17,7 +17,7 @@ const RUNS: [usize; 2] = [400, 4400];
 const LOGINS: [usize; 2] = [32, 800];
 
 /// Seconds of the short and of the long rest.
-const RESTS: [u64; 2] = [2, 12];
+const RESTS: [u64; 2] = [2, 22];
 
 fn runs(workload: Workload) -> [usize; 2] {
     if workload == Workload::Login { LOGINS } else { RUNS }

@@ -9,8 +9,8 @@ use super::machine::Machine;
 
 /// How much more or less than recorded goes without a word, in percent.
 const TOLERANCE: u64 = 3;
-/// The same for [`RESTING`], which depends on when a timer's thread gets its turn.
-const TOLERANCE_RESTING: u64 = 50;
+/// The same for [`RESTING`], a small figure beside what a start and an end cost more or less on a busy machine.
+const TOLERANCE_RESTING: u64 = 300;
 
 /// The figure that isn't a transaction's: user instructions a second while nobody wants anything.
 pub(crate) const RESTING: &str = "resting";
@@ -23,7 +23,7 @@ const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/gate/recorded.t
 
 const COMMENT: &str = "\
 # User instructions a transaction, and a second of `resting`, written by `make bench-gate RECORD=1`, held by
-# `make bench-gate`: more than 3 % over one of them, 50 % over `resting`, fails. A figure may always go down. It goes up
+# `make bench-gate`: more than 3 % over one of them, four times `resting`, fails. A figure may always go down. It goes up
 # only with the reason in ARCHITECTURE.md, in the same commit.
 ";
 
@@ -78,7 +78,7 @@ impl Recorded {
         let percent = (now as f64 / *before as f64 - 1.0) * 100.0;
         let verdict = if now * 100 > before * (100 + tolerance(workload)) {
             Verdict::Worse
-        } else if now * 100 < before * (100 - tolerance(workload)) {
+        } else if now * 100 < before * 100_u64.saturating_sub(tolerance(workload)) {
             Verdict::Better
         } else {
             Verdict::Kept
@@ -169,7 +169,7 @@ mod tests {
             let said = recorded().conclude(&figures(simple, tx), &machine("One"));
             assert_eq!(
                 said,
-                Ok("All within 3 % (resting: 50 %) of what is recorded.".to_owned()),
+                Ok("All within 3 % (resting: 300 %) of what is recorded.".to_owned()),
                 "{simple} {tx}"
             );
         }
@@ -178,18 +178,16 @@ mod tests {
     #[test]
     fn more_fails_even_when_another_is_less() {
         let said = recorded().conclude(&figures(10_301, 300), &machine("One")).expect_err("too much");
-        assert!(said.contains("50 %) over") && !said.contains("elsewhere"), "{said}");
+        assert!(said.contains("300 %) over") && !said.contains("elsewhere"), "{said}");
         let said = recorded().conclude(&figures(1, 413), &machine("Two")).expect_err("too much");
         assert!(said.contains("Recorded elsewhere, though: One, valgrind-3, rustc 1."), "{said}");
     }
 
     #[test]
-    fn a_rest_is_judged_by_half() {
+    fn a_rest_is_judged_by_much() {
         let recorded = Recorded::parse(&render(&[(RESTING.to_owned(), 1_000)].into(), &machine("One")));
         let recorded = recorded.expect("what we write can be read");
-        for (now, verdict) in
-            [(1_500, Verdict::Kept), (1_501, Verdict::Worse), (500, Verdict::Kept), (499, Verdict::Better)]
-        {
+        for (now, verdict) in [(4_000, Verdict::Kept), (4_001, Verdict::Worse), (1, Verdict::Kept)] {
             assert_eq!(recorded.judge(RESTING, now).1, verdict, "{now}");
         }
     }
