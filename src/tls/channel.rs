@@ -349,7 +349,7 @@ impl Channel {
     /// One look of rustls at the bytes; plaintext goes to `into`, and is held where that is full.
     fn hear(&mut self, bytes: &mut [u8], into: &mut [u8]) -> (usize, Result<(Heard, usize), TlsError>) {
         if let Some(error) = &self.failed {
-            return (0, Err(error.clone().into()));
+            return (0, Err(self.told(error.clone())));
         }
         let (control, plain) = (&mut self.control, &mut self.plain);
         let (used, heard) = process!(&mut self.side, bytes, status => take_up(status, control, plain, into));
@@ -361,7 +361,15 @@ impl Channel {
                 self.collect_control();
             }
         }
-        (used, heard.map_err(TlsError::from))
+        (used, heard.map_err(|error| self.told(error)))
+    }
+
+    /// An error in the words for those whom the other side matters to.
+    fn told(&self, error: rustls::Error) -> TlsError {
+        match self.side {
+            Side::Client(_) => TlsError::Protocol(error),
+            Side::Server(_) => TlsError::OfClient(error),
+        }
     }
 
     /// What rustls has to say to the other side, be it about an error. Nothing of the other side's is looked at.

@@ -1,6 +1,7 @@
 //! TLS towards servers.
 
 use super::channel::Channel;
+use super::distrust::Source;
 use super::error::TlsError;
 use super::verify::{ByName, Verifier};
 use super::{ALPN, FileError, files, provider, time, versions};
@@ -45,8 +46,10 @@ impl Connector {
         }
         let roots = match (&settings.ca, settings.sslmode.verifies()) {
             (_, false) => None,
-            (Some(Roots::File(path)), true) => Some(files::roots(("server_tls_ca_file", path))?),
-            (Some(Roots::System) | None, true) => Some(files::system_roots()?),
+            (Some(Roots::File(path)), true) => {
+                Some((files::roots(("server_tls_ca_file", path))?, Source::File))
+            }
+            (Some(Roots::System) | None, true) => Some((files::system_roots()?, Source::System)),
         };
         let by_name = if settings.sslmode == SslMode::VerifyFull { ByName::Yes } else { ByName::No };
         let verifier: Arc<dyn ServerCertVerifier> =

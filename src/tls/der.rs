@@ -28,3 +28,25 @@ pub(super) fn expect(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (found, contents, rest) = element(der)?;
     (found == tag).then_some((contents, rest))
 }
+
+/// The fields of a certificate from its issuer on.
+///
+/// ```text
+/// Certificate    ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signature }
+/// TBSCertificate ::= SEQUENCE { [0] version DEFAULT v1, serialNumber, signature, issuer, validity, subject,
+///                               subjectPublicKeyInfo, … }
+/// ```
+pub(super) fn from_issuer(certificate: &[u8]) -> Option<&[u8]> {
+    let (whole, _) = expect(certificate, SEQUENCE)?;
+    let (fields, _) = expect(whole, SEQUENCE)?;
+    let rest = expect(fields, FIRST_FIELD).map_or(fields, |(_, rest)| rest);
+    let (_, rest) = expect(rest, INTEGER)?;
+    Some(expect(rest, SEQUENCE)?.1)
+}
+
+/// Whether a certificate names itself as the one who signed it.
+pub(super) fn is_for_its_own_issuer(certificate: &[u8]) -> Option<bool> {
+    let (issuer, rest) = expect(from_issuer(certificate)?, SEQUENCE)?;
+    let (_, rest) = expect(rest, SEQUENCE)?;
+    Some(expect(rest, SEQUENCE)?.0 == issuer)
+}

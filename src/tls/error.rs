@@ -1,5 +1,6 @@
 //! What goes wrong with TLS, in words for people.
 
+use super::distrust::Distrust;
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 use std::path::PathBuf;
 
@@ -18,9 +19,12 @@ pub struct FileError {
 /// Why there is no TLS with the other side, or no more.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum TlsError {
-    /// A message, or the other side's certificate, is wrong.
+    /// A message of a server, or its certificate, is wrong.
     #[error("{}", explain(.0))]
     Protocol(#[from] Error),
+    /// The same of a client.
+    #[error("{}", explain_of_client(.0))]
+    OfClient(Error),
     /// The other side closed within the handshake.
     #[error("the other side closed the connection within the handshake")]
     Closed,
@@ -55,7 +59,7 @@ impl TlsError {
     /// Whether trying again can't help: certificates don't fit, or the two sides have nothing in common.
     pub fn is_final(&self) -> bool {
         match self {
-            Self::Protocol(error) => matches!(
+            Self::Protocol(error) | Self::OfClient(error) => matches!(
                 error,
                 Error::InvalidCertificate(_)
                     | Error::NoCertificatesPresented
@@ -71,6 +75,33 @@ impl TlsError {
 impl From<TlsError> for std::io::Error {
     fn from(error: TlsError) -> Self {
         Self::new(std::io::ErrorKind::InvalidData, error)
+    }
+}
+
+/// The settings that matter differ.
+fn explain_of_client(error: &Error) -> String {
+    match error {
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "the client's certificate is of no CA in client_tls_ca_file".to_owned()
+        }
+        Error::InvalidCertificate(why) if is_of_a_ca(why) => {
+            "the client's certificate is self-signed, or a CA's own, not one that a CA in client_tls_ca_file has signed"
+                .to_owned()
+        }
+        Error::InvalidCertificate(why) => format!("the client's certificate: {}", certificate(why)),
+        Error::NoCertificatesPresented => {
+            "the client showed no certificate, which client_tls_sslmode asks for".to_owned()
+        }
+        Error::AlertReceived(AlertDescription::UnknownCA) => "the client doesn't trust the certificate in \
+             client_tls_cert_file: it wants the CA's (sslrootcert), and those between in client_tls_cert_file"
+            .to_owned(),
+        Error::AlertReceived(AlertDescription::CertificateExpired) => {
+            "the client says that the certificate in client_tls_cert_file has expired".to_owned()
+        }
+        Error::AlertReceived(why @ (AlertDescription::BadCertificate | AlertDescription::CertificateUnknown)) => {
+            format!("the client refused the certificate in client_tls_cert_file: {}", alerted(*why))
+        }
+        other => explain(other),
     }
 }
 
@@ -145,6 +176,7 @@ pub(super) fn certificate(why: &CertificateError) -> String {
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
             "it is signed in a way that is no longer safe, or not known".to_owned()
         }
+        CertificateError::Other(why) if why.0.is::<Distrust>() => why.to_string(),
         CertificateError::Other(why) => words(&format_args!("{why}")),
         // rustls has words for these.
         CertificateError::NotValidForNameContext { .. } | CertificateError::InvalidPurposeContext { .. } => {
@@ -161,9 +193,11 @@ pub(super) fn is_of_a_ca(why: &CertificateError) -> bool {
 
 fn alerted(alert: AlertDescription) -> String {
     match alert {
-        AlertDescription::CertificateRequired => "it wants a certificate".to_owned(),
+        AlertDescription::CertificateRequired => "it wants a certificate (server_tls_cert_file)".to_owned(),
         AlertDescription::ProtocolVersion => "no common version of TLS".to_owned(),
-        AlertDescription::UnknownCA => "it doesn't trust the CA of our certificate".to_owned(),
+        AlertDescription::UnknownCA => {
+            "it doesn't trust the CA of the certificate in server_tls_cert_file".to_owned()
+        }
         AlertDescription::NoApplicationProtocol => "no common application protocol".to_owned(),
         AlertDescription::HandshakeFailure => "handshake failure".to_owned(),
         AlertDescription::Unknown(number) => format!("alert {number}"),
@@ -205,6 +239,27 @@ mod tests {
             ),
         ] {
             assert_eq!(TlsError::from(error).to_string(), text);
+        }
+    }
+
+    /// Clients have settings of their own.
+    #[test]
+    fn what_is_wrong_with_a_client_names_what_mends_it() {
+        let alert = Error::AlertReceived;
+        for (error, text) in [
+            (
+                CertificateError::UnknownIssuer.into(),
+                "the client's certificate is of no CA in client_tls_ca_file",
+            ),
+            (CertificateError::Expired.into(), "the client's certificate: certificate has expired"),
+            (
+                alert(AlertDescription::UnknownCA),
+                "the client doesn't trust the certificate in client_tls_cert_file",
+            ),
+            (alert(AlertDescription::HandshakeFailure), "the other side refused: handshake failure"),
+        ] {
+            let told = TlsError::OfClient(error).to_string();
+            assert!(told.starts_with(text), "{told}");
         }
     }
 }

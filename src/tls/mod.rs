@@ -4,6 +4,7 @@ mod acceptor;
 pub mod channel;
 pub mod connector;
 mod der;
+mod distrust;
 mod end_point;
 mod error;
 mod files;

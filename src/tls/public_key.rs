@@ -1,20 +1,13 @@
 //! The public key in a certificate, whatever else is in there.
 
-use super::der::{FIRST_FIELD, INTEGER, SEQUENCE, element, expect};
+use super::der::{SEQUENCE, element, expect, from_issuer};
 
 /// SubjectPublicKeyInfo in DER, of a certificate of any version.
-///
-/// ```text
-/// Certificate    ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signature }
-/// TBSCertificate ::= SEQUENCE { [0] version DEFAULT v1, serialNumber, signature, issuer, validity, subject,
-///                               subjectPublicKeyInfo, … }
-/// ```
 pub(super) fn of(certificate: &[u8]) -> Option<&[u8]> {
-    let (whole, _) = expect(certificate, SEQUENCE)?;
-    let (fields, _) = expect(whole, SEQUENCE)?;
-    let mut rest = expect(fields, FIRST_FIELD).map_or(fields, |(_, rest)| rest);
-    for tag in [INTEGER, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE] {
-        (_, rest) = expect(rest, tag)?;
+    let mut rest = from_issuer(certificate)?;
+    // Issuer, validity, subject.
+    for _ in 0..3 {
+        (_, rest) = expect(rest, SEQUENCE)?;
     }
     let (tag, _, behind) = element(rest)?;
     (tag == SEQUENCE).then(|| &rest[..rest.len() - behind.len()])

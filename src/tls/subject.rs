@@ -1,6 +1,6 @@
 //! The common name of a certificate's subject: whom it is for, as PostgreSQL's `cert` has it.
 
-use super::der::{FIRST_FIELD, OBJECT_IDENTIFIER, SEQUENCE, SET, element, expect};
+use super::der::{OBJECT_IDENTIFIER, SEQUENCE, SET, element, expect, from_issuer};
 
 /// 2.5.4.3
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
@@ -12,16 +12,18 @@ const IA5_STRING: u8 = 0x16;
 /// The first common name of a certificate in DER. `None` if it has none, or one with a zero byte, which could seem to be a
 /// shorter one, or one in an encoding without use.
 pub(super) fn common_name(certificate: &[u8]) -> Option<&str> {
-    let (whole, _) = expect(certificate, SEQUENCE)?;
-    let (mut rest, _) = expect(whole, SEQUENCE)?;
-    // Version (from 2 on), serial number, signature algorithm, issuer, validity; then the subject.
-    if let Some((_, behind)) = expect(rest, FIRST_FIELD) {
-        rest = behind;
-    }
-    for _ in 0..4 {
-        rest = element(rest)?.2;
-    }
-    let (mut names, _) = expect(rest, SEQUENCE)?;
+    // Issuer, validity; then the subject.
+    let (_, rest) = expect(from_issuer(certificate)?, SEQUENCE)?;
+    let (_, rest) = expect(rest, SEQUENCE)?;
+    common_name_in(expect(rest, SEQUENCE)?.0)
+}
+
+/// The same of who signed it.
+pub(super) fn issuer_name(certificate: &[u8]) -> Option<&str> {
+    common_name_in(expect(from_issuer(certificate)?, SEQUENCE)?.0)
+}
+
+fn common_name_in(mut names: &[u8]) -> Option<&str> {
     while let Some((mut set, behind)) = expect(names, SET) {
         names = behind;
         while let Some((pair, more)) = expect(set, SEQUENCE) {

@@ -1,6 +1,7 @@
 //! How far a server's certificate is verified, by `server_tls_sslmode`.
 
-use super::der::{BIT_STRING, SEQUENCE, expect};
+use super::der::{self, BIT_STRING, SEQUENCE, expect};
+use super::distrust::{Distrust, Source};
 use super::{error, public_key};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
@@ -17,8 +18,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct Verifier {
     pub(super) provider: Arc<CryptoProvider>,
-    /// Who may have signed; `None`: anybody, also the server itself.
-    pub(super) roots: Option<RootCertStore>,
+    /// Who may have signed, and where they are from; `None`: anybody, also the server itself.
+    pub(super) roots: Option<(RootCertStore, Source)>,
     /// Whether the certificate has to be for the host.
     pub(super) by_name: ByName,
 }
@@ -41,7 +42,7 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let Some(roots) = &self.roots else { return Ok(ServerCertVerified::assertion()) };
+        let Some((roots, source)) = &self.roots else { return Ok(ServerCertVerified::assertion()) };
         let certificate = ParsedCertificate::try_from(end_entity)?;
         let algorithms = self.provider.signature_verification_algorithms.all;
         let verified =
@@ -49,6 +50,9 @@ impl ServerCertVerifier for Verifier {
         match verified {
             // Told behind the look at its dates. Whoever has the key of a CA may be anybody that CA may sign for.
             Err(Error::InvalidCertificate(why)) if error::is_of_a_ca(&why) && is_among(end_entity, roots) => {
+            }
+            Err(Error::InvalidCertificate(why)) if is_distrust(&why, end_entity) => {
+                return Err(Distrust::of(end_entity, *source));
             }
             verified => verified?,
         }
@@ -119,6 +123,12 @@ fn parts(key: &[u8]) -> Option<(&[u8], &[u8])> {
     let (kind, rest) = expect(whole, SEQUENCE)?;
     let (bits, _) = expect(rest, BIT_STRING)?;
     Some((kind, bits.strip_prefix(&[0])?))
+}
+
+/// Whether nobody who is trusted has signed it; not so of a CA's certificate that another has signed, which is no server's.
+fn is_distrust(why: &CertificateError, certificate: &CertificateDer<'_>) -> bool {
+    let is_its_own = || der::is_for_its_own_issuer(certificate) == Some(true);
+    *why == CertificateError::UnknownIssuer || error::is_of_a_ca(why) && is_its_own()
 }
 
 /// Whether the certificate's key is that of one of these, as where `openssl req -x509` made a certificate that is its own CA.
