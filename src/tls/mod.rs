@@ -15,6 +15,7 @@ mod subject;
 mod tests;
 mod time;
 mod verify;
+mod version_1;
 
 pub use acceptor::Acceptor;
 pub use channel::Channel;

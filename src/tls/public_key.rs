@@ -1,6 +1,6 @@
 //! The public key in a certificate, whatever else is in there.
 
-use super::der::{SEQUENCE, element, expect, from_issuer};
+use super::der::{BIT_STRING, SEQUENCE, element, expect, from_issuer};
 
 /// SubjectPublicKeyInfo in DER, of a certificate of any version.
 pub(super) fn of(certificate: &[u8]) -> Option<&[u8]> {
@@ -11,6 +11,13 @@ pub(super) fn of(certificate: &[u8]) -> Option<&[u8]> {
     }
     let (tag, _, behind) = element(rest)?;
     (tag == SEQUENCE).then(|| &rest[..rest.len() - behind.len()])
+}
+
+/// SubjectPublicKeyInfo ::= SEQUENCE { algorithm SEQUENCE { … }, subjectPublicKey BIT STRING }: of its contents, what is in the two.
+pub(super) fn parts(key: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (kind, rest) = expect(key, SEQUENCE)?;
+    let (bits, _) = expect(rest, BIT_STRING)?;
+    Some((kind, bits.strip_prefix(&[0])?))
 }
 
 #[cfg(test)]

@@ -244,7 +244,7 @@ fn an_idle_channel_holds_nothing() {
 }
 
 /// Wrapped in DER.
-fn wrapped(tag: u8, contents: &[u8]) -> Vec<u8> {
+pub(super) fn wrapped(tag: u8, contents: &[u8]) -> Vec<u8> {
     let [high, low] = u16::try_from(contents.len()).expect("short").to_be_bytes();
     let length = match (high, low) {
         (0, ..0x80) => vec![low],
@@ -271,10 +271,16 @@ fn shake_hands_with_version_1(key: &KeyPair, of: &ServerTls) -> Result<(), TlsEr
     let certificate = of_version_1(params.self_signed(key).expect("a certificate").der());
     let signer = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
     let signer = provider().key_provider.load_private_key(signer).expect("a key");
-    shakes_hands(rustls::sign::CertifiedKey::new(vec![certificate.into()], signer), of)
+    let connector = Connector::new(of).expect("its files").expect("TLS");
+    shakes_hands(rustls::sign::CertifiedKey::new(vec![certificate.into()], signer), &connector, "localhost")
 }
 
-fn shakes_hands(shown: rustls::sign::CertifiedKey, of: &ServerTls) -> Result<(), TlsError> {
+/// What comes of a handshake with a server of that name that shows this.
+pub(super) fn shakes_hands(
+    shown: rustls::sign::CertifiedKey,
+    connector: &Connector,
+    host: &str,
+) -> Result<(), TlsError> {
     let config = rustls::ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(versions(TlsProtocols::Secure))
         .expect("ciphers")
@@ -282,8 +288,7 @@ fn shakes_hands(shown: rustls::sign::CertifiedKey, of: &ServerTls) -> Result<(),
         .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(shown)));
     let server = rustls::server::UnbufferedServerConnection::new(Arc::new(config)).expect("a server");
     let mut server = Channel::server(server, None, false);
-    let connector = Connector::new(of).expect("its files").expect("TLS");
-    let mut client = connector.channel("localhost").expect("a name");
+    let mut client = connector.channel(host).expect("a name");
     let mut arrived = Vec::new();
     for _ in 0..10 {
         let done = client.shake_hands(&arrived)? == Progress::Done;
@@ -329,7 +334,8 @@ fn a_key_of_somebody_else_s_is_refused_where_no_certificate_is_verified() {
         let signer = provider().key_provider.load_private_key(signer).expect("a key");
         let pair = rustls::sign::CertifiedKey::new(vec![certificate.clone()], signer);
         let of = config.server_tls(&config.database("a").expect("it"));
-        let error = shakes_hands(pair, &of).expect_err("another's key");
+        let connector = Connector::new(&of).expect("no files").expect("TLS");
+        let error = shakes_hands(pair, &connector, "localhost").expect_err("another's key");
         assert!(error.to_string().contains("signature failure"), "{error}");
     }
 }

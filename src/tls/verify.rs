@@ -1,8 +1,8 @@
 //! How far a server's certificate is verified, by `server_tls_sslmode`.
 
-use super::der::{self, BIT_STRING, SEQUENCE, expect};
+use super::der::{self, SEQUENCE, expect};
 use super::distrust::{Distrust, Source};
-use super::{error, public_key};
+use super::{error, public_key, version_1};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{
@@ -43,8 +43,15 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let Some((roots, source)) = &self.roots else { return Ok(ServerCertVerified::assertion()) };
-        let certificate = ParsedCertificate::try_from(end_entity)?;
         let algorithms = self.provider.signature_verification_algorithms.all;
+        if let Some(certificate) = of_version_1(end_entity, *source) {
+            certificate.verify(roots, now, algorithms)?;
+            if self.by_name == ByName::Yes {
+                certificate.verify_name(server_name)?;
+            }
+            return Ok(ServerCertVerified::assertion());
+        }
+        let certificate = ParsedCertificate::try_from(end_entity)?;
         let verified =
             verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, now, algorithms);
         match verified {
@@ -69,9 +76,10 @@ impl ServerCertVerifier for Verifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        match self.roots {
-            Some(_) => verify_tls12_signature(message, cert, dss, algorithms),
-            None => verify_by_key(message, key_of(cert)?, dss, algorithms),
+        if self.can_be_read(cert) {
+            verify_tls12_signature(message, cert, dss, algorithms)
+        } else {
+            verify_by_key(message, key_of(cert)?, dss, algorithms)
         }
     }
 
@@ -82,18 +90,32 @@ impl ServerCertVerifier for Verifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        match self.roots {
-            Some(_) => verify_tls13_signature(message, cert, dss, algorithms),
-            None => {
-                let key = SubjectPublicKeyInfoDer::from(key_of(cert)?);
-                verify_tls13_signature_with_raw_key(message, &key, dss, algorithms)
-            }
+        if self.can_be_read(cert) {
+            verify_tls13_signature(message, cert, dss, algorithms)
+        } else {
+            let key = SubjectPublicKeyInfoDer::from(key_of(cert)?);
+            verify_tls13_signature_with_raw_key(message, &key, dss, algorithms)
         }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
+}
+
+impl Verifier {
+    /// Whether rustls itself can read a certificate: where one is verified it is of version 3, or has been verified by us.
+    fn can_be_read(&self, certificate: &CertificateDer<'_>) -> bool {
+        self.roots.as_ref().is_some_and(|(_, source)| of_version_1(certificate, *source).is_none())
+    }
+}
+
+/// No public CA makes such certificates.
+fn of_version_1<'a>(
+    certificate: &'a CertificateDer<'_>,
+    trusted: Source,
+) -> Option<version_1::Certificate<'a>> {
+    if trusted == Source::File { version_1::read(certificate) } else { None }
 }
 
 /// The key of a certificate that may be of any kind and version: where nobody asks who the server is, all that counts is its key. What
@@ -110,19 +132,12 @@ fn verify_by_key(
     algorithms: &WebPkiSupportedAlgorithms,
 ) -> Result<HandshakeSignatureValid, Error> {
     let refuse = |why| Error::InvalidCertificate(why);
-    let (kind, bits) = parts(key).ok_or_else(|| refuse(CertificateError::BadEncoding))?;
+    let (key, _) = expect(key, SEQUENCE).ok_or_else(|| refuse(CertificateError::BadEncoding))?;
+    let (kind, bits) = public_key::parts(key).ok_or_else(|| refuse(CertificateError::BadEncoding))?;
     let candidates = algorithms.mapping.iter().filter(|(scheme, _)| *scheme == dss.scheme);
     let fitting = candidates.flat_map(|(_, all)| *all).find(|one| one.public_key_alg_id().as_ref() == kind);
     let valid = fitting.is_some_and(|one| one.verify_signature(bits, message, dss.signature()).is_ok());
     valid.then(HandshakeSignatureValid::assertion).ok_or_else(|| refuse(CertificateError::BadSignature))
-}
-
-/// SubjectPublicKeyInfo ::= SEQUENCE { algorithm SEQUENCE { … }, subjectPublicKey BIT STRING }: what is in the two.
-fn parts(key: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (whole, _) = expect(key, SEQUENCE)?;
-    let (kind, rest) = expect(whole, SEQUENCE)?;
-    let (bits, _) = expect(rest, BIT_STRING)?;
-    Some((kind, bits.strip_prefix(&[0])?))
 }
 
 /// Whether nobody who is trusted has signed it; not so of a CA's certificate that another has signed, which is no server's.
