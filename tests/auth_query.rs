@@ -252,6 +252,30 @@ fn a_changed_password() {
     }
 }
 
+/// However long answers may be used: VALID UNTIL comes first.
+#[test]
+fn no_answer_is_used_beyond_valid_until() {
+    let cluster = Cluster::shared();
+    cluster.sql(
+        "postgres",
+        "CREATE ROLE expiring LOGIN PASSWORD 'secret-expiring' VALID UNTIL 'infinity'; GRANT ALL ON SCHEMA public TO expiring",
+    );
+    cluster.hba("host all expiring 127.0.0.1/32 scram-sha-256");
+    let long = config(cluster).set("auth_query_cache", 3600).set("server_idle_timeout", 0);
+    {
+        let pgweir = Pgweir::start(&long);
+        eventually("PostgreSQL has read its rules", || may_log_in(&pgweir, "expiring", "secret-expiring"));
+        assert!(may_log_in(&pgweir, "expiring", "secret-expiring"), "it has no end");
+    }
+    let pgweir = Pgweir::start(&long);
+    let until = cluster.value("postgres", "SELECT now() + '3 seconds'");
+    cluster.sql("postgres", &format!("ALTER ROLE expiring VALID UNTIL '{until}'"));
+    assert!(may_log_in(&pgweir, "expiring", "secret-expiring"), "it is remembered");
+    eventually("it has expired", || !may_log_in(&pgweir, "expiring", "secret-expiring"));
+    assert_eq!(cluster.value("postgres", &format!("SELECT now() >= '{until}'")), "t");
+    assert_eq!(refusal(&pgweir, "expiring", "secret-expiring", "app").sqlstate(), "28P01");
+}
+
 /// CVE-2025-12819: nothing that a client has set is there when auth_query runs, neither what it brings along nor what a client
 /// that is auth_user itself has left in the very session.
 #[test]

@@ -160,10 +160,11 @@ impl Setup {
             )
             .await
             .map_err(within)?;
-        let text = lookup::run(&mut server, &self.sets.empty(), &asking.query, &self.user).await;
+        let answer = lookup::run(&mut server, &self.sets.empty(), &asking.query, &self.user).await;
         let hint = "auth_user must be allowed to run auth_query, which gives name and secret; see docs/authentication.md";
-        let text = text.map_err(|error| within(Failure::new(error, hint)))?;
-        let secret = text.and_then(|text| Secret::parse(&text).ok()).filter(|s| s.form() != Form::Empty);
+        let answer = answer.map_err(|error| within(Failure::new(error, hint)))?;
+        let secret =
+            answer.and_then(|answer| Secret::parse(&answer.text).ok()).filter(|s| s.form() != Form::Empty);
         Ok((secret.map(|secret| Arc::new(StoredSecret::new(secret))), from))
     }
 

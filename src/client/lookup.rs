@@ -9,7 +9,7 @@ use crate::auth::secret::{Secret, StoredSecret};
 use crate::clock::Instant;
 use crate::config::AuthQuery;
 use crate::credentials::auth_query;
-use crate::credentials::cache::{Found, Key};
+use crate::credentials::cache::{Answer, Found, Key};
 use crate::credentials::lookups::{Flight, Look, LookupError};
 use crate::params::set::Set;
 use crate::pool::{ClientId, CloseReason, Request, WaitError};
@@ -164,11 +164,7 @@ async fn turn<'a>(lookups: &'a Turns, flight: &Flight) -> Option<Turn<'a>> {
     }
 }
 
-async fn ask(
-    context: &Arc<PoolContext>,
-    query: &str,
-    user: &str,
-) -> Result<Option<Zeroizing<String>>, LookupError> {
+async fn ask(context: &Arc<PoolContext>, query: &str, user: &str) -> Result<Option<Answer>, LookupError> {
     let client = ClientId(context.shared.roster.next_id());
     let request = Request { client, hint: None, now: Instant::now() };
     context.shared.roster.begins();
@@ -196,7 +192,7 @@ pub async fn run(
     defaults: &Arc<Set>,
     query: &str,
     user: &str,
-) -> Result<Option<Zeroizing<String>>, LookupError> {
+) -> Result<Option<Answer>, LookupError> {
     let lost = |error: std::io::Error| LookupError::Unreachable(error.to_string().into());
     let used = server.talk.dirty || server.owner != 0;
     let reset = used.then_some(CLEAN);
@@ -211,6 +207,8 @@ pub async fn run(
     [Reply::Parse, Reply::Bind, Reply::Execute, Reply::Sync].into_iter().for_each(|r| talk.expect_prelude(r));
     talk.unnamed = None;
     talk.inspection = Some(Vec::new());
+    // PostgreSQL reckons from when it began, which is later.
+    let asked = Instant::now();
     server.stream.write_all(&bytes).await.map_err(lost)?;
     let drained = drain(server).await;
     let reply = Zeroizing::new(server.talk.inspection.take().unwrap_or_default());
@@ -220,7 +218,9 @@ pub async fn run(
         let refusal = refusal(&error);
         return Err(LookupError::Query(format!("{} [{}]", refusal.message, refusal.sqlstate).into()));
     }
-    auth_query::read(&reply, user).map_err(|error| LookupError::Query(error.to_string().into()))
+    let row = auth_query::read(&reply, user).map_err(|error| LookupError::Query(error.to_string().into()))?;
+    let until = |good_for: Duration| asked.checked_add(good_for);
+    Ok(row.map(|row| Answer { text: row.secret, until: row.good_for.and_then(until) }))
 }
 
 /// A login has failed. If that was by a remembered secret and PostgreSQL has another by now, that one.
@@ -251,7 +251,7 @@ mod tests {
         let (lookups, now) = (Arc::new(Lookups::default()), Instant::now());
         let (full, later) = (Turns { all: Semaphore::new(0), ..Turns::default() }, now + KEEP * 2 / 3);
         let Look::Begin(flight, _) = lookups.look(&key, now, KEEP) else { panic!("nothing is known") };
-        flight.land(Ok(Some(Zeroizing::new("x".to_owned()))), now);
+        flight.land(Ok(Some(Answer::of("x"))), now);
         let Look::Aging(_, refresh) = lookups.look(&key, later, KEEP) else { panic!("it is aging") };
         assert!(turn(&full, &refresh).await.is_none(), "nobody waits for it");
         drop(refresh);
@@ -275,7 +275,7 @@ mod tests {
             Look::Begin(flight, waiting) => (flight, waiting),
             other => panic!("{other:?}"),
         };
-        begin("known", now).0.land(Ok(Some(Zeroizing::new("x".to_owned()))), now);
+        begin("known", now).0.land(Ok(Some(Answer::of("x"))), now);
         let names = ["a", "b", "c", "d"].map(|name| begin(name, now));
         let mut taken = Vec::new();
         for (flight, _) in &names[..OF_STRANGERS] {

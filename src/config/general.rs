@@ -132,9 +132,9 @@ section! {
     pub auth_file: Option<PathBuf> as FilePath = Is(r#""""#);
     /// Look up the secrets of users without one here by logging in to PostgreSQL as this user; empty turns it off.
     pub auth_user: Option<String> as NameOrNone = Is(r#""""#);
-    /// What is asked there; $1 is the name, the row has name and secret (NULL: nobody gets in), no row is no such user.
+    /// What is asked there; $1 is the name, the row has name and secret (NULL: nobody gets in) and may have the seconds the secret is good for, no row is no such user.
     pub auth_query: String as Sql = Is(
-        r#""SELECT rolname, CASE WHEN rolvaliduntil OPERATOR(pg_catalog.<) pg_catalog.now() THEN NULL ELSE rolpassword END FROM pg_catalog.pg_authid WHERE rolname OPERATOR(pg_catalog.=) $1 AND rolcanlogin""#
+        r#""SELECT rolname, CASE WHEN rolvaliduntil OPERATOR(pg_catalog.<) pg_catalog.now() THEN NULL ELSE rolpassword END, EXTRACT(EPOCH FROM rolvaliduntil) OPERATOR(pg_catalog.-) EXTRACT(EPOCH FROM pg_catalog.now()) FROM pg_catalog.pg_authid WHERE rolname OPERATOR(pg_catalog.=) $1 AND rolcanlogin""#
     );
     /// The database to ask in; empty is the one the client asks for.
     pub auth_dbname: Option<String> as NameOrNone = Is(r#""""#);

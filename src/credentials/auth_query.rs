@@ -1,5 +1,7 @@
 //! The messages of an auth_query and what its reply says. Pure.
 
+use std::time::Duration;
+
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -45,11 +47,20 @@ pub fn encode(out: &mut Vec<u8>, query: &str, user: &str) {
     out.extend_from_slice(SYNC);
 }
 
-/// The secret in the reply: that of its first row. `None` without a row, or with NULL for the name or for the secret.
+/// What a row says of a user.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Row {
+    /// His secret.
+    pub secret: Zeroizing<String>,
+    /// How long from the question on PostgreSQL lets him in by it; `None`: it says nothing of an end.
+    pub good_for: Option<Duration>,
+}
+
+/// What the first row of the reply says. `None` without a row, or with NULL for the name or for the secret.
 ///
 /// # Errors
 /// When the row isn't what a row has to be.
-pub fn read(mut reply: &[u8], user: &str) -> Result<Option<Zeroizing<String>>, Unusable> {
+pub fn read(mut reply: &[u8], user: &str) -> Result<Option<Row>, Unusable> {
     while let Some(header) = frame::header(reply)? {
         let (message, rest) = reply.split_at_checked(header.size).ok_or(WireError::Short)?;
         if header.tag == b::DATA_ROW {
@@ -60,24 +71,35 @@ pub fn read(mut reply: &[u8], user: &str) -> Result<Option<Zeroizing<String>>, U
     Ok(None)
 }
 
-fn read_row(body: &[u8], user: &str) -> Result<Option<Zeroizing<String>>, Unusable> {
+fn read_row(body: &[u8], user: &str) -> Result<Option<Row>, Unusable> {
     let mut cursor = Cursor::new(body);
-    if cursor.u16()? < 2 {
+    let columns = cursor.u16()?;
+    if columns < 2 {
         return Err(Unusable::Columns);
     }
-    let mut columns = [None; 2];
-    for column in &mut columns {
+    let mut next = || -> Result<Option<&[u8]>, WireError> {
         let size = cursor.i32()?;
-        if size >= 0 {
-            *column = Some(cursor.bytes(usize::try_from(size).map_err(|_| WireError::Short)?)?);
+        if size < 0 {
+            return Ok(None);
         }
-    }
-    let [Some(name), secret] = columns else { return Ok(None) };
+        cursor.bytes(usize::try_from(size).map_err(|_| WireError::Short)?).map(Some)
+    };
+    let (name, secret) = (next()?, next()?);
+    let good_for = if columns > 2 { next()?.and_then(seconds) } else { None };
+    let Some(name) = name else { return Ok(None) };
     if name != user.as_bytes() {
         return Err(Unusable::OtherUser);
     }
     let text = |secret| String::from_utf8(Vec::from(secret)).map(Zeroizing::new);
-    secret.map(text).transpose().map_err(|_| Unusable::NotUtf8)
+    let secret = secret.map(text).transpose().map_err(|_| Unusable::NotUtf8)?;
+    Ok(secret.map(|secret| Row { secret, good_for }))
+}
+
+/// A number of seconds. What is none says nothing: queries that were written for others have columns of other kinds there.
+fn seconds(text: &[u8]) -> Option<Duration> {
+    let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    // Infinity, and what comes near it, is no end.
+    if number <= 0.0 { Some(Duration::ZERO) } else { Duration::try_from_secs_f64(number).ok() }
 }
 
 #[cfg(test)]
@@ -98,10 +120,25 @@ mod tests {
 
     #[test]
     fn rows() {
-        let some = |text: &str| Ok(Some(Zeroizing::new(text.to_owned())));
+        let for_as_long =
+            |text: &str, good_for| Ok(Some(Row { secret: Zeroizing::new(text.to_owned()), good_for }));
+        let some = |text: &str| for_as_long(text, None);
+        let lasting = |millis| for_as_long("x", Some(Duration::from_millis(millis)));
         for (columns, expected) in [
             (&[Some(&b"u"[..]), Some(&b"x"[..])][..], some("x")),
             (&[Some(b"u"), Some(b""), Some(b"more")], some("")),
+            (&[Some(b"u"), Some(b"x"), None], some("x")),
+            (&[Some(b"u"), Some(b"x"), Some(b"12.5")], lasting(12_500)),
+            (&[Some(b"u"), Some(b"x"), Some(b"1e1"), Some(b"3")], lasting(10_000)),
+            (&[Some(b"u"), Some(b"x"), Some(b"0")], lasting(0)),
+            (&[Some(b"u"), Some(b"x"), Some(b"-0.000001")], lasting(0)),
+            (&[Some(b"u"), Some(b"x"), Some(b"-Infinity")], lasting(0)),
+            (&[Some(b"u"), Some(b"x"), Some(b"Infinity")], some("x")),
+            (&[Some(b"u"), Some(b"x"), Some(b"1e300")], some("x")),
+            (&[Some(b"u"), Some(b"x"), Some(b"NaN")], some("x")),
+            (&[Some(b"u"), Some(b"x"), Some(b"2030-01-01 00:00:00+00")], some("x")),
+            (&[Some(b"u"), Some(b"x"), Some(b"t")], some("x")),
+            (&[Some(b"u"), None, Some(b"12.5")], Ok(None)),
             (&[Some(b"u"), None], Ok(None)),
             (&[None, Some(b"x")], Ok(None)),
             (&[Some(b"v"), Some(b"x")], Err(Unusable::OtherUser)),

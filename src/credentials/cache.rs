@@ -36,6 +36,15 @@ pub struct Key {
 /// The secret of a user; `None`: nobody gets in by that name.
 pub type Found = Option<Arc<StoredSecret>>;
 
+/// What PostgreSQL says of a user with a secret.
+#[derive(Debug)]
+pub struct Answer {
+    /// The secret as it has it.
+    pub text: Zeroizing<String>,
+    /// When it stops letting him in by that, if it has said so: VALID UNTIL, by our clock.
+    pub until: Option<Instant>,
+}
+
 /// What to do for somebody who logs in.
 #[derive(Debug)]
 pub enum Advice {
@@ -52,6 +61,8 @@ struct Entry {
     /// As PostgreSQL has it, to tell whether it changed.
     text: Option<Zeroizing<String>>,
     since: Instant,
+    /// When it counts no more, however young it is.
+    until: Option<Instant>,
     /// A login failed by it.
     doubted: bool,
 }
@@ -78,7 +89,7 @@ impl Cache {
         let keep = if entry.found.is_none() { keep.min(ABSENT_FOR) } else { keep };
         let keep = if entry.doubted { keep.min(AT_LEAST) } else { keep };
         let age = now.saturating_duration_since(entry.since);
-        if age >= keep {
+        if age >= keep || entry.until.is_some_and(|until| now >= until) {
             Advice::Ask
         } else if age >= keep / 2 && entry.found.is_some() && !entry.doubted {
             Advice::Refresh(entry.found.clone())
@@ -94,13 +105,14 @@ impl Cache {
         }
     }
 
-    /// PostgreSQL has answered: the text of the secret, if there is any that somebody could log in by.
-    pub fn learn(&mut self, key: &Key, text: Option<Zeroizing<String>>, now: Instant) -> Found {
+    /// PostgreSQL has answered; `None`: there is no secret that somebody could log in by.
+    pub fn learn(&mut self, key: &Key, answer: Option<Answer>, now: Instant) -> Found {
+        let (text, until) = answer.map_or((None, None), |answer| (Some(answer.text), answer.until));
         let old = self.take(key);
         let same = old.filter(|old| old.text.is_some() && old.text == text).and_then(|old| old.found);
         // The same secret keeps what was derived from it.
         let found = same.or_else(|| found(text.as_deref().map(String::as_str)));
-        let entry = Entry { found: found.clone(), text, since: now, doubted: false };
+        let entry = Entry { found: found.clone(), text, since: now, until, doubted: false };
         self.weak += usize::from(entry.is_weak());
         let (cache, most) =
             if found.is_some() { (&mut self.known, KNOWN) } else { (&mut self.absent, ABSENT) };
@@ -152,6 +164,14 @@ impl fmt::Debug for Cache {
 }
 
 #[cfg(test)]
+impl Answer {
+    /// A secret without an end.
+    pub(crate) fn of(secret: &str) -> Self {
+        Self { text: Zeroizing::new(secret.to_owned()), until: None }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -161,8 +181,8 @@ mod tests {
         Key { database: "d".into(), by: "b".into(), query: "q".into(), user: user.into() }
     }
 
-    fn text(secret: &str) -> Option<Zeroizing<String>> {
-        Some(Zeroizing::new(secret.to_owned()))
+    fn text(secret: &str) -> Option<Answer> {
+        Some(Answer::of(secret))
     }
 
     fn at(start: Instant, millis: u64) -> Instant {
@@ -205,6 +225,38 @@ mod tests {
             assert_eq!(word(&advice), expected, "{secret:?} {doubted} {age}");
         }
         assert_eq!(word(&Cache::default().advice(&key("u"), start, KEEP)), "ask");
+    }
+
+    #[test]
+    fn no_answer_outlives_its_secret() {
+        let start = Instant::now();
+        for (until, doubted, age, expected) in [
+            (0, false, 0, "ask"),
+            (400, false, 399, "use"),
+            (400, false, 400, "ask"),
+            (400, true, 399, "use"),
+            (400, true, 400, "ask"),
+            (20_000, false, 14_999, "use"),
+            (20_000, false, 19_999, "refresh"),
+            (20_000, false, 20_000, "ask"),
+            (60_000, false, 29_999, "refresh"),
+            (60_000, false, 30_000, "ask"),
+        ] {
+            let (mut cache, key) = (Cache::default(), key("u"));
+            let until = Some(at(start, until));
+            cache.learn(&key, Some(Answer { until, ..Answer::of("x") }), start);
+            if doubted {
+                cache.doubt(&key);
+            }
+            let advice = cache.advice(&key, at(start, age), KEEP);
+            assert_eq!(word(&advice), expected, "{until:?} {doubted} {age}");
+        }
+        // The next answer counts by what it says itself.
+        let (mut cache, key) = (Cache::default(), key("u"));
+        let first = cache.learn(&key, Some(Answer { until: Some(start), ..Answer::of("x") }), start);
+        let second = cache.learn(&key, text("x"), start);
+        assert!(Arc::ptr_eq(&first.unwrap(), &second.unwrap()));
+        assert_eq!(word(&cache.advice(&key, at(start, 1), KEEP)), "use");
     }
 
     #[test]

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use zeroize::Zeroizing;
 
-use super::cache::{self, Advice, Cache, Found, Key};
+use super::cache::{self, Advice, Answer, Cache, Found, Key};
 use crate::auth::login::Mock;
 use crate::clock::Instant;
 
@@ -130,13 +129,13 @@ impl Flight {
         }
     }
 
-    /// PostgreSQL has answered: the text of the secret if there is any, or why it is not known.
-    pub fn land(self, answer: Result<Option<Zeroizing<String>>, LookupError>, now: Instant) {
+    /// PostgreSQL has answered: with a secret if there is any, or why it is not known.
+    pub fn land(self, answer: Result<Option<Answer>, LookupError>, now: Instant) {
         let mut flights = self.lookups.flights.lock();
         let counts = self.leave(&mut flights);
-        let outcome = answer.map(|text| match counts {
-            true => self.lookups.cache.lock().learn(&self.key, text, now),
-            false => cache::found(text.as_deref().map(String::as_str)),
+        let outcome = answer.map(|answer| match counts {
+            true => self.lookups.cache.lock().learn(&self.key, answer, now),
+            false => cache::found(answer.as_ref().map(|answer| answer.text.as_str())),
         });
         drop(flights);
         self.board.send_replace(Some(outcome));
@@ -193,7 +192,7 @@ mod tests {
         let (lookups, key, now) = (Arc::new(Lookups::default()), key(), Instant::now());
         let Look::Begin(flight, first) = lookups.look(&key, now, KEEP) else { panic!("nothing is known") };
         let Look::Wait(second) = lookups.look(&key, now, KEEP) else { panic!("it is being asked for") };
-        flight.land(Ok(Some(Zeroizing::new("x".to_owned()))), now);
+        flight.land(Ok(Some(Answer::of("x"))), now);
         let (first, second) =
             (first.answer().await.unwrap().unwrap(), second.answer().await.unwrap().unwrap());
         assert!(Arc::ptr_eq(&first, &second));
@@ -226,7 +225,7 @@ mod tests {
         let Look::Begin(new, _waits) = lookups.look(&key, now, KEEP) else {
             panic!("the old one is too old")
         };
-        old.land(Ok(Some(Zeroizing::new("old".to_owned()))), now);
+        old.land(Ok(Some(Answer::of("old"))), now);
         assert!(waiting.answer().await.unwrap().is_some(), "it came before the reload, too");
         assert!(matches!(lookups.look(&key, now, KEEP), Look::Wait(_)), "the new one is under way");
         new.land(Ok(None), now);
