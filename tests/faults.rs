@@ -414,6 +414,34 @@ fn postgresql_is_frozen() {
     eventually("it can be used", || Client::try_connect(&pgweir.target("app", "app")).is_ok());
 }
 
+/// Servers behind a partition, one while its query runs, one while it is idle: no FIN and no RST tells of it, TCP's own limits do.
+#[test]
+fn servers_behind_a_partition() {
+    let (server, pgweir) = {
+        let server = FakeServer::scripted(|conn| {
+            if conn.number > 0 {
+                conn.send(&backend::one_value("the last"))?;
+            }
+            conn.vanish()
+        });
+        let config = to_fake(&server).set("default_pool_size", 2).set("server_login_retry", "100ms");
+        let config = config.set("tcp_keepidle", 1).set("tcp_keepintvl", 1).set("tcp_user_timeout", 1500);
+        let pgweir = Pgweir::start(&config);
+        (server, pgweir)
+    };
+    let (mut running, mut idle) = (pgweir.client(), pgweir.client());
+    running.send(&query("SELECT 'marker'"));
+    eventually("it runs", || server.seen().iter().any(|seen| seen.contains("marker")));
+    assert_eq!(idle.value("SELECT 'marker'"), "the last");
+    let begun = std::time::Instant::now();
+    idle.send(&query("SELECT 'lost'"));
+    assert_server_lost(&mut running);
+    assert_server_lost(&mut idle);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_next_client_is_served(&pgweir);
+    assert_eq!(server.connections(), 3);
+}
+
 /// A connect_query that begins a transaction: nobody's statements are to run in it.
 #[test]
 fn connect_query_leaves_no_transaction_open() {
@@ -444,7 +472,7 @@ fn a_server_that_hasn_t_answered_yet() {
 fn a_client_that_never_reads() {
     let (_, pgweir, target) = one_server("unread");
     let mut lazy = Client::connect(&target);
-    lazy.send(&query("SELECT repeat('x', 1000000) FROM generate_series(1, 300)"));
+    lazy.send(&query("SELECT repeat('x', 1000000) FROM generate_series(1, 1000)"));
     let before = resident_kib(pgweir.pid());
     std::thread::sleep(std::time::Duration::from_millis(500));
     let grown = resident_kib(pgweir.pid()).saturating_sub(before);

@@ -82,8 +82,12 @@ fn connections(pgweir: &Pgweir) -> usize {
 }
 
 fn resident_kib(pid: u32) -> u64 {
+    kib_of(pid, "VmRSS:")
+}
+
+fn kib_of(pid: u32, what: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+    let line = status.lines().find(|line| line.starts_with(what)).expect("Linux has it");
     line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
 }
 
@@ -347,6 +351,29 @@ fn descriptors_run_out() {
     prlimit(Some(pid), Resource::Nofile, whole).expect("our child");
     waiting.expect(&["T…", "D [Some(\"again\")]", "C SELECT 1", "Z I"]);
     assert_eq!(inside.value("SELECT 'still there'"), "still there");
+}
+
+/// As much address space as it has and 64 MiB: what passes through is larger, both ways, and so are crowds.
+#[test]
+fn little_memory_is_enough() {
+    const LONG: usize = 80_000_000;
+    let pgweir = Pgweir::start(&Config::new(Cluster::shared()).set("max_client_conn", 1000));
+    let mut inside = pgweir.client();
+    inside.value("SELECT 1");
+    let pid = Pid::from_raw(pgweir.pid().cast_signed()).expect("a process");
+    let most = Some((kib_of(pgweir.pid(), "VmSize:") + 64 * 1024) * 1024);
+    prlimit(Some(pid), Resource::As, Rlimit { current: most, maximum: most }).expect("our child");
+    let (mut reads, mut writes) = (pgweir.client(), pgweir.client());
+    let text = format!("SELECT length('{}')", "x".repeat(LONG));
+    std::thread::scope(|scope| {
+        scope.spawn(|| assert_eq!(writes.value(&text), LONG.to_string()));
+        scope.spawn(|| assert_eq!(reads.value(&format!("SELECT repeat('x', {LONG})")).len(), LONG));
+        let half_open: Vec<Client> = (0..500).map(|_| open(&pgweir)).collect();
+        let crowd: Vec<Client> = (0..100).map(|_| pgweir.client()).collect();
+        assert_eq!(inside.value("SELECT 'meanwhile'"), "meanwhile");
+        drop((half_open, crowd));
+    });
+    assert_eq!(pgweir.client().value("SELECT 'behind it'"), "behind it");
 }
 
 /// CVE-2026-6669: a server that wants much hashing has it done where nobody waits for it.

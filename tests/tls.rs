@@ -727,3 +727,64 @@ fn a_certificate_that_is_its_own_ca() {
         assert_eq!(Client::connect(&pgweir.target("app", name)).value(ENCRYPTED), "t", "{name}");
     }
 }
+
+/// What every program asks for the date, moved by the seconds in a file.
+const CLOCK: &str = r#"
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t id, struct timespec *t) {
+  int result = syscall(SYS_clock_gettime, id, t), file;
+  if (id == CLOCK_REALTIME && (file = open(getenv("CLOCK_FILE"), O_RDONLY)) >= 0) {
+    char text[32] = {0};
+    if (read(file, text, 31) > 0) t->tv_sec += atoll(text);
+    close(file);
+  }
+  return result;
+}
+"#;
+
+/// The machine's clock jumps by decades, to and fro, also to before 1970: nobody is closed, nothing is taken for too old or too young,
+/// and clients log in by TLS. What goes by the date, the server's certificate, goes by it.
+#[test]
+fn the_clock_jumps() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (source, library, file) =
+        (dir.path().join("clock.c"), dir.path().join("clock.so"), dir.path().join("by"));
+    std::fs::write(&source, CLOCK).expect("our directory");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source);
+    assert!(compiler.status().expect("a C compiler, which ring needs, too").success());
+    let by = |years: i64| {
+        // Moved into place, so that no half of it is read.
+        let new = dir.path().join("new");
+        std::fs::write(&new, (years * 31_556_952).to_string()).expect("our directory");
+        std::fs::rename(&new, &file).expect("our directory");
+    };
+    by(0);
+    let config = for_clients(Config::new(encrypted()), "allow").set("default_pool_size", 2);
+    let config = reach(config, "verified", ("localhost", encrypted().port), "verify-ca");
+    let config = config.environment("LD_PRELOAD", text(&library)).environment("CLOCK_FILE", text(&file));
+    let pgweir = Pgweir::start(&config);
+    let (mut inside, mut waiting) = (pgweir.client(), pgweir.client());
+    inside.query("BEGIN");
+    for years in [20, 0, -20, -100, 0] {
+        by(years);
+        waiting.send(&messages::query("SELECT 'asleep' FROM pg_sleep(0.2)"));
+        assert_eq!(inside.value("SELECT 1"), "1", "{years}");
+        assert_eq!(waiting.read_until_ready()[1].to_string(), "D [Some(\"asleep\")]", "{years}");
+        let (_tunnel, target) = through_tls(&pgweir, 65536, tunnel::V13);
+        assert_eq!(Client::connect(&target).value("SELECT 2"), "2", "{years}");
+    }
+    by(3000);
+    assert!(error_of(&pgweir, "verified").1.contains("certificate has expired"), "{}", pgweir.log());
+    by(0);
+    eventually("it is valid again", || Client::try_connect(&pgweir.target("app", "verified")).is_ok());
+    assert_eq!(inside.value("SELECT pg_backend_pid() = pg_backend_pid()"), "t");
+    inside.query("COMMIT");
+    let log = pgweir.log();
+    assert!(!log.contains("panicked") && !log.contains("client_idle") && !log.contains("timeout"), "{log}");
+}

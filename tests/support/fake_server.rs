@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use socket2::{SockFilter, SockRef};
+
 use super::PATIENCE;
 use super::messages::{Message, backend};
 
@@ -242,6 +244,15 @@ impl Conn {
     /// The same without end.
     pub fn serve(&mut self) -> io::Result<()> {
         self.serve_until("\u{1}never\u{1}").map(drop)
+    }
+
+    /// Goes behind a partition for good: nothing that is sent to it arrives, which nobody tells the sender, and it says nothing more.
+    pub fn vanish(&mut self) -> io::Result<()> {
+        // BPF's "ret #0": the kernel drops each segment before it looks at it, so that there is neither ACK nor FIN nor RST.
+        SockRef::from(&self.socket).attach_filter(&[SockFilter::new(0x06, 0, 0, 0)])?;
+        loop {
+            std::thread::park();
+        }
     }
 
     /// Says nothing more until the other side hangs up.
