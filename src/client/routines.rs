@@ -7,6 +7,7 @@ use crate::params::catalog::{self, Found, ROUNDS};
 use crate::params::routines::{Names, Reading, Routines};
 use crate::params::traces::Traces;
 use crate::server::Server;
+use crate::server::conversation::LONGEST_OF_FUNCTIONS;
 use crate::server::exchange::{Action, Reply};
 use crate::timer::timeout;
 use crate::wire::backend;
@@ -101,11 +102,11 @@ async fn ask(server: &mut Server, query: &str) -> Result<Vec<u8>, Unread> {
     let talk = &mut server.talk;
     talk.exchange.expect(Reply::Query, Action::Prelude);
     talk.unnamed = None;
-    talk.inspection = Some(Vec::new());
+    talk.begin_long_answer(LONGEST_OF_FUNCTIONS);
     server.stream.write_all(&bytes).await?;
     drain(server).await?;
     let talk = &mut server.talk;
-    let reply = talk.inspection.take().unwrap_or_default();
+    let reply = talk.take_long_answer();
     talk.heard.parameters.clear();
     match talk.heard.prelude_error.take() {
         Some(error) => {
