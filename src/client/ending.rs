@@ -110,7 +110,6 @@ impl Session {
     pub(super) async fn farewell(mut self, end: End) {
         self.context.hub.leave(self.id());
         self.context.pins.forget(self.id());
-        self.member.entry().limit_idle(None);
         // Also of who was let in and is gone before it got its server.
         self.context.pins.dismiss(self.id());
         let speechless = matches!(&self.link, Link::Active(active) if active.is_within_message());

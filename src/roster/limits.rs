@@ -84,13 +84,16 @@ impl Entry {
             return;
         }
         let mut own = limits.own_idle.lock();
-        match millis {
-            Some(millis) => {
-                self.place.roster.own_limits.store(true, Ordering::Relaxed);
-                own.insert(self.id, millis.saturating_mul(1_000_000))
-            }
+        let before = match millis {
+            Some(millis) => own.insert(self.id, millis.saturating_mul(1_000_000)),
             None => own.remove(&self.id),
         };
+        let count = &self.place.roster.own_limits;
+        match (before, millis) {
+            (None, Some(_)) => drop(count.fetch_add(1, Ordering::Relaxed)),
+            (Some(_), None) => drop(count.fetch_sub(1, Ordering::Relaxed)),
+            _ => {}
+        }
         limits.has_own.store(!own.is_empty(), Ordering::Relaxed);
     }
 }
@@ -108,9 +111,9 @@ impl Roster {
         soon
     }
 
-    /// Whether a client has ever set a timeout of its own: then there is something to look for.
+    /// Whether a client that is here has set a timeout of its own: then there is something to look for.
     pub fn has_own_limits(&self) -> bool {
-        self.own_limits.load(Ordering::Relaxed)
+        self.own_limits.load(Ordering::Relaxed) > 0
     }
 
     /// Kicks those of these clients who are here.
@@ -196,5 +199,23 @@ mod tests {
             let found = roster.tick(start + Duration::from_secs(seconds));
             assert_eq!((member.entry().kicked(), found), (kick, soon), "{timeouts:?} {phase:?} {seconds}");
         }
+    }
+    #[test]
+    fn own_limits_are_there_until_the_last_client_that_has_one_drops_it_or_leaves() {
+        let roster = Arc::new(Roster::default());
+        let clients = [client(&roster, Timeouts::default()), client(&roster, Timeouts::default())];
+        let limit = |client: usize, millis| {
+            clients[client].entry().limit_idle(millis);
+            roster.has_own_limits()
+        };
+        assert!(!roster.has_own_limits() && !limit(0, None));
+        assert!(limit(0, Some(5)) && limit(0, Some(7)) && limit(1, Some(5)));
+        assert!(limit(1, None) && limit(1, None));
+        assert!(limit(1, Some(9)) && limit(0, None));
+        let [first, second] = clients;
+        drop(first);
+        assert!(roster.has_own_limits());
+        drop(second);
+        assert!(!roster.has_own_limits());
     }
 }

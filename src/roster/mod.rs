@@ -23,7 +23,7 @@ use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Everybody who has logged in.
 #[derive(Debug)]
@@ -36,8 +36,8 @@ pub struct Roster {
     arrivals: Mutex<Arrivals>,
     answers: told::Answers,
     counts: caps::Counts,
-    /// Whether a client has ever set a timeout of its own.
-    own_limits: AtomicBool,
+    /// Clients here that have set a timeout of their own.
+    own_limits: AtomicUsize,
     watch: watch::Watch,
 }
 
@@ -52,7 +52,7 @@ impl Default for Roster {
             arrivals: Mutex::default(),
             answers: Default::default(),
             counts: caps::Counts::default(),
-            own_limits: AtomicBool::new(false),
+            own_limits: AtomicUsize::new(0),
             watch: watch::Watch::default(),
         }
     }
@@ -137,6 +137,7 @@ impl Drop for Membership {
     fn drop(&mut self) {
         let roster = &self.entry.place.roster;
         roster.clients.lock().remove(&self.entry.pid);
+        self.entry.limit_idle(None);
         roster.counts.less(&self.entry.place.database, &self.entry.place.login);
         self.entry.forgive();
         roster.departed.fetch_add(1, Ordering::Release);
