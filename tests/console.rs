@@ -653,6 +653,25 @@ fn settings_that_wait_for_a_restart() {
     assert_eq!(error.field(b'D').as_deref(), Some("Paused by name: other."));
 }
 
+/// Pools that a new section would have made in another mode keep theirs, and each RELOAD tells which.
+#[test]
+fn pools_of_another_mode() {
+    let with_fallback = config().database("\"*\"", Cluster::shared().address());
+    let pgweir = Pgweir::start(&with_fallback.clone().without("databases.other"));
+    let mut console = admin(&pgweir);
+    let _client = Client::connect(&pgweir.target("app", "other"));
+    let modes = |console: &mut Client| select(console, "POOLS", ("database", "other"), &["pool_mode"]);
+    pgweir.write_config(&with_fallback.put("databases.other", "pool_mode", "session"));
+    for _ in 0..2 {
+        let answer = console.query("RELOAD");
+        assert_eq!(short(&answer[0]), "00000 some changes wait for a restart");
+        let expected = "pool_mode in the pool of database \"other\" and user \"app\" changed from \"transaction\" to \
+                        \"session\" (needs a restart)";
+        assert_eq!(answer[0].field(b'D').as_deref(), Some(expected));
+        assert_eq!(modes(&mut console), ["transaction"]);
+    }
+}
+
 /// Which clients keep their server, and for what.
 #[test]
 fn pins() {

@@ -5,8 +5,8 @@ use super::logging::{self, Log};
 use super::{load, rights, rules, secrets};
 use crate::audit;
 use crate::cli::Source;
-use crate::client::context::Shared;
-use crate::config::change::{Change as Difference, diff};
+use crate::client::context::{PoolContext, Shared};
+use crate::config::change::{Change as Difference, What, diff};
 use crate::config::{Config, Effect, Overrides};
 use crate::pool::CapKind;
 use crate::tls::Tls;
@@ -69,8 +69,10 @@ impl Change<'_> {
     fn apply(&self, config: Config, why: &str) -> Result<Vec<Difference>, AppError> {
         let shared = self.shared;
         let running = shared.config.load_full();
-        let changes = diff(&running, &config);
+        let mut changes = diff(&running, &config);
+        let asked = config.clone();
         let config = config.keeping(&running);
+        changes.extend(other_modes(shared, &config, &asked));
         let store = secrets::store(&config)?;
         let tls = Tls::new(&config)?;
         let log = logging::prepare(&config)?;
@@ -96,6 +98,30 @@ impl Change<'_> {
         apply_to_pools(shared);
         Ok(changes)
     }
+}
+
+/// Pools there are that would be made in another mode now, by a section that came or went, and that a restart would change:
+/// what their clients have been promised is the old one.
+fn other_modes(shared: &Shared, config: &Config, asked: &Config) -> Vec<Difference> {
+    let contexts: Vec<_> = shared.contexts.lock().values().cloned().collect();
+    let difference = |context: &Arc<PoolContext>| {
+        let key = context.pool.key();
+        let mode_by = |config: &Config| {
+            let database = config.database(&key.database)?;
+            Some(config.pool_settings(&database, &key.user).pool_mode)
+        };
+        let (mode, later) = (mode_by(config)?, mode_by(asked)?);
+        (mode != context.mode && later != context.mode).then(|| Difference {
+            section: format!("the pool of database \"{}\" and user \"{}\"", key.database, key.user),
+            what: What::Setting {
+                name: "pool_mode",
+                old: format!("\"{}\"", context.mode.name()),
+                new: format!("\"{}\"", later.name()),
+            },
+            effect: Effect::Restart,
+        })
+    };
+    contexts.iter().filter_map(difference).collect()
 }
 
 fn apply_to_pools(shared: &Arc<Shared>) {
