@@ -420,6 +420,9 @@ fn pause_and_resume() {
         pick(&waits, ("database", "app"), &["position", "user", "addr"]),
         ["1 app 127.0.0.1", "2 app 127.0.0.1"]
     );
+    let why = "paused: RESUME ends that";
+    assert_eq!(pick(&waits, ("position", "1"), &["waits_for"]), [why]);
+    assert!(pgweir.http("/pools.json").1.contains(&format!("\"in_the_way\":\"{why}\"")));
     let ids = pick(&waits, ("database", "app"), &["client_id"]);
     assert_eq!(select(&mut console, "CLIENTS", ("id", &ids[0]), &["state"]), ["waiting"]);
     assert_eq!(busy.value("SELECT 'still'"), "still");

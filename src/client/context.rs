@@ -1,5 +1,6 @@
 //! What all sessions of the process share.
 
+use super::in_the_way::Lingering;
 use super::intercept::Names;
 use super::keys::Secrets;
 use super::listening::Hub;
@@ -231,7 +232,6 @@ impl Shared {
             observer: Arc::clone(&opener) as Arc<dyn crate::pool::Observer>,
         };
         let pool = self.pools.obtain(key, || Pool::new(parts, Instant::now()));
-        let kept = settings.pool_mode != PoolMode::Session && general.max_prepared_statements.is_some();
         let context = Arc::new(PoolContext {
             shared: Arc::clone(self),
             pool,
@@ -239,7 +239,7 @@ impl Shared {
             opener,
             scope: self.scope(database),
             mode: settings.pool_mode,
-            names: if kept { Names::Kept } else { Names::Passed },
+            names: names(settings.pool_mode, general.max_prepared_statements),
             reset_query: general.server_reset_query.clone(),
             reset_always: general.server_reset_query_always.is_on(),
             metrics: Arc::clone(&metrics),
@@ -258,6 +258,7 @@ impl Shared {
             check_after: AtomicU64::new(check_after(&config)),
             clients: AtomicUsize::new(0),
             keeps_minimum_always: AtomicBool::new(false),
+            lingering: Lingering::default(),
             lookups: Turns::default(),
         });
         metrics.observe(Arc::downgrade(&context) as Weak<PoolContext>);
@@ -347,6 +348,14 @@ fn usable(secret: &Secret) -> ServerSecret {
 /// How many statements a server keeps prepared: one at least.
 fn statements_kept(setting: Option<NonZeroU32>) -> NonZeroUsize {
     setting.and_then(|n| NonZeroUsize::new(n.get() as usize)).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// Who keeps the names of statements.
+fn names(mode: PoolMode, max_prepared_statements: Option<NonZeroU32>) -> Names {
+    match max_prepared_statements {
+        Some(_) if mode != PoolMode::Session => Names::Kept,
+        _ => Names::Passed,
+    }
 }
 
 /// Socket options of the configuration.

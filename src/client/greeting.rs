@@ -2,7 +2,8 @@
 
 use super::context::{PoolContext, Reported};
 use super::fit::{self, FitError};
-use super::report::{InTheWay, Trouble};
+use super::in_the_way::InTheWay;
+use super::report::Trouble;
 use crate::clock::Instant;
 use crate::params::set::Set;
 use crate::params::tracked;

@@ -15,6 +15,7 @@ pub mod greeting;
 mod guesses;
 mod hold;
 mod hosts;
+pub mod in_the_way;
 pub mod inspect;
 pub mod intercept;
 pub mod keys;

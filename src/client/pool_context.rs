@@ -3,6 +3,7 @@
 use super::context::{Shared, pool_settings};
 use super::greeting::Canonical;
 use super::hosts::Hosts;
+use super::in_the_way::{InTheWay, Lingering};
 use super::intercept::{Admits, Looks, Names, Refuses};
 use super::listening::Hub;
 use super::lookup::Turns;
@@ -81,6 +82,7 @@ pub struct PoolContext {
     pub(super) check_after: AtomicU64,
     pub(super) clients: AtomicUsize,
     pub(super) keeps_minimum_always: AtomicBool,
+    pub(super) lingering: Lingering,
     /// Lookups by auth_query.
     pub(super) lookups: Turns,
 }
@@ -292,6 +294,10 @@ impl std::fmt::Debug for PoolContext {
 }
 
 impl Gauges for PoolContext {
+    fn in_the_way(&self) -> Option<String> {
+        InTheWay::now(self).map(|found| found.sentence())
+    }
+
     fn gauges(&self) -> PoolGauges {
         let numbers = self.pool.numbers();
         let settings = self.pool.settings();

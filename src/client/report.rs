@@ -2,12 +2,12 @@
 //!
 //! Texts are PostgreSQL's where PostgreSQL has the case, else PgBouncer's, since people's tools match them.
 
-use super::pool_context::PoolContext;
+use super::in_the_way::{InTheWay, Lent};
 use crate::auth::hba::EntryError;
 use crate::auth::login::LoginError;
 use crate::auth::oauth::Malformed;
 use crate::credentials::lookups::LookupError;
-use crate::pool::{Hindrance, WaitError};
+use crate::pool::WaitError;
 use crate::roster::{ClientCap, Kick};
 use crate::server::error::Refusal;
 use crate::wire::backend::{Report, Severity};
@@ -15,6 +15,9 @@ use crate::wire::error::WireError;
 use crate::wire::proxy::ProxyError;
 use crate::wire::sqlstate::{self, SqlState};
 use crate::wire::startup::{OptionsError, StartupError};
+
+const HINT_OF_PINS: &str =
+    "max_pins of the pool is reached: see which clients keep their servers with SHOW PINS.";
 
 /// Everything that can be told to a client.
 #[derive(Debug)]
@@ -283,57 +286,31 @@ fn last_attempt(error: &str) -> String {
     format!("The last attempt to open a server connection failed: {error}")
 }
 
-/// What kept a client from a server until its wait was over.
-#[derive(Debug)]
-pub enum InTheWay {
-    /// The last open failed, in these words.
-    Failed(String),
-    /// Nothing has come of the first open of all, of a server at one of these addresses.
-    Unanswered(String),
-    /// Something else.
-    Hindrance(Hindrance),
-}
-
-impl InTheWay {
-    /// Of who has waited in this pool, if the wait has ended so.
-    pub fn of(context: &PoolContext, error: &WaitError) -> Option<Self> {
-        if !matches!(error, WaitError::Timeout) {
-            return None;
-        }
-        let numbers = context.pool.numbers();
-        let failed = || context.pool.last_open_error().map(|error| Self::Failed(error.to_string()));
-        let only_opening = numbers.opening > 0 && numbers.connections == numbers.opening;
-        match numbers.hindered.last {
-            Some(Hindrance::Size | Hindrance::Failing) | None if only_opening => {
-                failed().or_else(|| Some(Self::Unanswered(context.opener.places())))
-            }
-            Some(Hindrance::Failing) | None => failed(),
-            Some(other) => Some(Self::Hindrance(other)),
-        }
-    }
-
-    fn detail(&self) -> Option<String> {
-        match self {
-            Self::Failed(error) => Some(last_attempt(error)),
-            Self::Unanswered(_) | Self::Hindrance(_) => None,
-        }
+fn detail_of_timeout(behind: Option<&InTheWay>) -> Option<String> {
+    match behind {
+        Some(InTheWay::Failed(error)) => Some(last_attempt(error)),
+        _ => None,
     }
 }
 
 fn hint_of_timeout(behind: Option<&InTheWay>) -> Option<String> {
-    match behind {
-        Some(InTheWay::Failed(_)) => None,
-        Some(InTheWay::Unanswered(places)) => Some(format!("PostgreSQL at {places} hasn't answered yet.")),
-        Some(InTheWay::Hindrance(Hindrance::Paused)) => {
-            Some("The database is paused: the console's RESUME ends that.".to_owned())
+    let hint = match behind {
+        Some(InTheWay::Failed(_)) => return None,
+        Some(InTheWay::Unanswered(places)) => format!("PostgreSQL at {places} hasn't answered yet."),
+        Some(InTheWay::Paused) => "The database is paused: the console's RESUME ends that.".to_owned(),
+        Some(InTheWay::Cap(cap)) => {
+            format!("All places under {} were taken, also by other pools.", cap.setting())
         }
-        Some(InTheWay::Hindrance(Hindrance::Cap(cap))) => {
-            Some(format!("All places under {} were taken, also by other pools.", cap.setting()))
+        Some(InTheWay::Busy(Lent { in_transaction: n @ 1.., .. })) => format!(
+            "All server connections of the pool were busy, {n} for clients idle in a transaction: see \
+             idle_transaction_timeout and default_pool_size."
+        ),
+        Some(InTheWay::Busy(_)) | None => {
+            "All server connections of the pool were busy: see default_pool_size.".to_owned()
         }
-        Some(InTheWay::Hindrance(Hindrance::Size | Hindrance::Failing)) | None => {
-            Some("All server connections of the pool were busy: see default_pool_size.".to_owned())
-        }
-    }
+        Some(InTheWay::Pins) => HINT_OF_PINS.to_owned(),
+    };
+    Some(hint)
 }
 
 fn no_server(
@@ -344,17 +321,14 @@ fn no_server(
         WaitError::Timeout => (
             sqlstate::QUERY_CANCELED.to_owned(),
             "query_wait_timeout".to_owned(),
-            behind.and_then(InTheWay::detail),
+            detail_of_timeout(behind),
             hint_of_timeout(behind),
         ),
         WaitError::Pins => (
             sqlstate::QUERY_CANCELED.to_owned(),
             "query_wait_timeout".to_owned(),
             None,
-            Some(
-                "max_pins of the pool is reached: see which clients keep their servers with SHOW PINS."
-                    .to_owned(),
-            ),
+            Some(HINT_OF_PINS.to_owned()),
         ),
         WaitError::Canceled => (
             sqlstate::QUERY_CANCELED.to_owned(),

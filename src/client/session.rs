@@ -1,7 +1,8 @@
 //! A logged-in client: idle, in line for a server, or with one. One small future without buffers of its own.
 
 use super::context::PoolContext;
-use super::report::{InTheWay, Trouble};
+use super::in_the_way::InTheWay;
+use super::report::Trouble;
 use super::transaction::Active;
 use super::triage::{Next, Triage};
 use crate::clock::Instant;

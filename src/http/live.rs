@@ -39,6 +39,8 @@ struct PoolReport {
     user: String,
     mode: &'static str,
     paused: bool,
+    /// What keeps clients from a server, or did when one was opened last.
+    in_the_way: Option<String>,
     #[serde(flatten)]
     figures: Figures,
     /// Clients by what pins them.
@@ -224,6 +226,7 @@ impl All {
             user: pool.user().to_owned(),
             mode: now.mode,
             paused: now.paused,
+            in_the_way: pool.in_the_way(),
             figures: done.figures((clients, servers, now.max_wait), seconds),
             pins: pins.map(|(reason, n)| (reason.label(), n)).collect(),
             advice: Told {

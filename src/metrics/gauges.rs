@@ -78,4 +78,9 @@ pub struct Notifications {
 pub trait Gauges: Send + Sync {
     /// Called from the thread that renders a scrape: may take the pool's lock for a moment, must not wait for I/O.
     fn gauges(&self) -> PoolGauges;
+
+    /// What keeps its clients from a server, for people; no secrets. Called where one pool is looked at, or once a second.
+    fn in_the_way(&self) -> Option<String> {
+        None
+    }
 }

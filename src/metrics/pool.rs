@@ -160,6 +160,12 @@ impl PoolMetrics {
         Some(pool.gauges())
     }
 
+    /// What keeps its clients from a server, for people.
+    pub fn in_the_way(&self) -> Option<String> {
+        let pool = self.gauges.lock().as_ref().and_then(Weak::upgrade)?;
+        pool.in_the_way()
+    }
+
     /// Bytes of all its counters.
     pub(super) fn memory(&self) -> usize {
         let used = self.blocks.iter().filter(|block| block.get().is_some()).count();

@@ -116,6 +116,17 @@ impl Roster {
         self.own_limits.load(Ordering::Relaxed) > 0
     }
 
+    /// Clients of a pool that have been idle in a transaction since then or longer. Looks at every client.
+    pub fn lingering(&self, database: &str, user: &str, since: Instant) -> usize {
+        let since = self.at(since);
+        let lingers = |ByPid(entry): &&ByPid| {
+            let (phase, began) = entry.phase();
+            let is_here = || *entry.place.database == *database && *entry.place.user == *user;
+            phase == Phase::IdleInTransaction && began <= since && is_here()
+        };
+        self.clients.lock().iter().filter(lingers).count()
+    }
+
     /// Kicks those of these clients who are here.
     pub fn kick_these(&self, clients: &HashSet<u64>, kick: Kick) {
         let here = self.clients.lock();

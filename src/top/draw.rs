@@ -117,12 +117,17 @@ fn lines(pool: &Pool, past: &Past) -> [Line<'static>; 2] {
         "right" => Color::Green,
         _ => Color::DarkGray,
     };
-    let mut second = vec![Span::raw("  "), Span::styled(plain(&pool.advice.advice), Style::new().fg(colour))];
+    let mut second = vec![Span::raw("  ")];
+    if let Some(found) = &pool.in_the_way {
+        let red = Style::new().fg(Color::Red);
+        second.push(Span::styled(format!("{}  ", plain(found)), red));
+    }
+    second.extend([Span::styled(plain(&pool.advice.advice), Style::new().fg(colour))]);
     if !pool.pins.is_empty() {
         let pins: Vec<_> = pool.pins.iter().map(|(why, n)| format!("{n} {}", plain(why))).collect();
         second.push(Span::styled(format!("  pinned: {}", pins.join(", ")), Style::new().fg(Color::Magenta)));
     }
-    if pool.paused {
+    if pool.paused && pool.in_the_way.is_none() {
         second.push(Span::styled("  paused", Style::new().fg(Color::Red)));
     }
     [Line::from(first), Line::from(second)]
@@ -177,7 +182,7 @@ mod tests {
             "max_wait":0,"transactions_per_second":0,"queries_per_second":0,"errors_per_second":0,
             "wait_p50":0,"wait_p99":0,"transaction_p50":0,"transaction_p99":0,
             "advice":{"verdict":"unknown","recommended":null,"advice":"Nothing."}},
-        {"database":"a\u001b[2Jb","user":"u","mode":"transaction","paused":false,"pins":{"temp_table":1},
+        {"database":"a\u001b[2Jb","user":"u","mode":"transaction","paused":false,"in_the_way":"all 4 servers are taken","pins":{"temp_table":1},
             "clients":{"active":3,"waiting":2,"idle":4,"pinned":1},
             "servers":{"active":3,"idle":1,"used":0,"login":0,"canceling":0,"reserve":1,"size":4,"reserve_size":2},
             "max_wait":0.25,"transactions_per_second":100.0,"queries_per_second":1,"errors_per_second":0,
@@ -201,7 +206,7 @@ mod tests {
             "a?[2Jb / u                 [PPPPP#####RRRRRooooo          ] 3/4+2      2 waiting 250ms                        ▁▅█  \
              400µs  200ms     100 tx/s "
         );
-        assert_eq!(text[3], "  Too small.  pinned: 1 temp_table");
+        assert_eq!(text[3], "  all 4 servers are taken  Too small.  pinned: 1 temp_table");
         assert_eq!(text[5], "  Nothing.  paused");
         assert_eq!(fit("abcdef", 4), "abc…");
     }

@@ -19,6 +19,9 @@ pub(super) struct Pool {
     pub(super) database: String,
     pub(super) user: String,
     pub(super) paused: bool,
+    /// Other versions don't tell.
+    #[serde(default)]
+    pub(super) in_the_way: Option<String>,
     #[serde(flatten)]
     pub(super) figures: Figures,
     pub(super) pins: BTreeMap<String, usize>,

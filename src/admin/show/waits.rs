@@ -8,7 +8,7 @@ use crate::admin::table::Type::{Int4, Text};
 use crate::admin::table::{Column, row};
 use std::collections::HashMap;
 
-pub(super) const COLUMNS: [Column; 9] = [
+pub(super) const COLUMNS: [Column; 10] = [
     ("database", Text),
     ("user", Text),
     ("position", Int4),
@@ -18,6 +18,7 @@ pub(super) const COLUMNS: [Column; 9] = [
     ("since", Text),
     ("wait", Int4),
     ("wait_us", Int4),
+    ("waits_for", Text),
 ];
 
 /// The user is the pool's. Who waits at login has a number, but no address here yet.
@@ -25,9 +26,10 @@ pub(super) fn rows(realm: &dyn Realm) -> Rows {
     let clients: HashMap<_, _> = realm.clients().list().into_iter().map(|entry| (entry.id, entry)).collect();
     let now = Now::read();
     let mut rows = Vec::new();
-    for pool in realm.pools().list() {
-        let key = pool.key();
-        for (at, waiter) in pool.waiters().into_iter().enumerate() {
+    for view in realm.views() {
+        let (key, waiters) = (view.pool.key(), view.pool.waiters());
+        let waits_for = if waiters.is_empty() { None } else { view.metrics.in_the_way() };
+        for (at, waiter) in waiters.into_iter().enumerate() {
             let known = clients.get(&waiter.client.0).map(|entry| address(entry.address()));
             let (addr, port) = known.map_or((None, None), |(addr, port)| (Some(addr), Some(port)));
             let (wait, wait_us) = parts(now.instant.saturating_duration_since(waiter.since));
@@ -41,6 +43,7 @@ pub(super) fn rows(realm: &dyn Realm) -> Rows {
                 now.date(waiter.since),
                 wait,
                 wait_us,
+                waits_for.as_deref(),
             ]);
         }
     }
