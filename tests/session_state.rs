@@ -1313,6 +1313,50 @@ fn what_a_function_drops_is_made_again() {
             client.query("SELECT 'the next comes to the other server'");
         }
     }
+    for text in ["SELECT 1", "SELECT 2"] {
+        assert_eq!(said(&mut client, &prepare("SELECT 1")), "12DCZ");
+        client.query("BEGIN; CREATE TEMP TABLE t ()");
+        client.query("SELECT run('DEALLOCATE ALL')");
+        assert_eq!(said(&mut client, &prepare(text)), "12DCZ", "what is prepared behind it stays");
+        client.query("COMMIT");
+        assert_eq!(said(&mut client, &run), "2DCZ");
+        client.query("DROP TABLE t");
+        client.query("DEALLOCATE s");
+    }
+}
+
+/// Also where a server is come back to that has it still.
+#[test]
+fn an_unnamed_statement_that_is_closed_is_gone() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = two_servers(&cluster);
+    let mut client = pgweir.client();
+    let run = [bind("", "", &[]), execute("", 0), sync()].concat();
+    client.send(&[parse("", "SELECT 1"), run.clone()].concat());
+    client.read_until_ready();
+    client.send(&[close_statement(""), sync()].concat());
+    client.read_until_ready();
+    client.send(&run);
+    assert_eq!(client.read_until_ready()[0].sqlstate(), "26000");
+}
+
+/// PostgreSQL looks at the text, then at the transaction, and at the name last.
+#[test]
+fn a_name_that_is_taken_in_a_failed_transaction() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = two_servers(&cluster);
+    let mut client = pgweir.client();
+    let prepare = |text: &str| [parse("s", text), sync()].concat();
+    client.send(&prepare("SELECT 1"));
+    client.read_until_ready();
+    client.query("SELECT 'the next comes to the other server'");
+    client.query("BEGIN; SELECT 1/0");
+    for (text, code) in
+        [("SELECT 1; SELECT 2", "42601"), ("SELEC", "42601"), ("SELECT 1", "25P02"), ("ROLLBACK", "42P05")]
+    {
+        client.send(&prepare(text));
+        assert_eq!(client.read_until_ready()[0].sqlstate(), code, "{text}");
+    }
 }
 
 /// Functions that set a tenant, and the ways to them.

@@ -1,5 +1,6 @@
 //! What has to be asked behind a client's request before the client hears that the server is ready.
 
+use super::intercept::ALL;
 use super::session::{Link, Session, Turn};
 use super::transaction::Step;
 use crate::config::PoolMode;
@@ -56,6 +57,9 @@ impl Session {
         for name in talk.take_declared() {
             let name = name.as_bytes();
             let from_sql = found.iter().flatten().find(|(n, _)| *n == name).map(|(_, from_sql)| *from_sql);
+            if name == ALL.as_bytes() && found.is_some() && from_sql.is_none() {
+                talk.deallocate_all(&mut self.state.statements);
+            }
             if found.is_some() && from_sql != Some(false) {
                 self.state.statements.names.remove(name);
             }

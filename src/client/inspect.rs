@@ -10,6 +10,7 @@ use crate::params::inspection::{self, Found, Question};
 use crate::params::set::Set;
 use crate::params::traces::Traces;
 use crate::params::tracked;
+use crate::prepared::registry::PREFIX;
 use crate::roster::Phase;
 use crate::server::conversation::{AskedNames, Prepared};
 use crate::server::exchange::{Action, Reply};
@@ -92,6 +93,7 @@ impl Session {
             set_before: &set_before,
             began_with_role: self.state.wanted.first().value("role").is_some(),
             grants_parameters: version >= 15,
+            statements: (!talk.names.is_empty()).then_some(PREFIX),
         };
         let mut bytes = Vec::new();
         frontend::query(&mut bytes, question.query().as_bytes());
@@ -202,8 +204,8 @@ impl Session {
         let talk = &mut active.lease.talk;
         talk.foreign_sequences = false;
         talk.prepared = Prepared::default();
-        if let Some(count) = found.by_protocol {
-            talk.count_statements(count, &mut self.state.statements);
+        if let Some(left) = found.statements {
+            talk.has_statements(&left, &mut self.state.statements);
         }
         talk.traces = kinds.within(Traces::HIDDEN);
         talk.dirty = !held.is_empty() || !talk.traces.is_empty();

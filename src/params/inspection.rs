@@ -17,8 +17,8 @@ pub struct Found {
     pub held: Traces,
     /// Channels it listens to.
     pub channels: Vec<String>,
-    /// How many statements the server has by the protocol, where that was asked.
-    pub by_protocol: Option<usize>,
+    /// Which of pgweir's statements the server has, by their names, where that was asked.
+    pub statements: Option<Vec<Box<str>>>,
 }
 
 /// What to ask.
@@ -36,6 +36,8 @@ pub struct Question<'a> {
     pub began_with_role: bool,
     /// Whether the right to set a parameter may have been granted, as from PostgreSQL 15 on.
     pub grants_parameters: bool,
+    /// What the names of pgweir's statements begin with, if the server is to have any, which a function may have dropped.
+    pub statements: Option<&'a str>,
 }
 
 /// A channel of pgweir's own: what a client listens to goes over to another server behind a notification of it.
@@ -84,11 +86,16 @@ impl Question<'_> {
             write!(sql, " UNION ALL SELECT '{letter}', '', '' WHERE {condition}")
                 .expect("strings take everything");
         }
-        if self.kinds.has(Traces::STATEMENTS) {
-            sql.push_str(
-                " UNION ALL SELECT 'p', pg_catalog.count(*)::text, '' FROM pg_catalog.pg_prepared_statements \
-                 WHERE NOT from_sql",
-            );
+        if self.kinds.has(Traces::STATEMENTS)
+            && let Some(prefix) = self.statements
+        {
+            write!(
+                sql,
+                " UNION ALL SELECT 'p', coalesce(pg_catalog.string_agg(name, ','), ''), '' \
+                 FROM pg_catalog.pg_prepared_statements \
+                 WHERE NOT from_sql AND name OPERATOR(pg_catalog.~) '^{prefix}[0-9]+$'"
+            )
+            .expect("strings take everything");
         }
         if self.kinds.has(Traces::CHANNELS) {
             let from = "FROM pg_catalog.pg_listening_channels() n WHERE n OPERATOR(pg_catalog.<>)";
@@ -241,8 +248,8 @@ fn read_row(body: &[u8], found: &mut Found) -> Result<(), WireError> {
         found.settings.push((text(name)?, text(from_hex(value)?)?));
     }
     if kind == b"p" {
-        let count = str::from_utf8(name).ok().and_then(|count| count.parse().ok());
-        found.by_protocol = Some(count.ok_or(WireError::Trailing)?);
+        let names = str::from_utf8(name).map_err(|_| WireError::Trailing)?.split(',');
+        found.statements = Some(names.filter(|name| !name.is_empty()).map(Box::from).collect());
     }
     if kind == b"u" {
         found.held = found.held.and(Traces::SETTINGS);
@@ -289,6 +296,7 @@ mod tests {
             set_before: &[],
             began_with_role: false,
             grants_parameters: false,
+            statements: Some("ours_"),
         };
         assert!(question.query().contains("pg_locks") && !question.query().contains("pg_settings"));
         let custom = [Box::from("a.b")];
@@ -299,6 +307,7 @@ mod tests {
             set_before: &["a.b"],
             began_with_role: true,
             grants_parameters: true,
+            statements: None,
         };
         assert!(question.query().contains("'o''me'") && question.query().matches("'a.b'").count() == 2);
         assert!(!question.query().contains("set_config('role'"));
@@ -318,14 +327,19 @@ mod tests {
             row(["l", "", ""]),
             row(["t", "", ""]),
             row(["n", "4e22", ""]),
-            row(["p", "12", ""]),
+            row(["p", "pgweir_1,pgweir_12", ""]),
         ]
         .concat();
         let settings = vec![("TimeZone".to_owned(), "é".to_owned()), ("role".to_owned(), "x".to_owned())];
         let held = Traces::LOCKS.and(Traces::TEMPORARY).and(Traces::CHANNELS).and(Traces::SETTINGS);
         assert_eq!(
             read(&reply),
-            Ok(Found { settings, held, channels: vec!["N\"".to_owned()], by_protocol: Some(12) })
+            Ok(Found {
+                settings,
+                held,
+                channels: vec!["N\"".to_owned()],
+                statements: Some(vec!["pgweir_1".into(), "pgweir_12".into()])
+            })
         );
         assert!(read(&reply[..10]).is_err() && read(&row(["g", "zz", ""])).is_err());
     }

@@ -90,8 +90,9 @@ impl ClientStatements {
         self.generation
     }
 
-    /// Takes the unnamed statement out, to put it back if what replaces it never happens.
+    /// Takes the unnamed statement out, to put it back if what replaces it never happens. Servers that have it have somebody else's.
     pub fn take_unnamed(&mut self) -> Unnamed {
+        self.next_generation();
         self.unnamed.take().map(|unnamed| *unnamed).unwrap_or_default()
     }
 

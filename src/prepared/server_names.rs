@@ -83,6 +83,13 @@ impl ServerNames {
         gone.iter().for_each(|id| self.remove(*id));
     }
 
+    /// Takes out those `has` is false for: the server has them no more.
+    pub fn lost(&mut self, has: impl Fn(&Statement) -> bool) -> Vec<Arc<Statement>> {
+        let lost: Vec<_> = self.known.iter().filter(|(_, s)| !has(s)).map(|(_, s)| Arc::clone(s)).collect();
+        lost.iter().for_each(|statement| self.remove(statement.id()));
+        lost
+    }
+
     fn forget_newest(&mut self, gone: StatementId) {
         self.newest = self.newest.filter(|id| *id != gone);
     }

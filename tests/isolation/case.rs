@@ -104,7 +104,7 @@ impl Pair {
     fn play(&mut self, script: &Script, families: &[Family], mut holders: Holders) -> Result<(), String> {
         let mut done: Vec<String> = Vec::new();
         for step in &script.steps {
-            if !holders.admit(step.client, &step.op) {
+            if !holders.admit(step.client, &step.op, &self.oracle[step.client]) {
                 continue;
             }
             done.push(format!("{}: {:?}", step.client, step.op));

@@ -12,7 +12,10 @@ use crate::wire::frontend::{self, Parse, SYNC};
 use memchr::memmem;
 use std::sync::Arc;
 
-/// The name of a statement of the client's, and what it is; `None`: only whether it is dropped is of interest.
+/// A statement that the server gets for as long as it is of interest whether all are dropped.
+pub const ALL: &str = "pgweir_all";
+
+/// The name of a statement, and what it is; `None`: nothing.
 type Meant = (Box<str>, Option<Arc<Statement>>);
 
 /// A definition that PostgreSQL takes whatever there is: no text, no types.
@@ -84,20 +87,21 @@ impl Feed<'_, '_> {
         self.server.has_declared(meant.into_iter().map(|(name, _)| name));
     }
 
-    /// The client's statements that the text may name, however it is quoted, and that the server hasn't got under those names.
+    /// The client's statements that the text may name, however it is quoted, and that the server hasn't got under those names; and
+    /// [`ALL`] if it may drop them all untold.
     fn meant(&self, text: &[u8]) -> Vec<Meant> {
-        if self.rules.names != Names::Kept || self.client.names.is_empty() {
+        if self.rules.names != Names::Kept {
             return Vec::new();
         }
         let text = text.to_ascii_lowercase();
-        let all = may_drop_all_untold(&text);
         let named = self.client.names.iter().filter_map(|(name, statement)| {
             let name = str::from_utf8(name).ok()?;
             let stands = is_named(&text, &name.to_ascii_lowercase());
-            let meant = (stands || all) && !self.server.is_declared(name);
-            meant.then(|| (Box::from(name), stands.then(|| Arc::clone(statement))))
+            (stands && !self.server.is_declared(name)).then(|| (Box::from(name), Some(Arc::clone(statement))))
         });
-        named.collect()
+        let all =
+            (may_drop_all_untold(&text) && !self.server.is_declared(ALL)).then(|| (Box::from(ALL), None));
+        named.chain(all).collect()
     }
 }
 

@@ -14,6 +14,7 @@ mod statements;
 #[cfg(test)]
 mod tests;
 
+pub use declare::ALL;
 pub use refuse::{Admits, Refuses, would_pin};
 
 use crate::params::custom::Customs;

@@ -86,12 +86,7 @@ impl<'a, 'b> Feed<'a, 'b> {
             if !self.server.exchange.is_status_known() {
                 return Step::Pause(Pause::Stall);
             }
-            let Ok(taken) = self.provide(name, taken, None) else {
-                return Step::Pause(Pause::Stall);
-            };
-            self.inject_parse(taken.server_name(), parse.definition, Reply::DuplicateParse, Action::Forward);
-            self.note_name(parse.name, false);
-            return Step::Replaced;
+            return self.parse_taken(taken, parse);
         }
         let (registry, looks) = (self.rules.registry, self.rules.looks);
         // Looked at though others may have it: what it names is learned by each pool.
@@ -139,6 +134,22 @@ impl<'a, 'b> Feed<'a, 'b> {
         }
         self.client.names.share(name, statement, &self.rules.registry.names);
         self.evict();
+        Step::Replaced
+    }
+
+    /// A Parse of a name that is taken: it fails by that, or because the transaction has failed, or by its text.
+    fn parse_taken(&mut self, taken: Arc<Statement>, parse: Parse<'_>) -> Step {
+        let failed = self.server.exchange.status() == Status::Failed;
+        if failed && !ends_transaction(parse.query) {
+            // What is looked at before the name says all.
+            self.inject_parse(NOBODYS, parse.definition, Reply::DuplicateParse, Action::Forward);
+            return Step::Replaced;
+        }
+        let Ok(taken) = self.provide(significant(parse.name), taken, None) else {
+            return Step::Pause(Pause::Stall);
+        };
+        self.inject_parse(taken.server_name(), parse.definition, Reply::DuplicateParse, Action::Forward);
+        self.note_name(parse.name, false);
         Step::Replaced
     }
 

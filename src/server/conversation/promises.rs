@@ -7,6 +7,7 @@ use crate::prepared::client_statements::{ClientStatements, Unnamed};
 use crate::prepared::registry::{Statement, StatementId};
 use crate::prepared::rewrite::Gone;
 use memchr::memmem;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Whose unnamed statement a server holds: client and generation.
@@ -77,7 +78,7 @@ impl Conversation {
 
     /// All statements are gone but those that were asked for behind the command that did it.
     #[cold]
-    pub(super) fn deallocate_all(&mut self, client: &mut ClientStatements) {
+    pub fn deallocate_all(&mut self, client: &mut ClientStatements) {
         client.names.iter().for_each(|(name, statement)| self.note_gone(name, Arc::clone(statement)));
         let promises: Vec<_> = self.exchange.promises().collect();
         self.names.retain(|id| promises.iter().any(|p| matches!(p, Promise::ServerHas(i) if *i == id)));
@@ -86,13 +87,18 @@ impl Conversation {
         });
     }
 
-    /// The server has so many statements by the protocol, and nothing is under way. A function may have dropped them, which no reply tells.
+    /// The server has `left` of its statements, by their names, and nothing is under way. A function may have dropped others, which no
+    /// reply tells: for the client, too.
     #[cold]
-    pub fn count_statements(&mut self, count: usize, client: &mut ClientStatements) {
-        match count {
-            _ if count >= self.names.len() => {}
-            0 => self.deallocate_all(client),
-            _ => self.exchange.set_doubt("the server had lost prepared statements"),
+    pub fn has_statements(&mut self, left: &[Box<str>], client: &mut ClientStatements) {
+        if left.is_empty() && !self.names.is_empty() {
+            return self.deallocate_all(client);
+        }
+        let left: HashSet<&[u8]> = left.iter().map(|name| name.as_bytes()).collect();
+        for lost in self.names.lost(|statement| left.contains(statement.server_name())) {
+            let names = client.names.iter().filter(|(_, statement)| statement.id() == lost.id());
+            let names: Vec<Box<[u8]>> = names.map(|(name, _)| name.into()).collect();
+            names.iter().for_each(|name| drop(client.names.remove(name)));
         }
     }
 
