@@ -134,6 +134,13 @@ pub enum As {
     Nobody,
 }
 
+/// Whether a process listens on a port of 127.0.0.1. Not asked by a connection, which would be one that pgweir has.
+fn listens(port: u16) -> bool {
+    let (table, listener) =
+        (std::fs::read_to_string("/proc/net/tcp"), format!(" 0100007F:{port:04X} 00000000:0000 0A "));
+    table.expect("Linux").contains(&listener)
+}
+
 /// A running pgweir; dropping it stops it at once.
 pub struct Pgweir {
     pub port: u16,
@@ -230,7 +237,9 @@ impl Pgweir {
     #[track_caller]
     fn wait_until_it_listens(&mut self) {
         let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(self.address()).is_err() {
+        // The metrics' listener opens behind the other; if another process has that one, pgweir ends.
+        let has_metrics = self.config_text().contains(&format!("127.0.0.1:{}", self.metrics_port));
+        while TcpStream::connect(self.address()).is_err() || has_metrics && !listens(self.metrics_port) {
             let ended = self.child.as_mut().expect("just started").try_wait().expect("our child");
             if let Some(status) = ended {
                 self.join_readers();
