@@ -2153,6 +2153,39 @@ fn columns_are_what_the_client_was_told() {
     }
 }
 
+/// A table that is altered in a session, or a transaction, that has temporary ones or may have is everybody's all the same.
+#[test]
+fn migrations_are_seen_beside_temporary_tables() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql("app", "CREATE TABLE public.m AS SELECT 1 AS v; ALTER TABLE public.m OWNER TO app");
+    let pgweir = two_servers(&cluster);
+    let mut client = pgweir.client();
+    for (begin, end) in [
+        ("BEGIN; CREATE TABLE w ()", "DROP TABLE w; COMMIT"),
+        ("BEGIN; DO $$BEGIN PERFORM 1; END$$", "COMMIT"),
+        ("BEGIN; CREATE TEMP TABLE w () ON COMMIT DROP", "COMMIT"),
+        ("CREATE TEMP TABLE w ()", "DROP TABLE w"),
+    ] {
+        let mut migration = pgweir.client();
+        (0..2).for_each(|_| drop(client.query("SELECT 1")));
+        prepare_s(&mut client, "SELECT * FROM m");
+        (0..2).for_each(|_| drop(run_untold(&mut client)));
+        migration.query(begin);
+        migration.query(&format!("ALTER TABLE m ADD x{} int", begin.len()));
+        migration.query(end);
+        assert_eq!(run_untold(&mut client), "0A000", "{begin}");
+        for _ in 0..3 {
+            client.send(&[close_statement("s"), sync()].concat());
+            client.read_until_ready();
+            prepare_s(&mut client, "SELECT * FROM m");
+            assert_ne!(run_untold(&mut client), "0A000", "{begin}");
+        }
+        client.send(&[close_statement("s"), sync()].concat());
+        client.read_until_ready();
+        migration.terminate();
+    }
+}
+
 /// Another search_path may find other tables: that is the affair of who has set it, for as long as it is set.
 #[test]
 fn a_search_path_breaks_no_statement_of_others() {

@@ -46,16 +46,22 @@ impl Conversation {
         }
     }
 
-    /// A temporary table is used by few, and made, changed and dropped often.
+    /// A temporary table is used by few, and made and dropped often; what is altered may be a table of everybody's.
     #[cold]
-    fn note_made(&mut self, tag: &[u8], mut made: Traces) {
-        if tag.ends_with(b" TABLE") && self.traces.and(self.held).has(Traces::TEMPORARY) {
-            made = made.without(Traces::RESHAPED.and(Traces::CONTEXT));
-            if tag.starts_with(b"CREATE") {
-                return;
+    fn note_made(&mut self, tag: &[u8], made: Traces) {
+        match tag {
+            b"CREATE TABLE" if self.has_temporary() => {}
+            b"DROP TABLE" if self.has_temporary() => {
+                self.note(made.without(Traces::RESHAPED.and(Traces::CONTEXT)));
             }
+            _ => self.note(made),
         }
-        self.note(made);
+    }
+
+    /// Whether there are temporary tables, as PostgreSQL has said or as a statement told. One that may do anything tells nothing.
+    pub(super) fn has_temporary(&self) -> bool {
+        let told = self.traces.has(Traces::TEMPORARY) && !self.traces.has(Traces::LOCKS);
+        told || self.held.has(Traces::TEMPORARY)
     }
 
     /// A SET was done, or a RESET. One of a custom parameter whose name nobody knows could be neither asked for nor taken back.

@@ -55,10 +55,7 @@ impl Conversation {
     /// The request with this number failed. Had its statement's result type changed though nothing has that it was parsed by,
     /// servers that have it can only fail, and whatever changed it, past pgweir as it seems, may have changed others'.
     pub(super) fn hear_of_stale(&mut self, code: &[u8; 5], body: &[u8], failed: u64) {
-        if code != b"0A000"
-            || backend::field(body, b'R') != Some(REVALIDATES)
-            || self.traces.and(self.held).has(Traces::TEMPORARY)
-        {
+        if code != b"0A000" || backend::field(body, b'R') != Some(REVALIDATES) || self.has_temporary() {
             return;
         }
         let context = self.parameters.parse_context();
