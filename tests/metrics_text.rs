@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgweir::metrics::{
-    CancelOutcome, CloseReason, Exposition, FAMILIES, Gauges, Kind, LoginFailure, Metrics, Notifications,
-    PinReason, PoolGauges, Refusal,
+    CancelOutcome, Certificate, CloseReason, Exposition, FAMILIES, Gauges, Kind, LoginFailure, Metrics,
+    Notifications, PinReason, PoolGauges, Refusal,
 };
 
 type Labels = Vec<(String, String)>;
@@ -178,6 +178,8 @@ fn exercise(metrics: &Metrics, database: &str, user: &str) -> Arc<dyn Gauges> {
     metrics.client_accepted();
     metrics.client_refused(Refusal::MaxClientConn);
     metrics.cancel_request();
+    let file = "server.pem".to_owned();
+    metrics.set_certificates(vec![Certificate { setting: "client_tls_cert_file", file, until: 9 }]);
     busy
 }
 
@@ -388,7 +390,9 @@ fn alert_rules_use_only_series_that_exist() {
             assert!(exists || label == "job", "{label}={value} in {expression}");
         }
     }
-    for subject in ["ready", "max_wait", "size_limit", "result=\"failed\"", "login_failures"] {
+    for subject in
+        ["ready", "certificate_expiry", "max_wait", "size_limit", "result=\"failed\"", "login_failures"]
+    {
         assert!(expressions.iter().any(|expression| expression.contains(subject)), "{subject}");
     }
 }

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use support::certificates::{Certificates, Kind, text};
 use support::cluster::Cluster;
 use support::pgweir::{Config, Pgweir};
 use support::raw::{Client, Target};
@@ -132,4 +133,28 @@ fn addresses_and_the_socket_file_are_as_configured() {
     assert_eq!((about.permissions().mode() & 0o777, about.gid()), (0o660, group));
     assert!(pgweir.stop().success());
     assert!(!path.exists());
+}
+
+/// The log and the metrics tell of a certificate that has ended, and of the one that takes its place.
+#[test]
+fn certificates_that_end_are_told() {
+    const NAME: &str = "pgweir_tls_certificate_expiry_timestamp_seconds";
+    let own = Certificates::new();
+    let old = own.issue("server", &Kind::of(&["localhost"]).expired());
+    let config = Config::new(Cluster::shared())
+        .set("client_tls_sslmode", "allow")
+        .set("client_tls_cert_file", text(&old.certificate))
+        .set("client_tls_key_file", text(&old.key));
+    let pgweir = Pgweir::start(&config);
+    let warning =
+        format!("{}: the certificate of client_tls_cert_file has expired ", old.certificate.display());
+    eventually("a warning", || pgweir.log().matches(&warning).count() == 1);
+    let until = || pgweir.metric(NAME, &["setting=\"client_tls_cert_file\"", "server.pem"]);
+    assert_eq!(until(), 978_307_200.0);
+    own.issue("server", &Kind::of(&["localhost"]));
+    pgweir.reload(&config);
+    eventually("the new one", || until() > 4e9);
+    assert_eq!(pgweir.log().matches(&warning).count(), 1);
+    pgweir.reload(&Config::new(Cluster::shared()));
+    eventually("none", || until() == 0.0);
 }

@@ -1,6 +1,7 @@
 //! Wires everything together and runs it: the only module that knows everyone.
 
 mod accept;
+mod certificates;
 mod error;
 mod hash;
 mod house;
@@ -58,6 +59,7 @@ fn check(path: &Path) -> Result<(), AppError> {
     warnings.iter().for_each(|w| println!("{w}"));
     doubts.iter().for_each(|w| println!("{w}"));
     rights::warnings(&config, Some(path)).iter().for_each(|w| println!("{w}"));
+    certificates::warnings(&config).iter().for_each(|w| println!("{w}"));
     println!(
         "{}: right ({} databases, {} users)",
         path.display(),

@@ -2,7 +2,7 @@
 
 use super::error::AppError;
 use super::logging::{self, Log};
-use super::{load, rights, rules, secrets};
+use super::{certificates, load, rights, rules, secrets};
 use crate::audit;
 use crate::cli::Source;
 use crate::client::context::{PoolContext, Shared};
@@ -84,6 +84,7 @@ impl Change<'_> {
             tracing::info!("{why}: {change}{note}");
             audit::change(why, change);
         }
+        certificates::note(&config, &shared.metrics);
         self.log.follow(&config, log);
         // Before the configuration: who goes by that finds what it asks for here.
         shared.tls.store(Arc::new(tls));

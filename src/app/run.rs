@@ -4,7 +4,7 @@ use super::error::AppError;
 use super::operator::{Ending, Operator};
 use super::reload::{self, Change};
 use super::workers::Workers;
-use super::{accept, listeners, load, logging, rights, rules, secrets, systemd};
+use super::{accept, certificates, listeners, load, logging, rights, rules, secrets, systemd};
 use crate::admin::{Desk, Order, Realm};
 use crate::auth;
 use crate::auth::hba::Rules;
@@ -79,6 +79,7 @@ pub(super) fn run(source: Source, overrides: &Overrides) -> Result<(), AppError>
     let (orders, taken) = unbounded_channel();
     let shared = Arc::new(share(config, (store, tls, rules), &workers, orders)?);
     shared.directory_tls.store(directory_tls);
+    certificates::note(&shared.config.load(), &shared.metrics);
     announce(&shared.config.load(), &listeners, metrics_listener.as_ref());
     let change = Change { shared: &shared, source: &source, overrides, log: &log };
     let operator = Operator::new(signals, taken, change);

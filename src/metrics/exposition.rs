@@ -110,6 +110,9 @@ impl Scrape {
         self.value(Family::Pools, &[], metrics.scraped().len() as f64);
         self.value(Family::Accepted, &[], process.accepted() as f64);
         self.value(Family::CancelRequests, &[], process.cancel_requests() as f64);
+        for it in process.certificates() {
+            self.value(Family::CertificateExpiry, &[it.setting, &it.file], it.until as f64);
+        }
         for (reason, n) in process.refused() {
             self.value(Family::Refused, &[reason.label()], n as f64);
         }

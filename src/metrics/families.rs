@@ -70,6 +70,8 @@ families! {
     LoginFailures Counter "pgweir_login_failures_total" ["reason"]
         "Clients that did not get in, in any pool or none.";
     CancelRequests Counter "pgweir_cancel_requests_total" [] "CancelRequests received, whatever their key.";
+    CertificateExpiry Gauge "pgweir_tls_certificate_expiry_timestamp_seconds" ["setting" "file"]
+        "Until when the certificates that pgweir shows are valid, in seconds since 1970.";
 
     Clients Gauge "pgweir_pool_clients" ["database" "user" "state"]
         "Clients by state: active (has a server), waiting (for one), idle.";

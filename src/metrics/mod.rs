@@ -25,6 +25,7 @@ pub use families::{Description, FAMILIES, Kind};
 pub use gauges::{Gauges, HeldUp, Notifications, PoolGauges};
 pub use histogram::Snapshot;
 pub use pool::{Events, PoolMetrics};
+pub use process::Certificate;
 pub use reasons::{CancelOutcome, CloseReason, LoginFailure, PinReason, Refusal};
 pub use registry::{Metrics, POOLS_MAX};
 pub use series::push_escaped;

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use parking_lot::Mutex;
+
 use super::cell::{Count, Shared};
 use super::reasons::{ByLabel, LoginFailure, Refusal};
 
@@ -13,6 +15,18 @@ pub(super) struct Process {
     pub(super) login_failures: ByLabel<Shared, { LoginFailure::ALL.len() }>,
     pub(super) cancel_requests: Shared,
     ready: AtomicBool,
+    certificates: Mutex<Vec<Certificate>>,
+}
+
+/// A certificate that pgweir shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The setting that names it.
+    pub setting: &'static str,
+    /// Its file.
+    pub file: String,
+    /// Until when it is valid, in seconds since 1970.
+    pub until: i64,
 }
 
 impl Process {
@@ -30,6 +44,14 @@ impl Process {
 
     pub(super) fn login_failures(&self) -> impl Iterator<Item = (LoginFailure, u64)> {
         LoginFailure::ALL.iter().copied().zip(self.login_failures.values())
+    }
+
+    pub(super) fn set_certificates(&self, certificates: Vec<Certificate>) {
+        *self.certificates.lock() = certificates;
+    }
+
+    pub(super) fn certificates(&self) -> Vec<Certificate> {
+        self.certificates.lock().clone()
     }
 
     pub(super) fn set_ready(&self, ready: bool) {

@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 
 use super::cell::Count;
 use super::pool::PoolMetrics;
-use super::process::Process;
+use super::process::{Certificate, Process};
 use super::reasons::{LoginFailure, Refusal};
 
 /// Pools listed by name. Clients of a `*` database choose names, so past this many all share one entry without name.
@@ -105,6 +105,11 @@ impl Metrics {
     /// A CancelRequest came in, whatever its key.
     pub fn cancel_request(&self) {
         self.process.cancel_requests.add(1);
+    }
+
+    /// The certificates that pgweir shows from now on; told with the next scrape.
+    pub fn set_certificates(&self, certificates: Vec<Certificate>) {
+        self.process.set_certificates(certificates);
     }
 
     /// Whether clients are welcome; told with the next scrape.

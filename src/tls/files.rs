@@ -20,7 +20,7 @@ fn read(file: Named<'_>) -> Result<Zeroizing<Vec<u8>>, FileError> {
     crate::config::load::read_named(file.1).map(Zeroizing::new).map_err(|e| refuse(file, e))
 }
 
-fn certificates(file: Named<'_>) -> Result<Vec<CertificateDer<'static>>, FileError> {
+pub(super) fn certificates(file: Named<'_>) -> Result<Vec<CertificateDer<'static>>, FileError> {
     let text = read(file)?;
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match all {

@@ -7,6 +7,7 @@ mod der;
 mod distrust;
 mod end_point;
 mod error;
+pub mod expiry;
 mod files;
 mod public_key;
 mod status;

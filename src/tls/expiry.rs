@@ -1,0 +1,157 @@
+//! Until when the certificates that pgweir itself shows are valid.
+
+use super::der::{FIRST_FIELD, SEQUENCE, element, expect};
+use super::{FileError, files};
+use crate::config::Config;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
+const DAY: i64 = 86_400;
+
+/// A file with a certificate that pgweir shows. Times are in seconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// The setting that names it.
+    pub setting: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// Since when it is valid.
+    pub since: i64,
+    /// Until when, or the first of those that lead to its CA.
+    pub until: i64,
+}
+
+/// All of this configuration, each file once. Blocks; meant for start and reload.
+///
+/// # Errors
+/// The first file that can't be read.
+pub fn shown(config: &Config) -> Result<Vec<Shown>, FileError> {
+    let mut named: BTreeMap<PathBuf, &'static str> = BTreeMap::new();
+    let mut add = |setting, path: Option<&Path>| named.extend(path.map(|path| (path.to_owned(), setting)));
+    for tls in config.all_server_tls() {
+        add("server_tls_cert_file", tls.cert_file.as_deref());
+    }
+    add("client_tls_cert_file", config.client_tls().files().map(|(certificate, _)| certificate));
+    let read = |(path, setting): (PathBuf, &'static str)| {
+        let chain = files::certificates((setting, &path))?;
+        let found =
+            chain.iter().filter_map(|certificate| validity(certificate)).min_by_key(|(_, until)| *until);
+        Ok(found.map(|(since, until)| Shown { setting, path, since, until }))
+    };
+    named.into_iter().map(read).filter_map(Result::transpose).collect()
+}
+
+impl Shown {
+    /// What an operator should know of it at this time, if anything: that it has ended, or that less than a tenth of it is left,
+    /// by when all that renews certificates has done so.
+    pub fn warning(&self, now: i64) -> Option<String> {
+        let Self { setting, path, since, until } = self;
+        let left = until - now;
+        let when = match left.abs() {
+            span if span >= 2 * DAY => format!("{} days", span / DAY),
+            span => format!("{} hours", span / 3600),
+        };
+        let what = match left {
+            ..=0 => format!("has expired {when} ago: whoever verifies it refuses it"),
+            _ if left < (until - since) / 10 => format!("expires in {when}"),
+            _ if now < *since => "isn't valid yet".to_owned(),
+            _ => return None,
+        };
+        Some(format!("{}: the certificate of {setting} {what}", path.display()))
+    }
+}
+
+/// The first and the last second of a certificate in DER.
+fn validity(certificate: &[u8]) -> Option<(i64, i64)> {
+    let (whole, _) = expect(certificate, SEQUENCE)?;
+    let (mut rest, _) = expect(whole, SEQUENCE)?;
+    // Version (from 2 on), serial number, signature algorithm, issuer; then the validity.
+    if let Some((_, behind)) = expect(rest, FIRST_FIELD) {
+        rest = behind;
+    }
+    for _ in 0..3 {
+        rest = element(rest)?.2;
+    }
+    let (times, _) = expect(rest, SEQUENCE)?;
+    let (tag, since, rest) = element(times)?;
+    let (other, until, _) = element(rest)?;
+    Some((time(tag, since)?, time(other, until)?))
+}
+
+/// RFC 5280, 4.1.2.5: always with seconds, always Z.
+fn time(tag: u8, text: &[u8]) -> Option<i64> {
+    let digits = text.strip_suffix(b"Z").filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
+    let number = |part: &[u8]| part.iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0'));
+    let (year, rest) = match (tag, digits.len()) {
+        (UTC_TIME, 12) => {
+            let (year, rest) = digits.split_at(2);
+            let year = number(year);
+            (if year < 50 { 2000 + year } else { 1900 + year }, rest)
+        }
+        (GENERALIZED_TIME, 14) => (number(&digits[..4]), &digits[4..]),
+        _ => return None,
+    };
+    let part = |at: usize| number(&rest[at * 2..at * 2 + 2]);
+    let (month, day) = (part(0), part(1));
+    Some(days(year, month, day) * DAY + part(2) * 3600 + part(3) * 60 + part(4))
+}
+
+/// Days from 1970-01-01 in the Gregorian calendar, whose years begin with March here.
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+
+    #[test]
+    fn validities_as_they_were_made() {
+        // date -u -d … +%s
+        for ((y, m, d), expected) in [
+            ((1970, 1, 1), 0),
+            ((2000, 2, 29), 951_782_400),
+            ((2049, 12, 31), 2_524_521_600),
+            ((2051, 3, 1), 2_561_241_600),
+        ] {
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            (params.not_before, params.not_after) = (date_time_ymd(1970, 1, 1), date_time_ymd(y, m, d));
+            let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+            assert_eq!(validity(certificate.der()), Some((0, expected)));
+        }
+        assert_eq!(time(UTC_TIME, b"261121134914Z"), Some(1_795_268_954));
+    }
+
+    #[test]
+    fn warnings_in_time() {
+        let shown = Shown { setting: "client_tls_cert_file", path: "c".into(), since: 0, until: 100 * DAY };
+        for (day, expected) in [
+            (89, None),
+            (91, Some("c: the certificate of client_tls_cert_file expires in 9 days")),
+            (99, Some("c: the certificate of client_tls_cert_file expires in 24 hours")),
+            (
+                103,
+                Some(
+                    "c: the certificate of client_tls_cert_file has expired 3 days ago: whoever verifies it refuses it",
+                ),
+            ),
+            (-1, Some("c: the certificate of client_tls_cert_file isn't valid yet")),
+        ] {
+            assert_eq!(shown.warning(day * DAY).as_deref(), expected, "{day}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(der in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = (validity(&der), time(UTC_TIME, &der), time(GENERALIZED_TIME, &der));
+        }
+    }
+}
