@@ -100,7 +100,7 @@ fn by_size(measured: &Measured) -> Advice {
         return for_sessions(&measured.end);
     }
     if measured.transactions == 0 {
-        return standing_still(&measured.end);
+        return standing_still(measured);
     }
     let demand = demand(measured);
     let most = (demand.service / 10.0).max(HARMLESS);
@@ -166,8 +166,10 @@ fn for_sessions(end: &Standing) -> Advice {
 }
 
 /// Clients have or want servers, and no transaction ended.
-fn standing_still(end: &Standing) -> Advice {
-    let verdict = if end.waiting > 0 && end.size.is_some() { Verdict::TooSmall } else { Verdict::Right };
+fn standing_still(measured: &Measured) -> Advice {
+    let end = &measured.end;
+    let in_vain = end.waiting > 0 || measured.timeouts > 0;
+    let verdict = if in_vain && end.size.is_some() { Verdict::TooSmall } else { Verdict::Right };
     let recommended = match (verdict, end.size) {
         (Verdict::TooSmall, Some(size)) => Some(end.wanting.clamp(size + 1, (size * 2).max(FEWEST))),
         (_, size) => size,

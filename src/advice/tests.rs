@@ -156,6 +156,7 @@ fn what_is_advised() {
     let pinned = Standing { pinned: 9, ..standing(200, 10) };
     let session = Standing { session_mode: true, wanting: 12, waiting: 2, ..standing(12, 10) };
     let stuck = Standing { wanting: 9, waiting: 4, ..standing(9, 5) };
+    let gave_up = Measured { timeouts: 1, ..minute(0.0, 0.0, 0.0, standing(9, 5)) };
     let unlimited = Standing { size: None, ..standing(500, 0) };
     let table = [
         ("nothing", Measured::default(), Unknown, None..=None),
@@ -170,6 +171,7 @@ fn what_is_advised() {
         ("pinned clients", minute(150.0, 10.0, 30.0, pinned), TooSmall, Some(12)..=Some(14)),
         ("sessions", minute(150.0, 10.0, 30.0, session), TooSmall, Some(12)..=Some(12)),
         ("nothing ends", minute(0.0, 0.0, 0.0, stuck), TooSmall, Some(9)..=Some(9)),
+        ("nothing ended", gave_up, TooSmall, Some(6)..=Some(6)),
         ("unlimited", minute(1600.0, 10.0, 0.0, unlimited), Right, Some(18)..=Some(20)),
     ];
     for (case, measured, verdict, recommended) in table {
@@ -233,7 +235,15 @@ fn sentences() {
         (
             minute(100.0, 1.0, 50.0, standing(500, 20)),
             "Right: 0.1 of 20 servers busy, waits 50.0 ms on average, p99 0.20 s; the load doesn't explain such waits: \
-             look at shared limits, at connecting to PostgreSQL and at bursts.",
+             look at transactions that stay open, at shared limits, at connecting to PostgreSQL and at bursts.",
+        ),
+        (
+            Measured {
+                timeouts: 2,
+                ..minute(0.0, 0.0, 0.0, Standing { wanting: 6, waiting: 1, ..standing(9, 5) })
+            },
+            "Too small: 5 of 5 servers taken; no transaction ended while 1 wait, 2 gave up waiting; see which \
+             transactions stay open (SHOW WAITS, idle_transaction_timeout), or try 6.",
         ),
         (
             minute(1800.0, 10.0, 30.0, pinned),

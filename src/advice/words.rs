@@ -34,11 +34,15 @@ pub(super) fn sentence(measured: &Measured, advice: &Advice) -> String {
     if advice.verdict == Verdict::Unknown {
         return "Nothing was asked of it in the last hour.".to_owned();
     }
+    let stands_still = measured.transactions == 0 && !measured.end.session_mode;
+    // Little's law knows nothing of transactions that don't end.
+    let (many, how) = match stands_still {
+        true => (measured.end.wanting.saturating_sub(measured.end.waiting).to_string(), "taken"),
+        false => (number(measured.busy()), "busy"),
+    };
     let mut text = match measured.end.size {
-        None => format!("Unlimited, {} busy", number(measured.busy())),
-        Some(size) => {
-            format!("{}: {} of {} busy", head(advice.verdict), number(measured.busy()), servers(size))
-        }
+        None => format!("Unlimited, {many} {how}"),
+        Some(size) => format!("{}: {many} of {} {how}", head(advice.verdict), servers(size)),
     };
     if measured.end.session_mode {
         let end = &measured.end;
@@ -48,7 +52,7 @@ pub(super) fn sentence(measured: &Measured, advice: &Advice) -> String {
             end.wanting - end.waiting,
             end.waiting
         );
-    } else if measured.transactions == 0 {
+    } else if stands_still {
         let _ = write!(text, "; no transaction ended while {} wait", measured.end.waiting);
     } else {
         let _ = write!(text, ", waits {} on average, p99 {}", time(measured.wait), time(measured.wait_p99));
@@ -94,12 +98,15 @@ fn then(measured: &Measured, advice: &Advice) -> String {
         ),
         (Verdict::TooSmall, Some(then)) => format!("; {recommended} would make it {}", waits(then)),
         (Verdict::TooBig, Some(then)) => format!("; {recommended} would have done in the last hour, with waits of {}", waits(then)),
+        (Verdict::TooSmall, None) if measured.transactions == 0 && !measured.end.session_mode => {
+            format!("; see which transactions stay open (SHOW WAITS, idle_transaction_timeout), or try {recommended}")
+        }
         (Verdict::TooSmall | Verdict::TooBig, None) => format!("; try {recommended}"),
         (_, Some(then)) if measured.end.size.is_none() => {
             format!("; {recommended} would have done in the last hour, with waits of {}", waits(then))
         }
         (_, Some(_)) if unexplained(measured, advice) => {
-            "; the load doesn't explain such waits: look at shared limits, at connecting to PostgreSQL and at bursts".to_owned()
+            "; the load doesn't explain such waits: look at transactions that stay open, at shared limits, at connecting to PostgreSQL and at bursts".to_owned()
         }
         _ => String::new(),
     }
