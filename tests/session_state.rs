@@ -507,6 +507,34 @@ fn an_inspection_is_not_the_client_s_to_cancel() {
     server.finish();
 }
 
+/// A cancel that PostgreSQL hears late meets the question: it is asked again. What has no end isn't.
+#[test]
+fn an_inspection_that_is_canceled_is_tried_again() {
+    for (canceled, kept) in [(1, false), (2, false), (100, true)] {
+        let server = FakeServer::start(move |conn| {
+            conn.welcome()?;
+            for nth in 1.. {
+                conn.serve_until("/* pgweir */")?;
+                let late = backend::error("ERROR", "57014", "canceling statement due to user request");
+                let end = if nth <= canceled { late } else { backend::command_complete("SELECT 0") };
+                conn.send(&[end, backend::ready(b'I')].concat())?;
+            }
+            Ok(())
+        });
+        let config =
+            Config::to(server.address()).set("default_pool_size", 1).set("query_wait_timeout", "400ms");
+        let pgweir = Pgweir::start(&config);
+        let mut client = pgweir.client();
+        client.query("SET work_mem = '7MB'");
+        let mut other = pgweir.client();
+        match kept {
+            true => assert_eq!(other.error("SELECT 1").sqlstate(), "57014"),
+            false => assert_eq!(other.value("SELECT 1"), "1"),
+        }
+        server.finish();
+    }
+}
+
 /// Whether one more answer comes to a Sync sent ahead of COPY data is known of most that may fail. Of what isn't, the client that keeps
 /// its server is told rather than left without what it keeps it for.
 #[test]

@@ -21,6 +21,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Context;
 
+/// How often a question that was cancelled is asked again.
+const ASKED_AGAIN: u8 = 2;
+
 impl Session {
     /// What the transaction has changed for everybody: functions, roles, tables.
     #[cold]
@@ -112,6 +115,19 @@ impl Session {
         known.into_iter().chain(functions).chain(own).collect()
     }
 
+    /// A cancel that was under way when its query ended may have met the question instead: another one is answered. What
+    /// statement_timeout has ended, it ends again.
+    fn may_ask_again(&mut self) -> bool {
+        let Link::Active(active) = &mut self.link else { return false };
+        let talk = &mut active.lease.talk;
+        talk.asked_in_vain += 1;
+        let may = talk.asked_in_vain <= ASKED_AGAIN && talk.is_sound();
+        if may {
+            active.step = Step::Between;
+        }
+        may
+    }
+
     /// Whether it is worth it to ask once more, without names that the database may be unable to hold.
     fn may_ask_less(&mut self) -> bool {
         let doubtful = !self.customs().iter().all(|name| name.is_ascii());
@@ -133,7 +149,9 @@ impl Session {
         let talk = &mut active.lease.talk;
         let reply = talk.inspection.take().unwrap_or_default();
         let kinds = talk.traces.and(talk.held);
-        let found = match talk.heard.prelude_error.take() {
+        let error = talk.heard.prelude_error.take();
+        let canceled = error.as_deref().is_some_and(|error| backend::sqlstate(error) == *b"57014");
+        let found = match error {
             None => inspection::read(&reply).map_err(|e| e.to_string()),
             Some(error) => {
                 Err(String::from_utf8_lossy(backend::field(&error, b'M').unwrap_or(b"?")).into_owned())
@@ -142,6 +160,7 @@ impl Session {
         active.lease.key.aim.at_client();
         match found {
             Ok(found) => self.settle(kinds, found),
+            Err(_) if canceled && self.may_ask_again() => return self.inspect(cx),
             Err(_) if self.may_ask_less() => return self.inspect(cx),
             Err(why) => self.stay_unsettled(kinds, &why),
         }
@@ -202,7 +221,7 @@ impl Session {
         self.tie(held);
         let Link::Active(active) = &mut self.link else { return };
         let talk = &mut active.lease.talk;
-        talk.foreign_sequences = false;
+        (talk.foreign_sequences, talk.asked_in_vain) = (false, 0);
         talk.prepared = Prepared::default();
         if let Some(left) = found.statements {
             talk.has_statements(&left, &mut self.state.statements);
@@ -298,6 +317,7 @@ impl Session {
         if let Link::Active(active) = &mut self.link {
             self.context.pins.change(client, &active.lease, (active.lease.talk.held, kinds));
             active.lease.talk.held = kinds;
+            active.lease.talk.asked_in_vain = 0;
         }
     }
 }

@@ -119,6 +119,8 @@ pub struct Conversation {
     longest_answer: usize,
     /// Which names inspections ask for.
     pub asked: AskedNames,
+    /// How often in a row an inspection was cancelled.
+    pub asked_in_vain: u8,
     /// Who may have prepared statements since it was last known what there is.
     pub prepared: Prepared,
     /// Whether the last values of sequences it remembers may be another client's.
@@ -172,6 +174,7 @@ impl Conversation {
             inspection: None,
             longest_answer: LONGEST_ANSWER,
             asked: AskedNames::All,
+            asked_in_vain: 0,
             prepared: Prepared::default(),
             foreign_sequences: false,
             sequences: Sequences::default(),
