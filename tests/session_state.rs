@@ -309,6 +309,28 @@ fn in_session_mode_a_custom_parameter_goes_back_to_its_startup_value_too() {
     assert_eq!(client.value(show), "five six");
 }
 
+/// A role's settings are what its servers began with: those that began with others go.
+#[test]
+fn a_role_s_new_settings_are_those_of_all_servers() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = two_servers(&cluster);
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    for value in ["7MB", "9MB"] {
+        client.query(&format!("ALTER ROLE app SET work_mem = '{value}'"));
+        eventually("all servers have it", || {
+            (0..3).all(|_| client.value("SHOW work_mem") == value && other.value("SHOW work_mem") == value)
+        });
+    }
+    client.query("ALTER ROLE app RESET work_mem");
+    cluster.sql("app", "ALTER DATABASE app OWNER TO app");
+    other.query("ALTER DATABASE app SET search_path = elsewhere");
+    eventually("all servers have it", || {
+        (0..3).all(|_| {
+            client.value("SHOW search_path") == "elsewhere" && client.value("SHOW work_mem") == "4MB"
+        })
+    });
+}
+
 /// Whatever role a server was left in and the client goes on in: what only a superuser may set is set as the user who logged in.
 #[test]
 fn what_only_a_superuser_may_set_follows_a_lesser_role() {

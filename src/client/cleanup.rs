@@ -4,6 +4,7 @@
 use super::context::PoolContext;
 use super::fit::{self, FitError};
 use super::routines;
+use crate::admin::Realm;
 use crate::clock::Instant;
 use crate::config::PoolMode;
 use crate::params::tracked;
@@ -50,7 +51,12 @@ pub async fn reset(mut lease: Lease<Server>, context: Arc<PoolContext>) {
 
 /// Learns by a server nobody has which functions leave session state.
 pub async fn learn(mut lease: Lease<Server>, context: Arc<PoolContext>) {
-    let learned = routines::learn(&mut lease, &context.routines, &context.pool.key().database).await;
+    let database = &context.pool.key().database;
+    let learned = routines::learn(&mut lease, &context.routines, database).await;
+    if let Ok(true) = learned {
+        tracing::info!(%database, "settings of roles or of the database have changed: servers are replaced");
+        context.shared.reconnect(Some(database));
+    }
     if learned.is_ok() && lease.talk.is_free() && lease.talk.is_sound() {
         give_back(lease);
     } else {

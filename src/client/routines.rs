@@ -43,16 +43,16 @@ impl From<WireError> for Unread {
 }
 
 /// Reads them by an idle server, if they are to be read and nobody does. What can't be read is told, and counts as empty
-/// until it is tried again.
+/// until it is tried again. Returns whether sessions begin otherwise than those that were opened before.
 ///
 /// # Errors
 /// When the server was lost. Not cancel safe: dropped half way, the server must be closed.
-pub async fn learn(server: &mut Server, routines: &Routines, database: &str) -> io::Result<()> {
-    let Some(reading) = routines.begin() else { return Ok(()) };
+pub async fn learn(server: &mut Server, routines: &Routines, database: &str) -> io::Result<bool> {
+    let Some(reading) = routines.begin() else { return Ok(false) };
     let read = timeout(LIMIT, read(server, &reading, database)).await;
     reading.done();
     let (lost, why) = match read {
-        Ok(Ok(())) => return Ok(()),
+        Ok(Ok(others)) => return Ok(others),
         Ok(Err(Unread::Refused(why))) => (None, why),
         Ok(Err(Unread::Lost(error))) => (Some(error), "the server was lost".to_owned()),
         Err(_) => (Some(io::ErrorKind::TimedOut.into()), format!("no answer in {} s", LIMIT.as_secs())),
@@ -60,15 +60,16 @@ pub async fn learn(server: &mut Server, routines: &Routines, database: &str) -> 
     if routines.is_news() {
         tracing::warn!(database, "functions that change session state can't be told from others: {why}");
     }
-    lost.map_or(Ok(()), Err)
+    lost.map_or(Ok(false), Err)
 }
 
-async fn read(server: &mut Server, reading: &Reading<'_>, database: &str) -> Result<(), Unread> {
+async fn read(server: &mut Server, reading: &Reading<'_>, database: &str) -> Result<bool, Unread> {
     let sequences = reading.wants_sequences();
-    let mut fingerprint = catalog::read_fingerprint(&ask(server, &catalog::fingerprint()).await?)?;
+    let found = catalog::read_fingerprint(&ask(server, &catalog::fingerprint()).await?)?;
+    let (others, mut fingerprint) = (reading.are_others(found.defaults), found.catalogs);
     fingerprint.push(u8::from(sequences));
     if reading.is_known(&fingerprint) {
-        return Ok(());
+        return Ok(others);
     }
     let mut found = Found::default();
     found.take_sources(&ask(server, &catalog::sources(sequences)).await?, sequences)?;
@@ -80,7 +81,7 @@ async fn read(server: &mut Server, reading: &Reading<'_>, database: &str) -> Res
     let names = found.into_names();
     tell(&names, database);
     reading.learned(fingerprint, names);
-    Ok(())
+    Ok(others)
 }
 
 /// For an operator: after a statement with one of these names PostgreSQL is asked for what it has left.

@@ -20,6 +20,10 @@ pub const ROUNDS: usize = 16;
 /// A row: what it is, its OID, a name and more.
 type Row = [Vec<u8>; 4];
 
+/// What the database's sessions begin with (ALTER ROLE … SET, ALTER DATABASE … SET), whoever they are.
+const DEFAULTS: &str = "(SELECT count(*) || ':' || coalesce(sum(hashtext(concat_ws(' ', setdatabase, setrole, setconfig))), 0) \
+    FROM pg_db_role_setting WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())))";
+
 /// Changes whenever a function, trigger, view, rule, policy or default of the database does.
 pub fn fingerprint() -> String {
     const CATALOGS: [&str; 9] = [
@@ -44,7 +48,7 @@ pub fn fingerprint() -> String {
         format!("(SELECT count(*) || ':' || coalesce(sum(hashtext({key} || '.' || xmin)), 0) FROM {catalog} WHERE {own})")
     });
     format!(
-        "{FRONT}SELECT 'h', '0', '', encode(convert_to(concat_ws(' ', {}), 'UTF8'), 'hex')",
+        "{FRONT}SELECT 'h', '0', encode(convert_to({DEFAULTS}, 'UTF8'), 'hex'), encode(convert_to(concat_ws(' ', {}), 'UTF8'), 'hex')",
         all.join(", ")
     )
 }
@@ -300,9 +304,18 @@ impl Found {
 ///
 /// # Errors
 /// When it isn't that.
-pub fn read_fingerprint(reply: &[u8]) -> Result<Vec<u8>, WireError> {
-    let [.., value] = rows(reply)?.pop().ok_or(WireError::Short)?;
-    Ok(value)
+pub fn read_fingerprint(reply: &[u8]) -> Result<Fingerprint, WireError> {
+    let [.., defaults, catalogs] = rows(reply)?.pop().ok_or(WireError::Short)?;
+    Ok(Fingerprint { defaults, catalogs })
+}
+
+/// How a database was at a moment.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// What its sessions begin with.
+    pub defaults: Vec<u8>,
+    /// Functions, and what may call them.
+    pub catalogs: Vec<u8>,
 }
 
 fn number(digits: &[u8]) -> Result<u32, WireError> {

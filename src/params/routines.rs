@@ -63,6 +63,8 @@ pub struct Routines {
     changes: AtomicU32,
     /// What the catalogs were like when they were read last.
     fingerprint: Mutex<Vec<u8>>,
+    /// What sessions began with then.
+    defaults: Mutex<Option<Vec<u8>>>,
 }
 
 impl Default for Routines {
@@ -75,6 +77,7 @@ impl Default for Routines {
             sequences: AtomicBool::new(false),
             changes: AtomicU32::new(0),
             fingerprint: Mutex::default(),
+            defaults: Mutex::default(),
         }
     }
 }
@@ -173,6 +176,12 @@ impl Reading<'_> {
     /// Whether the catalogs are as they were when they were read last.
     pub fn is_known(&self, fingerprint: &[u8]) -> bool {
         *self.routines.fingerprint.lock() == fingerprint
+    }
+
+    /// What sessions begin with today: whether those that began before have begun with something else.
+    pub fn are_others(&self, defaults: Vec<u8>) -> bool {
+        let before = self.routines.defaults.lock().replace(defaults.clone());
+        before.is_some_and(|before| before != defaults)
     }
 
     /// They say this.

@@ -273,7 +273,7 @@ fn makes(tag: &[u8]) -> Traces {
     let Some(behind) = tag.strip_prefix(b"CREATE ").or_else(|| tag.strip_prefix(b"ALTER ")) else {
         return Traces::NONE;
     };
-    if behind == b"ROLE" {
+    if matches!(behind, b"ROLE" | b"DATABASE") {
         return Traces::REMADE;
     }
     let makes: [&[u8]; 12] = [
