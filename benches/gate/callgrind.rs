@@ -16,8 +16,8 @@ const RUNS: [usize; 2] = [400, 4400];
 /// The same for logins.
 const LOGINS: [usize; 2] = [32, 800];
 
-/// Seconds of the short and of the long rest.
-const RESTS: [u64; 2] = [2, 22];
+/// Seconds of the short and of the long rest, shorter than the scripted server waits for a message.
+const RESTS: [u64; 2] = [2, 12];
 
 fn runs(workload: Workload) -> [usize; 2] {
     if workload == Workload::Login { LOGINS } else { RUNS }
