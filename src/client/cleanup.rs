@@ -4,7 +4,6 @@
 use super::context::PoolContext;
 use super::fit::{self, FitError};
 use super::routines;
-use crate::admin::Realm;
 use crate::clock::Instant;
 use crate::config::PoolMode;
 use crate::params::tracked;
@@ -55,7 +54,7 @@ pub async fn learn(mut lease: Lease<Server>, context: Arc<PoolContext>) {
     let learned = routines::learn(&mut lease, &context.routines, database).await;
     if let Ok(true) = learned {
         tracing::info!(%database, "settings of roles or of the database have changed: servers are replaced");
-        context.shared.reconnect(Some(database));
+        context.shared.replace_servers(database);
     }
     if learned.is_ok() && lease.talk.is_free() && lease.talk.is_sound() {
         give_back(lease);

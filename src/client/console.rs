@@ -7,7 +7,7 @@ use crate::admin::{Desk, Holding, Order, PoolView, Realm, Rights};
 use crate::config::{Config, RESERVED_DATABASES};
 use crate::lifecycle::Phase;
 use crate::metrics::{LoginFailure, Metrics};
-use crate::pool::{CloseReason, PoolSet};
+use crate::pool::PoolSet;
 use crate::roster::{Roster, Told};
 use crate::server::Server;
 use std::collections::HashMap;
@@ -97,8 +97,7 @@ impl Realm for Shared {
 
     fn reconnect(&self, database: Option<&str>) {
         for context in self.contexts_of(database) {
-            context.canonical.lock().clear();
-            context.pool.retire(CloseReason::Obsolete);
+            context.replace_servers();
             context.hub.retire();
         }
     }
@@ -114,6 +113,11 @@ impl Realm for Shared {
 }
 
 impl Shared {
+    /// As RECONNECT, but for the servers that listen: to them it is all one how a session begins.
+    pub(super) fn replace_servers(&self, database: &str) {
+        self.contexts_of(Some(database)).iter().for_each(|context| context.replace_servers());
+    }
+
     fn contexts_of(&self, database: Option<&str>) -> Vec<Arc<PoolContext>> {
         let contexts = self.contexts.lock();
         let wanted =

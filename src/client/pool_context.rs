@@ -258,6 +258,12 @@ impl PoolContext {
         found.map(|(_, value)| value.clone())
     }
 
+    /// Idle servers are closed, others when they come back.
+    pub(super) fn replace_servers(&self) {
+        self.canonical.lock().clear();
+        self.pool.retire(CloseReason::Obsolete);
+    }
+
     /// Servers were found to have another default of a parameter (in any case) than at login.
     #[cold]
     pub fn default_changed(&self, name: &str, value: &str) {
