@@ -1,13 +1,12 @@
 //! Until when the certificates that pgweir itself shows are valid.
 
+use super::date;
 use super::der::{FIRST_FIELD, SEQUENCE, element, expect};
 use super::{FileError, files};
 use crate::config::Config;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
 const DAY: i64 = 86_400;
 
 /// A file with a certificate that pgweir shows. Times are in seconds since 1970.
@@ -77,33 +76,7 @@ fn validity(certificate: &[u8]) -> Option<(i64, i64)> {
     let (times, _) = expect(rest, SEQUENCE)?;
     let (tag, since, rest) = element(times)?;
     let (other, until, _) = element(rest)?;
-    Some((time(tag, since)?, time(other, until)?))
-}
-
-/// RFC 5280, 4.1.2.5: always with seconds, always Z.
-fn time(tag: u8, text: &[u8]) -> Option<i64> {
-    let digits = text.strip_suffix(b"Z").filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
-    let number = |part: &[u8]| part.iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0'));
-    let (year, rest) = match (tag, digits.len()) {
-        (UTC_TIME, 12) => {
-            let (year, rest) = digits.split_at(2);
-            let year = number(year);
-            (if year < 50 { 2000 + year } else { 1900 + year }, rest)
-        }
-        (GENERALIZED_TIME, 14) => (number(&digits[..4]), &digits[4..]),
-        _ => return None,
-    };
-    let part = |at: usize| number(&rest[at * 2..at * 2 + 2]);
-    let (month, day) = (part(0), part(1));
-    Some(days(year, month, day) * DAY + part(2) * 3600 + part(3) * 60 + part(4))
-}
-
-/// Days from 1970-01-01 in the Gregorian calendar, whose years begin with March here.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+    Some((date::seconds(tag, since)?, date::seconds(other, until)?))
 }
 
 #[cfg(test)]
@@ -126,7 +99,6 @@ mod tests {
             let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
             assert_eq!(validity(certificate.der()), Some((0, expected)));
         }
-        assert_eq!(time(UTC_TIME, b"261121134914Z"), Some(1_795_268_954));
     }
 
     #[test]
@@ -151,7 +123,7 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(der in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = (validity(&der), time(UTC_TIME, &der), time(GENERALIZED_TIME, &der));
+            let _ = (validity(&der), date::seconds(date::UTC_TIME, &der), date::seconds(date::GENERALIZED_TIME, &der));
         }
     }
 }

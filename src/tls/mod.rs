@@ -3,6 +3,7 @@
 mod acceptor;
 pub mod channel;
 pub mod connector;
+mod date;
 mod der;
 mod distrust;
 mod end_point;

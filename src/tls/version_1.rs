@@ -2,6 +2,7 @@
 //! extensions, so there is nothing in one that could forbid what it is used for; as libpq with OpenSSL has it, they are good for any
 //! purpose, and for the host in their common name.
 
+use super::date;
 use super::der::{BIT_STRING, INTEGER, SEQUENCE, element, expect};
 use super::distrust::{Distrust, Source};
 use super::subject;
@@ -11,9 +12,6 @@ use std::net::IpAddr;
 
 #[cfg(test)]
 mod tests;
-
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
 
 /// What counts of one.
 #[derive(Debug, Clone, Copy)]
@@ -103,12 +101,13 @@ impl Certificate<'_> {
         }
     }
 
-    /// Since 1970.
+    /// Since 1970; what began before has begun.
     fn dates(&self) -> Option<(u64, u64)> {
         let (tag, from, rest) = element(self.validity)?;
         let (until_tag, until, end) = element(rest)?;
         (end.is_empty()).then_some(())?;
-        Some((seconds(tag, from)?, seconds(until_tag, until)?))
+        let since_1970 = |seconds: i64| u64::try_from(seconds).unwrap_or(0);
+        Some((since_1970(date::seconds(tag, from)?), since_1970(date::seconds(until_tag, until)?)))
     }
 
     /// That it is for this host.
@@ -141,33 +140,4 @@ fn is_for(name: &str, host: &ServerName<'_>) -> bool {
             }
         }
     }
-}
-
-/// YYMMDDHHMMSSZ or YYYYMMDDHHMMSSZ, the only forms certificates have (RFC 5280, 4.1.2.5); since 1970.
-fn seconds(tag: u8, text: &[u8]) -> Option<u64> {
-    let digits = text.strip_suffix(b"Z").filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
-    let number = |part: &[u8]| part.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
-    let (year, rest) = match (tag, digits.len()) {
-        (UTC_TIME, 12) => match number(&digits[..2]) {
-            year @ ..50 => (2000 + year, &digits[2..]),
-            year => (1900 + year, &digits[2..]),
-        },
-        (GENERALIZED_TIME, 14) => (number(&digits[..4]), &digits[4..]),
-        _ => return None,
-    };
-    let mut pairs = rest.chunks(2).map(number);
-    let mut next = |range: std::ops::RangeInclusive<u64>| pairs.next().filter(|part| range.contains(part));
-    let (month, day) = (next(1..=12)?, next(1..=31)?);
-    let (hour, minute, second) = (next(0..=23)?, next(0..=59)?, next(0..=59)?);
-    // What began before 1970 has begun.
-    let days = days(year, month, day).unwrap_or(0);
-    Some(((days * 24 + hour) * 60 + minute) * 60 + second)
-}
-
-/// From 1970-01-01 to a day of the Gregorian calendar; `None` before. A day that its month hasn't is one of the next.
-fn days(year: u64, month: u64, day: u64) -> Option<u64> {
-    // Years that begin in March, so that the leap day is the last.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
-    let before = year * 365 + year / 4 - year / 100 + year / 400;
-    (before + (153 * month + 2) / 5 + day - 1).checked_sub(719_468)
 }

@@ -206,30 +206,6 @@ fn names_count_as_in_libpq() {
     }
 }
 
-#[test]
-fn dates_are_those_of_the_calendar() {
-    for (tag, text, expected) in [
-        (UTC_TIME, "700101000000Z", Some(0)),
-        (UTC_TIME, "000301000000Z", Some(951_868_800)),
-        (UTC_TIME, "491231235959Z", Some(2_524_607_999)),
-        (UTC_TIME, "500101000000Z", Some(0)),
-        (GENERALIZED_TIME, "20240229120000Z", Some(1_709_208_000)),
-        (GENERALIZED_TIME, "99991231235959Z", Some(253_402_300_799)),
-        (GENERALIZED_TIME, "00000101000000Z", Some(0)),
-        (GENERALIZED_TIME, "20241301000000Z", None),
-        (GENERALIZED_TIME, "20240001000000Z", None),
-        (GENERALIZED_TIME, "20240101240000Z", None),
-        (GENERALIZED_TIME, "20240101000000", None),
-        (GENERALIZED_TIME, "20240101000000.5Z", None),
-        (GENERALIZED_TIME, "240101000000Z", None),
-        (UTC_TIME, "20240101000000Z", None),
-        (UTC_TIME, "2401010000Z", None),
-        (UTC_TIME, "", None),
-    ] {
-        assert_eq!(seconds(tag, text.as_bytes()), expected, "{text}");
-    }
-}
-
 proptest! {
     /// A byte changed anywhere, or an end: nobody gets in, nothing panics.
     #[test]
