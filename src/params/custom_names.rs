@@ -1,6 +1,6 @@
 //! Names of custom parameters (`prefix.name`) in texts and in the values of a Bind: PostgreSQL lists them only to who asks by name.
 
-use super::traces::{is_in_word, is_local};
+use super::traces::{apostrophes, is_in_word, is_local};
 use crate::wire::cursor::Cursor;
 use crate::wire::error::WireError;
 use memchr::memmem;
@@ -101,18 +101,17 @@ fn named(told: &[u8], name: &mut impl FnMut(&str)) -> bool {
 /// doubled where the call itself is within a literal.
 fn first_literal(behind: &[u8]) -> Option<&[u8]> {
     let arguments = behind.trim_ascii_start().strip_prefix(b"(")?.trim_ascii_start();
-    let quotes = |text: &[u8]| text.iter().take_while(|b| **b == b'\'').count();
     let ends = |text: &[u8]| {
         let text = text.trim_ascii_start();
         text.starts_with(b",") || text.starts_with(b"::")
     };
-    let opened = quotes(arguments);
+    let opened = apostrophes(arguments);
     let literal = &arguments[opened..];
     if opened > 1 && ends(literal) {
         return Some(b"");
     }
     let (literal, behind) = literal.split_at(memchr::memchr(b'\'', literal)?);
-    let closed = quotes(behind);
+    let closed = apostrophes(behind);
     (opened > 0 && opened == closed && ends(&behind[closed..])).then_some(literal)
 }
 

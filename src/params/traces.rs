@@ -177,7 +177,7 @@ pub(super) const LONGEST_ARGUMENTS: usize = 1024;
 
 /// How many apostrophes a literal begins with: as many as its quotes are made of, more than one within other literals, and twice
 /// as many where it is empty. A call's first argument, being a name, is not.
-fn apostrophes(text: &[u8]) -> usize {
+pub(super) fn apostrophes(text: &[u8]) -> usize {
     text.iter().take_while(|b| **b == b'\'').count()
 }
 

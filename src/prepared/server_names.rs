@@ -79,8 +79,7 @@ impl ServerNames {
 
     /// The server has none any more but those `keep` is true for.
     pub fn retain(&mut self, keep: impl Fn(StatementId) -> bool) {
-        let gone: Vec<_> = self.known.iter().map(|(id, _)| *id).filter(|id| !keep(*id)).collect();
-        gone.iter().for_each(|id| self.remove(*id));
+        drop(self.lost(|statement| keep(statement.id())));
     }
 
     /// Takes out those `has` is false for: the server has them no more.

@@ -1,7 +1,16 @@
 //! When a certificate is valid (RFC 5280, 4.1.2.5), in seconds since 1970.
 
+use super::der::element;
+
 pub(super) const UTC_TIME: u8 = 0x17;
 pub(super) const GENERALIZED_TIME: u8 = 0x18;
+
+/// Its first and its last second, out of the contents of its validity.
+pub(super) fn validity(times: &[u8]) -> Option<(i64, i64)> {
+    let (tag, from, rest) = element(times)?;
+    let (other, until, end) = element(rest)?;
+    end.is_empty().then_some((seconds(tag, from)?, seconds(other, until)?))
+}
 
 /// YYMMDDHHMMSSZ or YYYYMMDDHHMMSSZ, the only forms certificates have. A day that its month hasn't is one of the next.
 pub(super) fn seconds(tag: u8, text: &[u8]) -> Option<i64> {

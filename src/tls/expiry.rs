@@ -1,7 +1,7 @@
 //! Until when the certificates that pgweir itself shows are valid.
 
 use super::date;
-use super::der::{FIRST_FIELD, SEQUENCE, element, expect};
+use super::der::{SEQUENCE, expect, from_issuer};
 use super::{FileError, files};
 use crate::config::Config;
 use std::collections::BTreeMap;
@@ -64,19 +64,8 @@ impl Shown {
 
 /// The first and the last second of a certificate in DER.
 fn validity(certificate: &[u8]) -> Option<(i64, i64)> {
-    let (whole, _) = expect(certificate, SEQUENCE)?;
-    let (mut rest, _) = expect(whole, SEQUENCE)?;
-    // Version (from 2 on), serial number, signature algorithm, issuer; then the validity.
-    if let Some((_, behind)) = expect(rest, FIRST_FIELD) {
-        rest = behind;
-    }
-    for _ in 0..3 {
-        rest = element(rest)?.2;
-    }
-    let (times, _) = expect(rest, SEQUENCE)?;
-    let (tag, since, rest) = element(times)?;
-    let (other, until, _) = element(rest)?;
-    Some((date::seconds(tag, since)?, date::seconds(other, until)?))
+    let (_issuer, rest) = expect(from_issuer(certificate)?, SEQUENCE)?;
+    date::validity(expect(rest, SEQUENCE)?.0)
 }
 
 #[cfg(test)]

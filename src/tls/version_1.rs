@@ -3,7 +3,7 @@
 //! purpose, and for the host in their common name.
 
 use super::date;
-use super::der::{BIT_STRING, INTEGER, SEQUENCE, element, expect};
+use super::der::{BIT_STRING, INTEGER, SEQUENCE, expect};
 use super::distrust::{Distrust, Source};
 use super::subject;
 use rustls::pki_types::{ServerName, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
@@ -90,8 +90,8 @@ impl Certificate<'_> {
     }
 
     fn verify_dates(&self, now: UnixTime) -> Result<(), Error> {
-        let (from, until) = self.dates().ok_or(CertificateError::BadEncoding)?;
-        let time = now.as_secs();
+        let (from, until) = date::validity(self.validity).ok_or(CertificateError::BadEncoding)?;
+        let time = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         if time < from {
             Err(CertificateError::NotValidYet.into())
         } else if time > until {
@@ -99,15 +99,6 @@ impl Certificate<'_> {
         } else {
             Ok(())
         }
-    }
-
-    /// Since 1970; what began before has begun.
-    fn dates(&self) -> Option<(u64, u64)> {
-        let (tag, from, rest) = element(self.validity)?;
-        let (until_tag, until, end) = element(rest)?;
-        (end.is_empty()).then_some(())?;
-        let since_1970 = |seconds: i64| u64::try_from(seconds).unwrap_or(0);
-        Some((since_1970(date::seconds(tag, from)?), since_1970(date::seconds(until_tag, until)?)))
     }
 
     /// That it is for this host.
