@@ -2,6 +2,7 @@
 //! Pure: bytes of the server in, bytes for the client out.
 
 mod afterword;
+mod answer;
 mod context;
 mod described;
 mod effects;
@@ -28,6 +29,8 @@ use crate::wire::outgoing::Outgoing;
 use crate::wire::scan::{self, Stop};
 use crate::wire::tag::backend as b;
 pub use afterword::{Afterword, Prepared};
+use answer::LONGEST_ANSWER;
+pub use answer::LONGEST_OF_FUNCTIONS;
 pub use context::ParseContext;
 pub use described::Described;
 use effects::tells_of_copy_data;
@@ -42,14 +45,6 @@ use std::sync::Arc;
 
 /// Messages that are looked at are waited for whole up to this size; longer ones are streamed.
 const LOOKED_AT: usize = 64 * 1024;
-
-/// Most bytes of an answer to a question of pgweir's own: parameters of a session, whose values can be long, and names. Every server of
-/// a pool may be asked at the same time.
-const LONGEST_ANSWER: usize = 8 * 1024 * 1024;
-
-/// The same of what is asked about all functions of a database, by one server of a pool at a time, and where a client listens, whose
-/// notifications come between.
-pub const LONGEST_OF_FUNCTIONS: usize = 64 * 1024 * 1024;
 
 /// What became of statements, counted for the metrics; taken when the server is given back.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -324,19 +319,6 @@ impl Conversation {
         self.receiving_fate == Fate::PreludeFailed && self.exchange.is_skipping()
     }
 
-    #[inline]
-    fn tap(&mut self, bytes: &[u8]) {
-        if let Some(reply) = &mut self.inspection {
-            let length = reply.len() + bytes.len();
-            let listens = || self.traces.has(Traces::CHANNELS) || self.held.has(Traces::CHANNELS);
-            if length <= self.longest_answer || length <= LONGEST_OF_FUNCTIONS && listens() {
-                reply.extend_from_slice(bytes);
-            } else {
-                self.exchange.set_doubt("the server's answer to a question of pgweir's has no end");
-            }
-        }
-    }
-
     /// Sends the answers pgweir gives itself, as far as they are due: none before a message of the server is whole.
     #[inline]
     pub fn answer_locally(&mut self, out: &mut Outgoing<'_>) {
@@ -420,18 +402,6 @@ impl Conversation {
             .map_or(Decided::Pass(fate), |body| Decided::Instead(b::ERROR, body))
     }
 
-    /// Takes the answer to the question that goes out next, of so many bytes at most; beyond them the server is in doubt.
-    pub fn begin_long_answer(&mut self, most: usize) {
-        self.inspection = Some(Vec::new());
-        self.longest_answer = most;
-    }
-
-    /// The answer so far. Those to come are of the usual length.
-    pub fn take_long_answer(&mut self) -> Vec<u8> {
-        self.longest_answer = LONGEST_ANSWER;
-        self.inspection.take().unwrap_or_default()
-    }
-
     /// Expects a reply to something pgweir sends to make the server fit for its next client.
     pub fn expect_prelude(&mut self, reply: Reply) {
         self.exchange.expect(reply, Action::Prelude);
@@ -490,30 +460,6 @@ mod tests {
             assert_eq!(talk.heard.prelude_error.is_some(), error != b'Z');
             assert_eq!(talk.is_free(), error == b'Z');
         }
-    }
-
-    #[test]
-    fn an_answer_to_our_own_question_has_an_end() {
-        let mut talk = Conversation::new(NonZeroUsize::MIN, Arc::default());
-        talk.exchange.expect(Reply::Query, Action::Swallow);
-        let takes = |talk: &mut Conversation, size: usize| {
-            let mut row = Vec::new();
-            encode::message(&mut row, b::DATA_ROW, |v| v.resize(v.len() + size, b'x'));
-            let (mut client, mut scratch) = (ClientStatements::default(), Vec::new());
-            let mut out = Outgoing::new(&row, &mut scratch);
-            assert_eq!(talk.receive(&row, &mut client, &mut out), Ok(row.len()));
-            talk.is_sound()
-        };
-        talk.begin_long_answer(LONGEST_OF_FUNCTIONS);
-        assert!(takes(&mut talk, LONGEST_ANSWER) && takes(&mut talk, LONGEST_ANSWER));
-        assert_eq!(talk.take_long_answer().len(), 2 * (LONGEST_ANSWER + HEADER));
-        talk.inspection = Some(Vec::new());
-        assert!(takes(&mut talk, LONGEST_ANSWER / 3) && takes(&mut talk, LONGEST_ANSWER / 3));
-        talk.held = Traces::CHANNELS;
-        assert!(takes(&mut talk, LONGEST_ANSWER / 3), "notifications are among it");
-        talk.held = Traces::NONE;
-        assert!(!takes(&mut talk, 1), "no other question has so long an answer");
-        assert_eq!(talk.inspection.map(|answer| answer.len()), Some(3 * (LONGEST_ANSWER / 3 + HEADER)));
     }
 
     /// A RowDescription too long to be waited for, behind it the answer to a Close the server never saw.
