@@ -9,8 +9,8 @@ use support::cluster::{Cluster, Version};
 use support::eventually;
 use support::fake_server::{Conn, FakeServer};
 use support::messages::{
-    Message, backend, bind, close_statement, copy_data, copy_done, describe_statement, execute,
-    function_call, message, parse, query, sync,
+    Message, backend, bind, close_statement, copy_data, copy_done, describe_portal, describe_statement,
+    execute, flush, function_call, message, parse, query, sync,
 };
 use support::pgweir::{Config, Pgweir};
 use support::raw::{Client, Target};
@@ -2201,6 +2201,87 @@ fn columns_are_what_the_client_was_told() {
         client.send(&[close_statement("s"), sync()].concat());
         client.read_until_ready();
     }
+}
+
+/// What a batch brings, but for rows' values.
+fn tags(client: &mut Client, batch: &[Vec<u8>]) -> String {
+    client.send(&batch.concat());
+    client.read_until_ready().iter().map(|message| char::from(message.tag)).collect()
+}
+
+/// A table is altered past pgweir, and every server has the statement with the columns it had. Who is about to be told which there are is
+/// told of those there are now, and never hears that PostgreSQL refused the old ones first.
+#[test]
+fn nobody_who_is_told_meets_a_change_past_pgweir() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql("app", "CREATE TABLE m AS SELECT 1 AS v; GRANT SELECT ON m TO PUBLIC");
+    let pgweir = two_servers(&cluster);
+    let text = "SELECT * FROM m";
+    let told = || [bind("", "s", &[]), describe_portal(""), execute("", 0)];
+    let mut old = pgweir.client();
+    let mut settled = Client::connect(&pgweir.target("trusty", "app").parameter("work_mem", "7MB"));
+    prepare_s(&mut old, text);
+    prepare_s(&mut settled, text);
+    for change in 0.. {
+        let mut new = pgweir.client();
+        (0..4).for_each(|_| drop(run_untold(&mut old)));
+        cluster.sql("app", &format!("ALTER TABLE m ADD x{change} int"));
+        match change {
+            0 | 1 => assert_eq!(tags(&mut old, &[told().concat(), sync()]), "2TDCZ"),
+            2 => assert_eq!(tags(&mut old, &[describe_statement("s"), told().concat(), sync()]), "tT2TDCZ"),
+            3 => assert_eq!(tags(&mut new, &[parse("s", text), describe_statement("s"), sync()]), "1tTZ"),
+            4 => {
+                new.send(&[parse("s", text), describe_statement("s"), flush()].concat());
+                new.expect(&["1", "t…", "T…"]);
+                assert_eq!(tags(&mut new, &[bind("", "s", &[]), execute("", 0), sync()]), "2DCZ");
+            }
+            5 => assert_eq!(tags(&mut new, &[parse("s", text), told().concat(), sync()]), "12TDCZ"),
+            6 => {
+                prepare_s(&mut new, "SELECT 5");
+                let batch =
+                    [close_statement("s"), parse("t", "TABLE m"), parse("s", text), told().concat(), sync()];
+                assert_eq!(tags(&mut new, &batch), "3112TDCZ");
+                assert_eq!(tags(&mut new, &[parse("t", "TABLE m"), sync()]), "EZ", "it has the name");
+            }
+            7 | 8 => assert_eq!(tags(&mut settled, &[told().concat(), sync()]), "2TDCZ"),
+            9 => assert_eq!(tags(&mut new, &[query("BEGIN")]), "CZ"),
+            _ => break,
+        }
+        if change == 9 {
+            assert_eq!(
+                tags(&mut new, &[parse("s", text), told().concat(), sync()]),
+                "1EZ",
+                "in a transaction"
+            );
+        }
+        for _ in 0..3 {
+            assert_eq!(tags(&mut old, &[told().concat(), sync()]), "2TDCZ", "{change}");
+        }
+        assert_eq!(tags(&mut old, &[close_statement("s"), parse("s", text), sync()]), "31Z");
+        new.terminate();
+    }
+}
+
+/// What runs may have done something before it finds its own statement outdated: that is never run twice.
+#[test]
+fn nothing_is_run_twice() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql(
+        "app",
+        "CREATE TABLE m AS SELECT 1 AS v; CREATE SEQUENCE runs; GRANT ALL ON m, runs TO PUBLIC;
+         CREATE FUNCTION one() RETURNS int LANGUAGE plpgsql AS $$DECLARE r record; BEGIN
+           PERFORM nextval('runs'); EXECUTE 'EXECUTE inner_one' INTO r; RETURN 1; END$$",
+    );
+    let pgweir = Pgweir::start(&Config::new(&cluster).set("default_pool_size", 1));
+    let mut client = pgweir.client();
+    client.query("PREPARE inner_one AS SELECT * FROM m");
+    prepare_s(&mut client, "SELECT one()");
+    let told = [bind("", "s", &[]), describe_portal(""), execute("", 0), sync()];
+    assert_eq!(tags(&mut client, &told), "2TDCZ");
+    cluster.sql("app", "ALTER TABLE m ADD w int");
+    assert_eq!(tags(&mut client, &told), "2TEZ");
+    let runs = cluster.sql("app", "SELECT last_value FROM runs");
+    assert_eq!(runs, [[Some("2".to_owned())]]);
 }
 
 /// A table that is altered in a session, or a transaction, that has temporary ones or may have is everybody's all the same.

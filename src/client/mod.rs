@@ -33,6 +33,7 @@ mod refused;
 pub mod relay;
 pub mod replication;
 pub mod report;
+mod retry;
 pub mod routines;
 pub mod session;
 pub mod startup;

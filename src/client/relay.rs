@@ -74,6 +74,7 @@ impl Session {
             client: self.member.entry().id,
             parse_context: self.state.wanted.parse_context(),
         };
+        server.talk.retry.begin(!front.is_empty() || server.talk.is_free());
         let mut out = Outgoing::new(input, scratch);
         if !front.is_empty() {
             out.inject(|v| v.extend_from_slice(front));
@@ -96,7 +97,10 @@ impl Session {
             return (fed.used, self.server_lost());
         }
         let ending = matches!(active.step, Step::Leave | Step::Refuse(_));
-        if (fed.flush || ending)
+        let whole = fed.used == input.len() && server.talk.sending == 0;
+        // What is kept has an answer coming, and those of pgweir with it.
+        let kept = whole && fed.pause == Pause::More && server.talk.retry.keep(input);
+        if (fed.flush && !kept || ending)
             && let end @ Turn::End(_) = self.answer_locally(cx)
         {
             return (fed.used, end);
@@ -232,9 +236,10 @@ impl Session {
     fn receive(&mut self, cx: &mut Context<'_>, input: &[u8], scratch: &mut Vec<u8>) -> (usize, Turn) {
         let Link::Active(active) = &mut self.link else { return (input.len(), Turn::Again) };
         let Server { talk, traffic, .. } = &mut *active.lease;
+        let kept = talk.retry.end();
         let passed = talk.pass(input);
         if passed < input.len() || talk.has_own_answer() {
-            return self.receive_behind(cx, passed, input, scratch);
+            return self.receive_behind(cx, (passed, kept), input, scratch);
         }
         traffic.to_client += input.len() as u64;
         if let Err(e) = self.stream.write_or_keep(cx, input, &mut self.outbound) {
@@ -246,7 +251,7 @@ impl Session {
     fn receive_behind(
         &mut self,
         cx: &mut Context<'_>,
-        passed: usize,
+        (passed, kept): (usize, bool),
         input: &[u8],
         scratch: &mut Vec<u8>,
     ) -> (usize, Turn) {
@@ -254,6 +259,15 @@ impl Session {
         let Server { talk, traffic, .. } = &mut *active.lease;
         let mut out = Outgoing::new(input, scratch);
         let received = talk.receive_behind(passed, input, &mut self.state.statements, &mut out);
+        if kept
+            && talk.retry.is_stale()
+            && received == Ok(input.len())
+            && matches!(active.step, Step::Relay | Step::Stall)
+            && !talk.is_afterword_due()
+            && let Some(batch) = talk.retry.again(input)
+        {
+            return (input.len(), self.try_again(cx, batch, scratch));
+        }
         let bytes = out.bytes();
         if !bytes.is_empty() {
             traffic.to_client += bytes.len() as u64;

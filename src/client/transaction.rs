@@ -189,7 +189,7 @@ impl Session {
 
     /// How a chained prelude stands; `None`: its replies are in, the client's bytes behind it have had the session they were meant for.
     #[cold]
-    fn await_chained(&mut self) -> Option<Turn> {
+    pub(super) fn await_chained(&mut self) -> Option<Turn> {
         let Link::Active(active) = &mut self.link else { return None };
         if active.lease.talk.heard.prelude_error.is_some() {
             return Some(self.chain_broke());

@@ -167,7 +167,6 @@ pub fn first_batch(input: &[u8]) -> usize {
     input.len()
 }
 
-/// Appends what runs a text without parameters once, under a name of its own for statement and portal, whatever had it before: Close of
 /// Whether one of the whole messages of `input`, which begins with one, is a Terminate.
 pub fn says_goodbye(mut input: &[u8]) -> bool {
     while let Ok(Some(header)) = frame::header(input) {
@@ -180,6 +179,7 @@ pub fn says_goodbye(mut input: &[u8]) -> bool {
     false
 }
 
+/// Appends what runs a text without parameters once, under a name of its own for statement and portal, whatever had it before: Close of
 /// both, Parse, Bind, Execute, and Close of the statement. No Sync.
 pub fn execute_once(out: &mut Vec<u8>, name: &[u8], text: &[u8]) {
     close_statement(out, name);

@@ -57,6 +57,9 @@ impl Feed<'_, '_> {
                     Err(Lacks::Later) => return Err(Pause::Stall),
                     Err(Lacks::Outdated) => return Ok((Some(SentName::Outdated), Traces::NONE)),
                 };
+                if self.is_told(bound) {
+                    self.server.retry.tells();
+                }
                 self.server.note(traces);
                 self.evict();
                 Ok((Some(SentName::Server(statement)), traces))

@@ -64,6 +64,7 @@ impl Conversation {
         let changed =
             bound.filter(|statement| statement.is_of(context)).map(|statement| statement.set_stale());
         if changed.count() > 0 {
+            self.retry.found_stale();
             self.note(Traces::RESHAPED);
         }
     }

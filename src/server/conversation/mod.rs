@@ -11,6 +11,7 @@ mod heard;
 mod notifications;
 mod overdue;
 mod promises;
+mod retry;
 mod sequences;
 
 use super::exchange::{Action, Exchange, Fate, Reply};
@@ -39,6 +40,7 @@ pub use heard::Heard;
 pub use notifications::Cut;
 pub use overdue::Overdue;
 pub use promises::{Promise, REFUSED, SOMEBODY, UnnamedOwner};
+pub use retry::{Retry, prepares as retry_prepares};
 pub use sequences::Sequences;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -146,6 +148,8 @@ pub struct Conversation {
     pub tally: Tally,
     /// pgweir cancels what runs: it takes too long.
     pub overdue: Option<Box<Overdue>>,
+    /// The client's last batch, as long as it may be sent once more.
+    pub retry: Retry,
     receiving: usize,
     receiving_fate: Fate,
 }
@@ -185,6 +189,7 @@ impl Conversation {
             after: Afterword::default(),
             tally: Tally::default(),
             overdue: None,
+            retry: Retry::default(),
             receiving: 0,
             receiving_fate: Fate::Forward,
         }

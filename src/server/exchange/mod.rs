@@ -358,6 +358,16 @@ impl<P> Exchange<P> {
         (fate, broken.map(|(number, promise)| Broken { promise, ran: number == failed }).collect())
     }
 
+    /// A batch has failed, and nobody shall hear of its end. False if its Sync hasn't been sent.
+    #[cold]
+    pub fn swallow_end(&mut self) -> bool {
+        let ends = matches!(self.owed.front(), Some(Owed { reply: Reply::Sync, action: Action::Forward }));
+        if ends {
+            self.owed.swallow_front();
+        }
+        ends
+    }
+
     /// Nothing will be answered: all promises, newest first.
     pub fn break_all(&mut self) -> Vec<Broken<P>> {
         self.owed.clear();

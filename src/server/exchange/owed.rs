@@ -87,6 +87,13 @@ impl OwedQueue {
         self.far.clear();
     }
 
+    /// The reply of the front entry goes nowhere.
+    pub(super) fn swallow_front(&mut self) {
+        if self.near_len > 0 {
+            self.near[usize::from(self.head) % NEAR].action = Action::Swallow;
+        }
+    }
+
     /// Oldest first.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = Owed> {
         (0..usize::from(self.near_len)).map(|at| self.near[self.place(at)]).chain(self.far.iter().copied())
