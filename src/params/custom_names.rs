@@ -118,11 +118,13 @@ fn first_literal(behind: &[u8]) -> Option<&[u8]> {
 /// Whether names may be written by escapes: `U&"…"`, and in what is quoted for others to run U&'…' and E'\056'.
 fn hides_names(text: &[u8], searched: Where) -> bool {
     let (mut name, mut unicode, mut escape) = (false, (false, false), (false, false));
-    for three in text.windows(3) {
+    for (at, three) in text.windows(3).enumerate() {
         let [first, second, _] = *three else { continue };
         name |= three == b"u&\"";
         unicode.0 |= three == b"u&'";
-        escape.0 |= first == b'e' && second == b'\'';
+        // An e that ends a word opens nothing: behind 'TimeZone' it is the literal that ends.
+        escape.0 |=
+            first == b'e' && second == b'\'' && !at.checked_sub(1).is_some_and(|at| is_in_word(text[at]));
         unicode.1 |= first == b'\\' && (second.is_ascii_hexdigit() || second == b'+');
         escape.1 |= first == b'\\' && (second.is_ascii_digit() || matches!(second, b'x' | b'u'));
     }
@@ -278,6 +280,12 @@ mod tests {
             ),
             ("DO $$BEGIN PERFORM set_config(k, 'y', false); END$$", Where::Quoted, false),
             ("SELECT set_tenant(E'app\\056x')", Where::Quoted, false),
+            (
+                "EXECUTE p; SELECT '\\x41ff'::bytea; SELECT set_config('TimeZone', 'UTC', false)",
+                Where::Quoted,
+                true,
+            ),
+            ("SELECT set_tenant(E'app\\056x', 'TimeZone')", Where::Quoted, false),
             ("SELECT f_run('SELECT set_config(''role'', ''r2'', false)')", Where::Quoted, true),
             ("SELECT f_run('SELECT set_config('''', ''r2'', false)')", Where::Quoted, true),
             ("SELECT f_run('SELECT set_config(''a''||''.b'', ''r2'', false)')", Where::Quoted, false),
