@@ -1,6 +1,5 @@
 //! The same with TLS 1.3 between clients and pooler and between pooler and PostgreSQL.
 
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -17,6 +16,8 @@ use crate::support::tunnel::{Tunnel, V13};
 const IDLE: usize = 1000;
 /// Rows of 100 bytes.
 const ROWS: u32 = 2_000_000;
+/// Bytes of a long row, and how many come.
+const LONG: (u64, u64) = (40_000_000, 5);
 
 fn pooler<'a>(bench: &'a Bench, kind: &Kind) -> Result<(&'a Real, Pooler), Trouble> {
     if !kind.pools() {
@@ -38,8 +39,8 @@ pub(super) fn connect(bench: &Bench, kind: &Kind) -> Outcome {
     Ok(real.run(&pooler, super::pgbench::COMERS, bench.seconds(), &["-S", "-C"])?.measured())
 }
 
-/// 200 MB to and from psql.
-pub(super) fn copy(bench: &Bench, kind: &Kind) -> Outcome {
+/// 200 MB to and from psql, and as much in rows of 40 MB.
+pub(super) fn bulk(bench: &Bench, kind: &Kind) -> Outcome {
     let (real, pooler) = pooler(bench, kind)?;
     real.cluster.sql("app", "DROP TABLE IF EXISTS copied");
     for sql in [
@@ -54,29 +55,36 @@ pub(super) fn copy(bench: &Bench, kind: &Kind) -> Outcome {
     let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
     process::give_to_unprivileged(dir.path());
     let file = dir.path().join("copied");
-    let spent = |direction: &str| -> Result<Duration, String> {
+    let spent = |texts: &[&str]| -> Result<Duration, String> {
         let before = pooler.cpu_time()?;
-        run(&mut psql(real, &pooler, &file, direction));
+        run(&mut psql(real, &pooler, texts));
         Ok(pooler.cpu_time()?.saturating_sub(before))
     };
-    let out = spent("TO")?;
+    let out = spent(&[&format!("\\copy copied TO '{}'", file.display())])?;
     real.cluster.sql("app", "TRUNCATE copied");
-    let back = spent("FROM")?;
+    let back = spent(&[&format!("\\copy copied FROM '{}'", file.display())])?;
     let right = "SELECT count(*) FILTER (WHERE pad = lpad(id::text, 91, 'x')) FROM copied";
     if real.cluster.value("app", right) != ROWS.to_string() {
         return Err("COPY: other data came back".to_owned().into());
     }
     real.cluster.sql("app", "DROP TABLE copied");
-    let megabytes = f64::from(ROWS) * 100.0 / 1e6;
-    let each = |time: Duration| time.as_secs_f64() * 1e6 / megabytes;
-    Ok(Measured { values: vec![each(out), each(back)], beside: format!("{megabytes:.0} MB") })
+    let (length, count) = LONG;
+    let long = format!("SELECT repeat('x', {length}) FROM generate_series(1, {count})");
+    let long = spent(&[&format!("\\o '{}'", file.display()), &long])?;
+    let came = std::fs::metadata(&file).map_err(|e| e.to_string())?.len();
+    if came != count * (length + 1) {
+        return Err(format!("rows of 40 MB: {came} bytes came").into());
+    }
+    let each = |time: Duration, bytes: f64| time.as_secs_f64() * 1e12 / bytes;
+    let copied = f64::from(ROWS) * 100.0;
+    let values = vec![each(out, copied), each(back, copied), each(long, (count * length) as f64)];
+    Ok(Measured { values, beside: format!("{:.0} MB", copied / 1e6) })
 }
 
-fn psql(real: &Real, pooler: &Pooler, file: &Path, direction: &str) -> Command {
+fn psql(real: &Real, pooler: &Pooler, texts: &[&str]) -> Command {
     let mut command = Command::new(real.cluster.bin().join("psql"));
-    let text = format!("\\copy copied {direction} '{}'", file.display());
-    command.args(["-X", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "app", "-d", "app"]);
-    command.args(["-p", &pooler.port.to_string(), "-c", &text]);
+    command.args(["-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "app", "-d", "app"]);
+    command.args(["-p", &pooler.port.to_string()]).args(texts.iter().flat_map(|text| ["-c", *text]));
     command.env("PGPASSWORD", "secret-app").env("PGSSLMODE", "require").env("PGGSSENCMODE", "disable");
     command
 }

@@ -178,8 +178,9 @@ pub(crate) static ROWS: [Row; 21] = [
         figures: &[
             figure("TLS 1.3 both ways: CPU a MB, COPY of 200 MB to psql", "µs"),
             figure("TLS 1.3 both ways: CPU a MB, COPY of 200 MB from psql", "µs"),
+            figure("TLS 1.3 both ways: CPU a MB, rows of 40 MB to psql", "µs"),
         ],
-        measure: encrypted::copy,
+        measure: encrypted::bulk,
     },
     Row {
         name: "tls-idle",
