@@ -2224,6 +2224,7 @@ fn nobody_who_is_told_meets_a_change_past_pgweir() {
     prepare_s(&mut settled, text);
     for change in 0.. {
         let mut new = pgweir.client();
+        (0..3).for_each(|_| assert_eq!(tags(&mut settled, &[told().concat(), sync()]), "2TDCZ"));
         (0..4).for_each(|_| drop(run_untold(&mut old)));
         cluster.sql("app", &format!("ALTER TABLE m ADD x{change} int"));
         match change {
@@ -2245,6 +2246,12 @@ fn nobody_who_is_told_meets_a_change_past_pgweir() {
             }
             7 | 8 => assert_eq!(tags(&mut settled, &[told().concat(), sync()]), "2TDCZ"),
             9 => assert_eq!(tags(&mut new, &[query("BEGIN")]), "CZ"),
+            10 => {
+                let reset = [bind("", "", &[]), execute("", 0)].concat();
+                let batch = [parse("", "RESET work_mem"), told().concat(), reset, sync()];
+                assert_eq!(tags(&mut settled, &batch), "12TDC2CZ");
+                assert_eq!(settled.value("SHOW work_mem"), "7MB");
+            }
             _ => break,
         }
         if change == 9 {

@@ -263,7 +263,7 @@ impl Session {
             && talk.retry.is_stale()
             && received == Ok(input.len())
             && matches!(active.step, Step::Relay | Step::Stall)
-            && !talk.is_afterword_due()
+            && !talk.after.is_pending()
             && let Some(batch) = talk.retry.again(input)
         {
             return (input.len(), self.try_again(cx, batch, scratch));
