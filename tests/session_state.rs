@@ -2269,6 +2269,35 @@ fn nobody_who_is_told_meets_a_change_past_pgweir() {
     }
 }
 
+/// Who names a format for each column it was told of, as pgx does, gets PostgreSQL's own error though it asks for the columns, too:
+/// another would leave it with its statement for good.
+#[test]
+fn formats_for_each_column_are_for_those_there_were() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql("app", "CREATE TABLE m AS SELECT 1 AS v, 'a' AS w, 2 AS x; ALTER TABLE m OWNER TO app");
+    let pgweir = two_servers(&cluster);
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    for (change, past) in [("ADD y int", false), ("DROP x", false), ("ADD z int", true), ("DROP z", true)] {
+        prepare_s(&mut client, "SELECT * FROM m");
+        client.send(&[bind("", "s", &[]), execute("", 0), sync()].concat());
+        let row = client.read_until_ready().swap_remove(1);
+        let columns = row.body[1];
+        let formats = [&[0, columns][..], &[0, 1].repeat(usize::from(columns))].concat();
+        let bind = message(b'B', &[&b"\0s\0\0\0\0\0"[..], &formats].concat());
+        match past {
+            true => drop(cluster.sql("app", &format!("ALTER TABLE m {change}"))),
+            false => drop(other.query(&format!("ALTER TABLE m {change}"))),
+        }
+        for _ in 0..4 {
+            client.send(&[bind.clone(), describe_portal(""), execute("", 0), sync()].concat());
+            let replies = client.read_until_ready();
+            assert_eq!(replies[0].sqlstate(), "0A000", "{change}: {replies:?}");
+        }
+        client.send(&[close_statement("s"), sync()].concat());
+        client.read_until_ready();
+    }
+}
+
 /// What runs may have done something before it finds its own statement outdated: that is never run twice.
 #[test]
 fn nothing_is_run_twice() {

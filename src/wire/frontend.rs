@@ -69,6 +69,21 @@ impl<'a> BindNames<'a> {
     }
 }
 
+/// How many formats of results the body of a Bind names: none or one for all columns, or one for each; `None` if it isn't whole.
+pub fn result_formats(bind: &[u8]) -> Option<u16> {
+    let mut c = Cursor::new(bind);
+    c.cstr().ok()?;
+    c.cstr().ok()?;
+    let formats = c.u16().ok()?;
+    c.bytes(2 * usize::from(formats)).ok()?;
+    for _value in 0..c.u16().ok()? {
+        if let Ok(size) = usize::try_from(c.i32().ok()?) {
+            c.bytes(size).ok()?;
+        }
+    }
+    c.u16().ok()
+}
+
 /// What Describe and Close name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target<'a> {
@@ -257,6 +272,7 @@ mod tests {
         fn arbitrary_bodies_never_panic(body in prop::collection::vec(any::<u8>(), 0..64)) {
             let _ = Parse::read(&body);
             let _ = BindNames::read(&body);
+            let _ = result_formats(&body);
             let _ = Target::read(&body);
             prop_assert!(first_batch(&body) <= body.len());
         }

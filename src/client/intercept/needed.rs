@@ -13,6 +13,9 @@ use crate::wire::tag::frontend as f;
 use memchr::memmem;
 use std::sync::Arc;
 
+/// Where the body of a Bind lies in the input, as far as it is here.
+pub(super) type Body = (usize, usize);
+
 /// Why a statement can't be used on the server.
 pub(super) enum Lacks {
     /// It isn't known yet whether it can.
@@ -23,12 +26,12 @@ pub(super) enum Lacks {
 
 impl Feed<'_, '_> {
     /// Makes the server ready for a statement the client names; the name to send, `None` for the client's own.
-    /// Also what executing it leaves behind. A Bind of it ends at `bound`, else it is a Describe.
+    /// Also what executing it leaves behind. A Bind of it is `bound`, else it is a Describe.
     #[inline]
     pub(super) fn use_statement(
         &mut self,
         name: &[u8],
-        bound: Option<usize>,
+        bound: Option<Body>,
     ) -> Result<(Option<SentName>, Traces), Pause> {
         if name.is_empty() {
             return self.use_unnamed().map(|traces| (None, traces));
@@ -57,7 +60,7 @@ impl Feed<'_, '_> {
                     Err(Lacks::Later) => return Err(Pause::Stall),
                     Err(Lacks::Outdated) => return Ok((Some(SentName::Outdated), Traces::NONE)),
                 };
-                if self.is_told(bound) {
+                if self.is_described(bound) {
                     self.server.retry.tells();
                 }
                 self.server.note(traces);
@@ -72,14 +75,14 @@ impl Feed<'_, '_> {
         }
     }
 
-    /// What is to be used of an outdated statement, by a Bind that ends at `bound` or by a Describe; `None`: nothing, since nobody
+    /// What is to be used of an outdated statement, by the Bind `bound` or by a Describe; `None`: nothing, since nobody
     /// may get other columns than it believes in.
     #[cold]
     fn todays(
         &mut self,
         name: &[u8],
         statement: Arc<Statement>,
-        bound: Option<usize>,
+        bound: Option<Body>,
     ) -> Option<Arc<Statement>> {
         let registry = self.rules.registry;
         let instead = if self.is_told(bound) {
@@ -99,18 +102,28 @@ impl Feed<'_, '_> {
         Some(instead)
     }
 
-    /// Whether the client is about to be told what the statement gives: by a Describe, or by one behind the Bind that ends here.
-    fn is_told(&self, bound: Option<usize>) -> bool {
-        bound.is_none_or(|end| self.input.get(end) == Some(&f::DESCRIBE))
+    /// Whether a Describe follows, unless this is one.
+    #[inline]
+    fn is_described(&self, bound: Option<Body>) -> bool {
+        bound.is_none_or(|(_, end)| self.input.get(end) == Some(&f::DESCRIBE))
     }
 
-    /// Parses the client's statement of this name on the server unless it has it, for a Bind that ends at `bound` or a Describe.
+    /// Whether the client is about to be told what the statement gives, and takes whatever that is. Who names a format for each column
+    /// (pgx) goes by those it was told before, though it asks again.
+    fn is_told(&self, bound: Option<Body>) -> bool {
+        let takes_any = |(begin, end): Body| {
+            self.input.get(begin..end).and_then(frontend::result_formats).is_some_and(|formats| formats <= 1)
+        };
+        self.is_described(bound) && bound.is_none_or(takes_any)
+    }
+
+    /// Parses the client's statement of this name on the server unless it has it, for the Bind `bound` or a Describe.
     #[inline]
     pub(super) fn provide(
         &mut self,
         name: &[u8],
         statement: Arc<Statement>,
-        bound: Option<usize>,
+        bound: Option<Body>,
     ) -> Result<Arc<Statement>, Lacks> {
         if self.is_unsettled_statement(&statement) {
             return Err(Lacks::Later);
@@ -128,7 +141,7 @@ impl Feed<'_, '_> {
         &mut self,
         name: &[u8],
         mut statement: Arc<Statement>,
-        bound: Option<usize>,
+        bound: Option<Body>,
     ) -> Result<Arc<Statement>, Lacks> {
         let (told, failed) = (self.is_told(bound), self.server.exchange.status() == Status::Failed);
         let suited = self.rules.registry.suited(&statement, self.context().as_deref(), told);

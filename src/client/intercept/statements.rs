@@ -183,7 +183,8 @@ impl<'a, 'b> Feed<'a, 'b> {
         if let Some(instead) = self.refused_bind(names.statement) {
             return self.bind_instead(&names, &instead);
         }
-        let (server_name, traces) = match self.use_statement(names.statement, Some(message.end)) {
+        let body = (message.end - message.body.len(), message.end);
+        let (server_name, traces) = match self.use_statement(names.statement, Some(body)) {
             Ok(used) => used,
             Err(pause) => return Step::Pause(pause),
         };
