@@ -2269,6 +2269,54 @@ fn nobody_who_is_told_meets_a_change_past_pgweir() {
     }
 }
 
+/// A text that comes in pieces leaves what a short one does; what it only carries as data ties nobody.
+#[test]
+fn long_texts_leave_what_short_ones_do() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = two_servers(&cluster);
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    let (long, longer) = ("x".repeat(100_000), "x".repeat(1_200_000));
+    let shown = |client: &mut Client, name: &str| {
+        client.value(&format!("SELECT left(current_setting('{name}', true), 1)"))
+    };
+    for (text, name) in [
+        (format!("SET app.a = '{long}'"), "app.a"),
+        (format!("SELECT length(set_config('app.b', '{long}', false))"), "app.b"),
+        (format!("SELECT length('{long}'), set_config('app.c', 'x', false)"), "app.c"),
+        (format!("/* {long} */ SET app.d = 'x'"), "app.d"),
+        (format!("SELECT 1; SELECT length('{long}'); SET app.e = 'x'"), "app.e"),
+    ] {
+        client.query(&text);
+        (0..2).for_each(|_| assert_eq!(shown(&mut client, name), "x", "{name}"));
+        (0..2).for_each(|_| assert_ne!(shown(&mut other, name), "x", "{name}"));
+        let batch = [parse("", &text.replace("app.", "app.p")), bind("", "", &[]), execute("", 0), sync()];
+        if !text.contains("SELECT 1;") {
+            client.send(&batch.concat());
+            client.read_until_ready();
+            (0..2)
+                .for_each(|_| assert_eq!(shown(&mut client, &name.replace("app.", "app.p")), "x", "{name}"));
+        }
+    }
+    let data = format!("SELECT length('we set e.g. foo.bar; the local U.S. ones too, john.doe {long}')");
+    client.query(&data);
+    assert_ne!(pid(&mut client), pid(&mut client), "nothing ties it");
+    for (text, look, found) in [
+        ("SET work_mem = '7MB'", "SHOW work_mem", "7MB"),
+        ("SET app.long = 'y'", "SHOW app.long", "y"),
+        ("CREATE TEMP TABLE t AS SELECT 5 AS n", "SELECT n FROM t", "5"),
+        (
+            "SELECT pg_advisory_lock(5)",
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()",
+            "1",
+        ),
+    ] {
+        let text = format!("{text} /* {longer} */");
+        client.send(&[parse("", &text), bind("", "", &[]), execute("", 0), sync()].concat());
+        client.read_until_ready();
+        (0..2).for_each(|_| assert_eq!(client.value(look), found, "{look}"));
+    }
+}
+
 /// Who names a format for each column it was told of, as pgx does, gets PostgreSQL's own error though it asks for the columns, too:
 /// another would leave it with its statement for good.
 #[test]

@@ -39,6 +39,13 @@ impl Customs {
         custom_names::in_text(text, searched, |name| kept &= self.remember(name)) && kept
     }
 
+    /// Remembers those in a piece of a text too long to be read word by word. Whether it sets no others.
+    #[cold]
+    pub fn learn_piece(&self, piece: &[u8]) -> bool {
+        let mut kept = true;
+        custom_names::in_piece(piece, |name| kept &= self.remember(name)) && kept
+    }
+
     /// Remembers those the values of a Bind of this text name. Whether it sets no others.
     #[cold]
     pub fn learn_bound(&self, text: &[u8], bind: &[u8]) -> bool {

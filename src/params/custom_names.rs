@@ -56,6 +56,47 @@ pub fn in_text(text: &[u8], searched: Where, mut name: impl FnMut(&str)) -> bool
     all
 }
 
+/// The same of a piece of a text too long to be read word by word: only what begins a statement as a SET or RESET does, or calls
+/// set_config. What it quotes is data, as likely as not.
+pub fn in_piece(piece: &[u8], mut name: impl FnMut(&str)) -> bool {
+    let mut all = true;
+    // Up to where its name has been told: what is behind is data again.
+    let mut look = |at: usize, end: fn(&[u8]) -> Option<usize>| {
+        let head = &piece[at..piece.len().min(at + HEAD)];
+        let end = end(head).map_or(head.len(), |end| end + 1);
+        all &= in_text(&head[..end], Where::Set, &mut name);
+    };
+    for at in memchr::memchr2_iter(b'e', b'E', piece) {
+        let Some(from) = at.checked_sub(1).filter(|s| piece[*s].eq_ignore_ascii_case(&b's')) else {
+            continue;
+        };
+        if begins_with(&piece[from..], b"set_config") {
+            look(from, |head| memchr::memchr(b',', head));
+        } else if begins_with(&piece[from..], b"set") || begins_with(&piece[from..], b"session") {
+            // Of RESET, too, the last letters.
+            let before = if from >= 2 && begins_with(&piece[from - 2..], b"reset") { from - 2 } else { from };
+            if begins_statement(&piece[..before]) {
+                look(before, |head| memchr::memchr3(b'=', b';', b'\'', head));
+            }
+        }
+    }
+    all
+}
+
+/// How much is read behind what begins a statement: its words, and a name.
+const HEAD: usize = 256;
+
+fn begins_with(text: &[u8], word: &[u8]) -> bool {
+    text.get(..word.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(word))
+}
+
+/// Whether what stands in front of a word lets a statement begin there: nothing, the end of another, or BEGIN in a function's body.
+fn begins_statement(before: &[u8]) -> bool {
+    let before = before.trim_ascii_end();
+    let begin = before.len().checked_sub(5).is_some_and(|at| begins_with(&before[at..], b"begin"));
+    before.is_empty() || before.ends_with(b";") || before.ends_with(b"*/") || begin
+}
+
 /// The same of the values of a Bind of this text. Only those that set_config names are looked at, if the text tells which: others
 /// may be anything. Of a Bind that isn't whole they aren't all.
 pub fn in_values(text: &[u8], bind: &[u8], mut name: impl FnMut(&str)) -> bool {
@@ -310,6 +351,30 @@ mod tests {
             ),
         ] {
             assert_eq!(names(text, searched).1, all, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_in_pieces_of_long_texts() {
+        let names = |text: &str| {
+            let mut names = Vec::new();
+            let all = in_piece(text.as_bytes(), |name| names.push(name.to_owned()));
+            (names.join(" "), all)
+        };
+        for (text, found, all) in [
+            ("SET app.x = 'xxx", "app.x", true),
+            (
+                "; reset app.y; INSERT INTO t VALUES ('we set e.g. foo.bar, locally', 'john.doe', 'offset a.b')",
+                "app.y",
+                true,
+            ),
+            ("DO $$BEGIN SET app.x = 1; set session b.c = 2; END$$", "app.x b.c", true),
+            ("INSERT INTO t SELECT 'a', set_config('app.d', 'xxxx", "app.d", true),
+            ("INSERT INTO t SELECT set_config('app.' || v, 'xxxx", "", false),
+            ("SET U&\"\\0061pp.x\" = 1", "", false),
+            ("VALUES ('set app.x')", "", true),
+        ] {
+            assert_eq!(names(text), (found.to_owned(), all), "{text}");
         }
     }
 

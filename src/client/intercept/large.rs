@@ -2,6 +2,7 @@
 
 use super::statements::LONGEST_NAMES;
 use super::{Feed, Message, Pause, Step};
+use crate::params::statement::of_long;
 use crate::params::traces::Traces;
 use crate::prepared::client_statements::significant;
 use crate::server::exchange::{Action, Reply};
@@ -39,7 +40,37 @@ impl<'b> Feed<'_, 'b> {
         } else {
             self.server.exchange.expect(Reply::Parse, Action::Forward);
         }
-        self.server.note(Traces::HIDDEN);
+        let traces = self.begin_long(&message.body[end + 1..]);
+        self.server.note(traces);
         Step::Forward
     }
+
+    /// What a text may leave behind that comes in pieces, of which this is the first.
+    #[cold]
+    pub(super) fn begin_long(&mut self, piece: &[u8]) -> Traces {
+        self.server.read_up_to = Some(last(piece).into());
+        let traces = of_long(piece);
+        if self.rules.looks.customs.learn_piece(piece) { traces } else { traces.and(Traces::UNREAD) }
+    }
+
+    /// So many bytes more of it are here.
+    #[cold]
+    pub(super) fn read_on(&mut self, more: usize) {
+        let Some(before) = self.server.read_up_to.take() else { return };
+        let piece = [&before[..], &self.input[..more]].concat();
+        if !self.rules.looks.customs.learn_piece(&piece) {
+            self.server.note(Traces::UNREAD);
+        }
+        if more < self.server.sending {
+            self.server.read_up_to = Some(last(&piece).into());
+        }
+    }
 }
+
+/// What has to be read again with what follows: a word and a name may be cut.
+fn last(piece: &[u8]) -> &[u8] {
+    &piece[piece.len().saturating_sub(CUT)..]
+}
+
+/// How many bytes that are at most.
+const CUT: usize = 512;

@@ -20,7 +20,7 @@ pub use refuse::{Admits, Refuses, would_pin};
 use crate::params::custom::Customs;
 use crate::params::custom_names::Where;
 use crate::params::routines::Routines;
-use crate::params::statement::{LONGEST_SCAN, Scanner, of_long};
+use crate::params::statement::{LONGEST_SCAN, Scanner};
 use crate::params::traces::{self, Traces};
 use crate::prepared::client_statements::ClientStatements;
 use crate::prepared::registry::{Registry, Statement};
@@ -118,6 +118,9 @@ impl Looks<'_> {
 
     #[cold]
     fn learned(self, text: &[u8], traces: Traces) -> Traces {
+        if text.len() > LONGEST_SCAN {
+            return if self.customs.learn_piece(text) { traces } else { traces.and(Traces::UNREAD) };
+        }
         let runs = traces.has(Traces::HIDDEN.and(Traces::NAMES).and(Traces::LOCKS).and(Traces::TEMPORARY));
         let searched = if runs { Where::Quoted } else { Where::Set };
         if self.customs.learn(text, searched) || traces.has(Traces::LOCAL_SET) {
@@ -248,6 +251,9 @@ impl<'b> Feed<'_, 'b> {
     #[inline]
     fn run(&mut self) -> Result<Fed, WireError> {
         let mut at = self.server.sending.min(self.input.len());
+        if at > 0 && self.server.read_up_to.is_some() {
+            self.read_on(at);
+        }
         if self.server.sending_fate == Fate::Forward {
             self.out.forward(0..at);
         }
@@ -391,7 +397,8 @@ impl<'b> Feed<'_, 'b> {
             self.out.inject(|v| frontend::query(v, instead.as_bytes()));
             return Step::Replaced;
         }
-        let traces = if message.is_whole() { self.traces(message.body) } else { of_long(message.body) };
+        let traces =
+            if message.is_whole() { self.traces(message.body) } else { self.begin_long(message.body) };
         if traces.has(Traces::NAMES)
             && message.is_whole()
             && let Some(step) = self.query_by_name(message.body)

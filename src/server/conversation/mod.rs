@@ -134,6 +134,8 @@ pub struct Conversation {
     pub sending: usize,
     /// Whether they are sent, or swallowed since another message was put in the place of theirs.
     pub sending_fate: Fate,
+    /// The last bytes sent of a text that comes in pieces and is looked through for names.
+    pub read_up_to: Option<Box<[u8]>>,
     /// Told by the last chunks.
     pub heard: Heard,
     /// Statements bound since nothing was owed last, by the number of the request.
@@ -182,6 +184,7 @@ impl Conversation {
             pids: (0, 0),
             sending: 0,
             sending_fate: Fate::Forward,
+            read_up_to: None,
             heard: Heard::default(),
             bound: Vec::new(),
             described: Described::default(),
