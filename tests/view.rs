@@ -167,6 +167,18 @@ fn exporter_series_are_served_too() {
             all.iter().filter(|(key, _)| key.starts_with(name)).map(|(_, value)| *value).collect();
         assert_eq!(found, [value], "{name} in {:?}", all.keys().filter(|key| key.starts_with("pgbouncer_")));
     }
+    // Who has been idle since is not asked again; who hasn't is.
+    let idle = Client::connect(&pgweir.target("app", "app").parameter("application_name", "cron"));
+    for name in ["batch", "report"] {
+        client.query(&format!("SET application_name = '{name}'"));
+        eventually(name, || {
+            let names: Vec<_> =
+                pgweir.metrics().into_keys().filter(|key| key.starts_with("pgbouncer_client_conn")).collect();
+            let found = |name: &str| names.iter().any(|key| key.contains(&format!("name=\"{name}\"")));
+            names.len() == 2 && found(name) && found("cron")
+        });
+    }
+    drop(idle);
 }
 
 /// Debian's exporter asks the console for columns that PgBouncer had once.

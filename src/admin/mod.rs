@@ -29,11 +29,12 @@ pub use command::Rights;
 pub use realm::{Desk, Holding, Order, Pin, PoolView, Realm, Replica};
 pub use session::{Guest, serve};
 
-/// What pgbouncer_exporter would make of the console, in Prometheus' text format. Asks every session for its application_name.
+/// What pgbouncer_exporter would make of the console, in Prometheus' text format. Asks every session for its application_name that
+/// has done anything since it was asked last.
 pub async fn exporter_series(realm: Arc<dyn Realm>) -> String {
-    let told = realm.clients().ask().await;
+    let clients = realm.clients().ask_for_names().await;
     // Many pools are many lines: not on the thread that has the janitor's work to do.
-    let text = tokio::task::spawn_blocking(move || show::exporter::exposition(&*realm, &told));
+    let text = tokio::task::spawn_blocking(move || show::exporter::exposition(&*realm, &clients));
     text.await.unwrap_or_default()
 }
 

@@ -79,7 +79,10 @@ impl More for Shared {
     fn series(self: Arc<Self>) -> Pin<Box<dyn Future<Output = String> + Send>> {
         Box::pin(async {
             match self.config.load().general.metrics_compat {
-                MetricsCompat::None => String::new(),
+                MetricsCompat::None => {
+                    self.roster.forget_names();
+                    String::new()
+                }
                 MetricsCompat::PgbouncerExporter => admin::exporter_series(self).await,
             }
         })

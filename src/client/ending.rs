@@ -84,6 +84,12 @@ impl Session {
     /// Answers an operator who asks what only the session knows.
     #[cold]
     fn tell(&self) {
+        let roster = &self.context.shared.roster;
+        if roster.asks_for_names() {
+            let name = self.state.wanted.value("application_name").unwrap_or_default();
+            // Only a server changes what it wants, and it gets one only in another phase.
+            return roster.tell_name(self.member.entry(), name, matches!(self.link, Link::Idle));
+        }
         let name = |set: &Set| set.value("application_name").unwrap_or_default().to_owned();
         let server = match &self.link {
             Link::Active(active) => Some(ServerTold {
@@ -93,7 +99,7 @@ impl Session {
             }),
             _ => None,
         };
-        self.context.shared.roster.tell(
+        roster.tell(
             self.id(),
             Told {
                 application_name: name(&self.state.wanted),

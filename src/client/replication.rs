@@ -229,8 +229,13 @@ impl Session<'_> {
     }
 
     fn tell(&self, shared: &Shared) {
+        let name = self.wish.parameter("application_name").unwrap_or_default();
+        if shared.roster.asks_for_names() {
+            shared.roster.tell_name(&self.entry, name, false);
+            return self.entry.forgive();
+        }
         let told = Told {
-            application_name: self.wish.parameter("application_name").unwrap_or_default().to_owned(),
+            application_name: name.to_owned(),
             local: self.stream.local_address(),
             tls: self.stream.tls().map_or("", Channel::version),
             replication: self.kind,

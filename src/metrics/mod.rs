@@ -28,5 +28,5 @@ pub use pool::{Events, PoolMetrics};
 pub use process::Certificate;
 pub use reasons::{CancelOutcome, CloseReason, LoginFailure, PinReason, Refusal};
 pub use registry::{Metrics, POOLS_MAX};
-pub use series::push_escaped;
+pub use series::{push_escaped, push_number};
 pub use sqlstate::ErrorTotals;

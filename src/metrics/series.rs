@@ -86,8 +86,8 @@ pub fn push_escaped(out: &mut String, value: &str) {
     }
 }
 
-/// Most numbers of most pools have one digit.
-fn push_number(out: &mut String, n: u64) {
+/// Puts a number behind `out`. Most numbers of most pools have one digit.
+pub fn push_number(out: &mut String, n: u64) {
     match n {
         0..10 => out.push(char::from(b'0' + n as u8)),
         _ => {

@@ -6,6 +6,7 @@ mod caps;
 mod entry;
 mod key;
 mod limits;
+mod names;
 mod told;
 mod watch;
 
@@ -13,6 +14,7 @@ pub use caps::ClientCap;
 pub use entry::{ClientAddress, Entry, Kick, Newcomer, Phase, Place};
 pub use key::SecretSize;
 pub use limits::Limits;
+pub use names::Named;
 pub use told::{ServerTold, Told};
 
 use crate::clock::Instant;
@@ -203,7 +205,7 @@ mod tests {
     use super::*;
     use std::task::Waker;
 
-    fn enter(roster: &Arc<Roster>, size: SecretSize) -> Membership {
+    pub(super) fn enter(roster: &Arc<Roster>, size: SecretSize) -> Membership {
         let place = Place {
             database: "db".into(),
             user: "user".into(),

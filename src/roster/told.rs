@@ -1,12 +1,14 @@
 //! What only a session itself knows of its client, asked for when an operator wants to see it: nothing of it is kept while
 //! nobody asks.
 
-use super::{Kick, Roster};
+use super::names::Names;
+use super::{Entry, Kick, Roster};
 use crate::timer::sleep;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long sessions may take to answer. They do at once, unless their worker has no time for them.
@@ -42,26 +44,49 @@ pub struct ServerTold {
     pub prepared_statements: usize,
 }
 
+/// What sessions are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    Everything,
+    Names,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     /// One operator asks at a time.
     turn: tokio::sync::Mutex<()>,
     given: Mutex<HashMap<u64, Told>>,
+    pub(super) names_only: AtomicBool,
+    pub(super) names: Names,
+}
+
+impl Answers {
+    /// When it is the asker's turn, which lasts as long as what is returned.
+    pub(super) async fn begin(&self, asked: Asked) -> tokio::sync::MutexGuard<'_, ()> {
+        let turn = self.turn.lock().await;
+        // Seen by who is kicked after it.
+        self.names_only.store(asked == Asked::Names, Ordering::Relaxed);
+        turn
+    }
+}
+
+/// Wakes those sessions, and waits until all have answered, for so long as there is patience.
+pub(super) async fn until_answered(asked: &[Arc<Entry>]) {
+    asked.iter().for_each(|entry| entry.kick(Kick::Ask));
+    let until = Instant::now() + PATIENCE;
+    // One that ends is asked no more.
+    while Instant::now() < until && asked.iter().any(|entry| entry.kicked() == Some(Kick::Ask)) {
+        sleep(LOOK).await;
+    }
 }
 
 impl Roster {
     /// Asks all sessions. Who doesn't answer in time, for having just come or gone, is missing. Wakes every session, so it
     /// costs some microseconds each.
     pub async fn ask(self: &Arc<Self>) -> HashMap<u64, Told> {
-        let _turn = self.answers.turn.lock().await;
+        let _turn = self.answers.begin(Asked::Everything).await;
         self.answers.given.lock().clear();
-        let asked = self.list();
-        asked.iter().for_each(|entry| entry.kick(Kick::Ask));
-        let until = Instant::now() + PATIENCE;
-        // One that ends is asked no more.
-        while Instant::now() < until && asked.iter().any(|entry| entry.kicked() == Some(Kick::Ask)) {
-            sleep(LOOK).await;
-        }
+        until_answered(&self.list()).await;
         std::mem::take(&mut *self.answers.given.lock())
     }
 

@@ -56,10 +56,15 @@ pub(super) fn all(config: &Config, views: &[PoolView]) -> BTreeMap<String, Arc<D
 }
 
 pub(super) fn rows(realm: &dyn Realm) -> Rows {
-    let (config, views) = (realm.config(), realm.views());
+    rows_of(realm, &realm.views())
+}
+
+/// With these pools.
+pub(super) fn rows_of(realm: &dyn Realm, views: &[PoolView]) -> Rows {
+    let config = realm.config();
     // Servers and clients; looked up, since there may be as many databases as pools.
     let mut connected: HashMap<&str, (usize, usize)> = HashMap::new();
-    for view in &views {
+    for view in views {
         let (servers, clients) = connected.entry(&view.pool.key().database).or_default();
         *servers += view.pool.numbers().connections;
         *clients += view.clients;
@@ -68,7 +73,7 @@ pub(super) fn rows(realm: &dyn Realm) -> Rows {
         let connected = connected.get(&*name).copied().unwrap_or_default();
         database_row(realm, &config, (&name, &database), connected)
     };
-    let mut rows: Rows = all(&config, &views).into_iter().map(row).collect();
+    let mut rows: Rows = all(&config, views).into_iter().map(row).collect();
     let port = u32::from(config.general.listen_port);
     let lifetime = config.general.server_lifetime.as_secs();
     let mut own = row![DATABASE, None::<&str>, port, DATABASE, DATABASE, 2_u32, 0_u32, 0_u32, lifetime];

@@ -5,10 +5,12 @@ use super::sockets::phase;
 use super::{config, databases, lists, pools, process, stats};
 use crate::admin::realm::Realm;
 use crate::admin::table::{Column, Value};
-use crate::metrics::push_escaped;
-use crate::roster::Told;
+use crate::metrics::{push_escaped, push_number};
+use crate::roster::{Entry, Named};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// A column that becomes a series: its name there, and what its values are multiplied by.
 type Mapped = (&'static str, &'static str, f64);
@@ -94,21 +96,31 @@ const CONFIG: [(&str, &str); 2] =
 /// Names of applications are chosen by clients: those beyond this many series are counted under none.
 const APPLICATIONS_MAX: usize = 1_000;
 
-/// All of it, in Prometheus' text format; `told` is what the sessions have said of themselves.
-pub(in crate::admin) fn exposition(realm: &dyn Realm, told: &HashMap<u64, Told>) -> String {
-    let mut out = Text::default();
+/// About how many bytes a line takes.
+const LINE: usize = 128;
+
+/// All of it, in Prometheus' text format; `clients` are all there are, with what their sessions have said of themselves.
+pub(in crate::admin) fn exposition(realm: &dyn Realm, clients: &[Named]) -> String {
+    // Once for all tables: making them takes longer than writing what they are made for.
+    let (views, listed) =
+        (realm.views(), clients.iter().map(|(entry, _)| Arc::clone(entry)).collect::<Vec<_>>());
+    let (databases, totals) = (databases::rows_of(realm, &views), stats::totals_by_database(realm));
+    let lines = views.len() * (POOLS.columns.len() + 1)
+        + databases.len() * DATABASES.columns.len()
+        + totals.len() * STATS.columns.len();
+    let mut out = Text(String::with_capacity(lines * LINE));
     out.family("up", "gauge", "Always 1: these series are pgweir's own.");
     out.sample("up", &[], 1.0);
     out.family("version_info", "gauge", "The version, as SHOW VERSION tells it.");
     if let Some(Value::Text(version)) = process::version().into_iter().flatten().next() {
         out.sample("version_info", &[("version", &version)], 1.0);
     }
-    out.table(&POOLS, &pools::COLUMNS, &pools::rows(realm));
-    out.table(&DATABASES, &databases::COLUMNS, &databases::rows(realm));
-    out.table(&STATS, &stats::STATS_TOTALS, &stats::totals_by_database(realm));
-    out.named("", &LISTS, &lists::rows(realm));
+    out.table(&POOLS, &pools::COLUMNS, &pools::rows_of(realm, &views));
+    out.table(&DATABASES, &databases::COLUMNS, &databases);
+    out.table(&STATS, &stats::STATS_TOTALS, &totals);
+    out.named("", &LISTS, &lists::rows_of(realm, &views, &listed));
     out.named("config_", &CONFIG, &config::rows(realm));
-    out.connections(realm, told);
+    out.connections(realm, clients);
     out.0
 }
 
@@ -122,45 +134,58 @@ impl Text {
     }
 
     fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
-        self.labelled(name, &braced(labels), value);
+        self.0.push_str("pgbouncer_");
+        self.0.push_str(name);
+        push_braced(&mut self.0, labels);
+        self.value(value);
     }
 
-    fn labelled(&mut self, name: &str, labels: &str, value: f64) {
-        let _ = writeln!(self.0, "pgbouncer_{name}{labels} {value}");
+    fn value(&mut self, value: f64) {
+        self.0.push(' ');
+        push_value(&mut self.0, value);
+        self.0.push('\n');
     }
 
     fn table(&mut self, mapping: &Mapping, columns: &[Column], rows: &[Vec<Value>]) {
         let place = |name: &str| columns.iter().position(|(column, _)| *column == name);
         let named: Vec<_> = mapping.labels.iter().filter_map(|label| Some((*label, place(label)?))).collect();
-        let labels = |row: &Vec<Value>| {
+        let (mut labels, mut ends) = (String::new(), Vec::with_capacity(rows.len()));
+        for row in rows {
             let values: Vec<_> = named.iter().map(|(label, at)| (*label, text(&row[*at]))).collect();
-            braced(&values.iter().map(|(label, value)| (*label, &**value)).collect::<Vec<_>>())
-        };
-        let labels: Vec<String> = rows.iter().map(labels).collect();
+            push_braced(&mut labels, &values);
+            ends.push(labels.len());
+        }
         for (column, series, factor) in mapping.columns {
             let Some(at) = place(column) else { continue };
             let name = format!("{}_{series}", mapping.prefix);
             self.family(&name, mapping.kind, &format!("{column} of SHOW {}.", mapping.prefix.to_uppercase()));
-            for (row, labels) in rows.iter().zip(&labels) {
-                self.labelled(&name, labels, number(&row[at]) * factor);
+            let mut begin = 0;
+            for (row, end) in rows.iter().zip(&ends) {
+                self.0.push_str("pgbouncer_");
+                self.0.push_str(&name);
+                self.0.push_str(&labels[begin..*end]);
+                self.value(number(&row[at]) * factor);
+                begin = *end;
             }
         }
     }
 
     /// How many clients each application has; of consoles, too.
-    fn connections(&mut self, realm: &dyn Realm, told: &HashMap<u64, Told>) {
-        let (clients, consoles) = (realm.clients().list(), realm.consoles().list());
+    fn connections(&mut self, realm: &dyn Realm, clients: &[Named]) {
+        let consoles = realm.consoles().list();
         let guests = realm.desk().guests.lock().clone();
-        let clients = clients.iter().map(|entry| (entry, told.get(&entry.id), phase(entry.phase().0)));
-        let consoles = consoles.iter().map(|entry| (entry, guests.get(&entry.id), "active"));
+        let consoles = consoles.iter().map(|entry| {
+            (entry, guests.get(&entry.id).map_or("", |guest| &*guest.application_name), "active")
+        });
+        let clients = of_a_kind(clients).into_iter();
+        let consoles = consoles.map(|consoles| (consoles, 1));
         let mut connections: BTreeMap<[&str; 4], u32> = BTreeMap::new();
-        for (entry, told, state) in clients.chain(consoles) {
-            let application = told.map_or("", |told| &*told.application_name);
+        for ((entry, application, state), n) in clients.chain(consoles) {
             let mut key = [&*entry.place.database, &*entry.place.login, application, state];
             if connections.len() >= APPLICATIONS_MAX && !connections.contains_key(&key) {
                 key[2] = "";
             }
-            *connections.entry(key).or_insert(0) += 1;
+            *connections.entry(key).or_insert(0) += n;
         }
         self.family("client_connections", "gauge", "Clients by database, user, application_name and state.");
         for ([database, user, application, state], n) in connections {
@@ -184,26 +209,49 @@ impl Text {
     }
 }
 
+/// A client, what it calls itself and what it does.
+type Kind<'a> = (&'a Arc<Entry>, &'a str, &'static str);
+
+/// Clients that have pool, name and state in common, one of them for all: there are few such kinds, and telling them apart by
+/// where a pool's names lie takes less than comparing the names.
+fn of_a_kind(clients: &[Named]) -> Vec<(Kind<'_>, u32)> {
+    let mut kinds: HashMap<_, (Kind<'_>, u32)> = HashMap::new();
+    for (entry, name) in clients {
+        let (application, state) = (name.as_deref().unwrap_or_default(), phase(entry.phase().0));
+        let kind = (Arc::as_ptr(&entry.place), application, state);
+        kinds.entry(kind).or_insert(((entry, application, state), 0)).1 += 1;
+    }
+    kinds.into_values().collect()
+}
+
 /// Labels as they stand behind a name; nothing if there are none.
-fn braced(labels: &[(&str, &str)]) -> String {
-    let mut out = String::new();
+fn push_braced<V: AsRef<str>>(out: &mut String, labels: &[(&str, V)]) {
     for (at, (label, value)) in labels.iter().enumerate() {
         out.push(if at == 0 { '{' } else { ',' });
         out.push_str(label);
         out.push_str("=\"");
-        push_escaped(&mut out, value);
+        push_escaped(out, value.as_ref());
         out.push('"');
     }
     out.push_str(if labels.is_empty() { "" } else { "}" });
-    out
 }
 
-fn text(value: &Value) -> String {
+/// As its Display; most are whole numbers, which are written faster as such.
+fn push_value(out: &mut String, value: f64) {
+    let whole = value as u64;
+    if whole < 1 << 53 && whole as f64 == value && value.is_sign_positive() {
+        push_number(out, whole);
+    } else {
+        let _ = write!(out, "{value}");
+    }
+}
+
+fn text(value: &Value) -> Cow<'_, str> {
     match value {
-        Value::Null => String::new(),
-        Value::Text(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        Value::Ratio(sum, count) => (*sum as f64 / *count as f64).to_string(),
+        Value::Null => Cow::Borrowed(""),
+        Value::Text(text) => Cow::Borrowed(text),
+        Value::Number(number) => number.to_string().into(),
+        Value::Ratio(sum, count) => (*sum as f64 / *count as f64).to_string().into(),
     }
 }
 
@@ -233,6 +281,45 @@ mod tests {
                 assert!(columns.iter().any(|(column, _)| column == name), "{}: {name}", mapping.prefix);
             }
         }
+    }
+
+    #[test]
+    fn values_are_written_as_numbers_are_displayed() {
+        let wholes = [0, 1, 9, 10, 1_000, 999_999_999, (1 << 53) - 1, 1 << 53, 1 << 60, u64::MAX];
+        let values = wholes.iter().flat_map(|n| [*n as f64, *n as f64 * 1e-6, -(*n as f64)]);
+        for value in values.chain([f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.5, 1e300, 1e-300]) {
+            let mut out = String::new();
+            push_value(&mut out, value);
+            assert_eq!(out, value.to_string());
+        }
+    }
+
+    /// Whatever is done about their cost, these bytes are what dashboards have been told so far.
+    #[test]
+    fn rows_are_written_to_the_byte() {
+        use crate::admin::table::Type::{Int4, Text as T};
+        let mut out = Text::default();
+        out.family("up", "gauge", "Always 1.");
+        out.sample("up", &[], 1.0);
+        let mapping = Mapping {
+            prefix: "t",
+            kind: "gauge",
+            labels: &["name", "port"],
+            columns: &[("n", "many", 1.0), ("gone", "gone", 1.0), ("us", "seconds", 1e-6)],
+        };
+        let rows = [
+            vec![Value::from("a"), Value::from(5432_u32), Value::from(12_345_u32), Value::from(1_u32)],
+            vec![Value::from("b\"c"), Value::Null, Value::Null, Value::from("x")],
+        ];
+        out.table(&mapping, &[("name", T), ("port", Int4), ("n", Int4), ("us", Int4)], &rows);
+        assert_eq!(
+            out.0,
+            "# HELP pgbouncer_up Always 1.\n# TYPE pgbouncer_up gauge\npgbouncer_up 1\n\
+             # HELP pgbouncer_t_many n of SHOW T.\n# TYPE pgbouncer_t_many gauge\n\
+             pgbouncer_t_many{name=\"a\",port=\"5432\"} 12345\npgbouncer_t_many{name=\"b\\\"c\",port=\"\"} NaN\n\
+             # HELP pgbouncer_t_seconds us of SHOW T.\n# TYPE pgbouncer_t_seconds gauge\n\
+             pgbouncer_t_seconds{name=\"a\",port=\"5432\"} 0.000001\npgbouncer_t_seconds{name=\"b\\\"c\",port=\"\"} NaN\n"
+        );
     }
 
     #[test]

@@ -1,21 +1,27 @@
 //! SHOW LISTS: how many there are of everything.
 
 use super::{Rows, databases};
-use crate::admin::realm::Realm;
+use crate::admin::realm::{PoolView, Realm};
 use crate::admin::table::Type::{Int4, Text};
 use crate::admin::table::{Column, row};
+use crate::roster::Entry;
+use std::sync::Arc;
 
 pub(super) const COLUMNS: [Column; 2] = [("list", Text), ("items", Int4)];
 
 /// pgweir keeps no unused objects, peers or names of hosts: those are 0. The console's own database and pool count, as in
 /// PgBouncer.
 pub(super) fn rows(realm: &dyn Realm) -> Rows {
-    let views = realm.views();
+    rows_of(realm, &realm.views(), &realm.clients().list())
+}
+
+/// With these pools and clients.
+pub(super) fn rows_of(realm: &dyn Realm, views: &[PoolView], listed: &[Arc<Entry>]) -> Rows {
     let servers: usize = views.iter().map(|view| view.pool.numbers().connections).sum();
     let clients = realm.clients().connected() + realm.consoles().connected();
     let lists = [
-        ("databases", databases::all(&realm.config(), &views).len() + 1),
-        ("users", super::users::rows(realm).len()),
+        ("databases", databases::all(&realm.config(), views).len() + 1),
+        ("users", super::users::count(realm, views, listed)),
         ("peers", 0),
         ("pools", views.len() + 1),
         ("peer_pools", 0),

@@ -61,8 +61,13 @@ fn pool(view: &PoolView, config: &Config) -> Vec<Value> {
 }
 
 pub(super) fn rows(realm: &dyn Realm) -> Rows {
+    rows_of(realm, &realm.views())
+}
+
+/// Those of these pools.
+pub(super) fn rows_of(realm: &dyn Realm, views: &[PoolView]) -> Rows {
     let config = realm.config();
-    let mut rows: Rows = realm.views().iter().map(|view| pool(view, &config)).collect();
+    let mut rows: Rows = views.iter().map(|view| pool(view, &config)).collect();
     let consoles = realm.consoles().connected();
     let mut own = row![DATABASE, DATABASE, consoles];
     own.extend((3..15).map(|_| Value::Number(0)));
