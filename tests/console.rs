@@ -422,7 +422,8 @@ fn pause_and_resume() {
     );
     let why = "paused: RESUME ends that";
     assert_eq!(pick(&waits, ("position", "1"), &["waits_for"]), [why]);
-    assert!(pgweir.http("/pools.json").1.contains(&format!("\"in_the_way\":\"{why}\"")));
+    let page = pgweir.http("/pools.json").1;
+    assert!(page.contains("\"in_the_way\":\"Paused, until RESUME app; 2 clients wait"), "{page}");
     let ids = pick(&waits, ("database", "app"), &["client_id"]);
     assert_eq!(select(&mut console, "CLIENTS", ("id", &ids[0]), &["state"]), ["waiting"]);
     assert_eq!(busy.value("SELECT 'still'"), "still");

@@ -2,11 +2,14 @@
 
 mod support;
 
+use std::net::SocketAddr;
 use std::process::Command;
 use support::cluster::Cluster;
 use support::eventually;
-use support::messages;
+use support::fake_server::FakeServer;
+use support::messages::{self, backend};
 use support::pgweir::{Config, Pgweir};
+use support::process;
 use support::raw::Client;
 
 fn config() -> Config {
@@ -201,4 +204,70 @@ fn columns_of_old_are_there_by_request() {
         assert_eq!((n, row.len()), (usual + 1, usize::from(usual) + 1));
         assert_eq!(row.last(), Some(&Some(last.to_owned())), "{what}");
     }
+}
+
+/// What an operator woken at night needs comes before advice on sizes: what it is, what ends it, who waits.
+#[test]
+fn outages_are_told_before_sizes() {
+    let dead = SocketAddr::from(([127, 0, 0, 1], process::free_port()));
+    let answering =
+        |sqlstate, why| FakeServer::start(move |conn| conn.send(&backend::error("FATAL", sqlstate, why)));
+    let (full, strict) = (answering("53300", "sorry, too many"), answering("28P01", "wrong password"));
+    let config = config()
+        .set("admin_users", "trusty")
+        .database("dead", dead)
+        .database("full", full.address())
+        .database("strict", strict.address())
+        .put("databases.app", "max_db_connections", 1);
+    let pgweir = Pgweir::start(&config);
+    let mut console = Client::connect(&pgweir.target("trusty", "pgweir"));
+    let advice = |user: &str, database: &str| {
+        let json: serde_json::Value = serde_json::from_str(&pgweir.http("/advice").1).expect("JSON");
+        let pools = json["pools"].as_array().expect("a list").iter();
+        let mut found = pools.filter(|pool| pool["user"] == user && pool["database"] == database);
+        let told = found.next().map(|pool| pool["advice"].as_str().expect("a sentence").to_owned());
+        told.unwrap_or_default()
+    };
+    let come = |user: &str, database: &str| {
+        let target = pgweir.target(user, database);
+        std::thread::spawn(move || Client::try_connect(&target).map(drop))
+    };
+
+    let refused = Client::try_connect(&pgweir.target("app", "strict")).map(drop).expect_err("a password");
+    assert_eq!(refused.error().sqlstate(), "28P01");
+    let told = advice("app", "strict");
+    assert!(told.starts_with("PostgreSQL refuses the login since ") && told.ends_with("28P01)."), "{told}");
+
+    let mut holding = pgweir.client();
+    holding.query("BEGIN");
+    let mut waiting = vec![come("app", "dead"), come("app", "full"), come("trusty", "app")];
+    pgweir.wait_for_waiting(3);
+    eventually("tried", || advice("app", "dead").starts_with("PostgreSQL can't be reached since "));
+    let told = advice("app", "dead");
+    assert!(told.contains(&dead.to_string()) && told.contains("; 1 client waits, for "), "{told}");
+    eventually("refused", || {
+        advice("app", "full").starts_with("PostgreSQL takes no more connections since ")
+    });
+    assert!(advice("app", "full").contains("sorry, too many (SQLSTATE 53300); 1 client waits"));
+    let cap = "Other pools have all 1 places under max_db_connections";
+    eventually("no place", || advice("trusty", "app").starts_with(cap));
+    let shown = console.query("SHOW ADVICE").iter().map(ToString::to_string).collect::<String>();
+    assert!(shown.contains("can't be reached since") && shown.contains(cap), "{shown}");
+    let (_, page) = pgweir.http("/pools.json");
+    assert!(page.contains("\"in_the_way\":\"PostgreSQL can't be reached since "), "{page}");
+    assert!(pgweir.http("/advice?text").1.contains("dead app: PostgreSQL can't be reached since "));
+
+    holding.query("COMMIT");
+    waiting.pop().expect("three").join().expect("no panic").expect("a place");
+    eventually("served", || advice("trusty", "app").starts_with("Nothing measured yet"));
+    console.query("PAUSE app");
+    console.query("DISABLE app");
+    let both = "Paused, until RESUME app; disabled, so that nobody may log in until ENABLE app.";
+    assert_eq!(advice("app", "app"), both);
+    console.query("RESUME app");
+    assert_eq!(advice("app", "app"), "Disabled, so that nobody may log in until ENABLE app.");
+    drop(pgweir);
+    waiting.into_iter().for_each(|client| drop(client.join().expect("no panic").expect_err("no server")));
+    full.finish();
+    strict.finish();
 }

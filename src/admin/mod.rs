@@ -21,6 +21,7 @@ mod show;
 mod table;
 mod transaction;
 
+use crate::clock::Instant;
 use crate::wire::frame;
 use std::sync::Arc;
 
@@ -36,6 +37,11 @@ pub async fn exporter_series(realm: Arc<dyn Realm>) -> String {
     // Many pools are many lines: not on the thread that has the janitor's work to do.
     let text = tokio::task::spawn_blocking(move || show::exporter::exposition(&*realm, &clients));
     text.await.unwrap_or_default()
+}
+
+/// An earlier moment as the console dates it.
+pub fn date(then: Instant) -> String {
+    show::time::Now::read().date(then)
 }
 
 /// What the console makes of a text and of messages, without doing anything; for tests of hostile ones.

@@ -25,6 +25,15 @@ pub struct PoolAdvice {
     pub advice: Advice,
     /// In one sentence.
     pub sentence: String,
+    /// Why it can have no servers now, whatever its size.
+    pub outage: Option<String>,
+}
+
+impl PoolAdvice {
+    /// What matters first: an outage, else the size.
+    pub fn words(&self) -> &str {
+        self.outage.as_deref().unwrap_or(&self.sentence)
+    }
 }
 
 /// What was measured of all pools. Filled at the end of each period, read at any time.
@@ -83,6 +92,10 @@ impl Book {
 
     /// What there is to say of one.
     pub fn of(&self, pool: &Arc<PoolMetrics>) -> PoolAdvice {
+        PoolAdvice { outage: pool.outage(), ..self.on_size(pool) }
+    }
+
+    fn on_size(&self, pool: &Arc<PoolMetrics>) -> PoolAdvice {
         let key = (pool.database().into(), pool.user().into());
         let now = standing(pool);
         let known = self.0.lock().pools.get(&key).map(|page| (page.told.clone(), page.busiest()));
@@ -97,7 +110,8 @@ impl Book {
         // Not under the lock: it may take a millisecond.
         let advice = advise(&measured);
         let sentence = words::sentence(&measured, &advice);
-        let told = PoolAdvice { database: key.0.clone(), user: key.1.clone(), measured, advice, sentence };
+        let (database, user) = key.clone();
+        let told = PoolAdvice { database, user, measured, advice, sentence, outage: None };
         if let Some(page) = self.0.lock().pools.get_mut(&key) {
             page.told = Some(told.clone());
         }

@@ -25,6 +25,7 @@ pub mod logins;
 pub mod lookup;
 mod memory;
 pub mod opener;
+mod outage;
 mod overdue;
 pub mod pins;
 pub mod pool_context;

@@ -333,8 +333,8 @@ fn open_error(error: ConnectError) -> OpenError {
 pub(super) fn told(error: OpenError) -> Arc<ServerError> {
     match error {
         OpenError::Final(error) => error,
-        OpenError::Transient(message) => {
-            let (sqlstate, message) = (sqlstate::UNABLE_TO_CONNECT.to_owned(), message.into_owned());
+        passing @ (OpenError::Transient(_) | OpenError::Passing(_)) => {
+            let (sqlstate, message) = (sqlstate::UNABLE_TO_CONNECT.to_owned(), passing.to_string());
             Arc::new(ServerError { sqlstate, message, detail: None, hint: None })
         }
     }

@@ -8,6 +8,7 @@ use super::intercept::{Admits, Looks, Names, Refuses};
 use super::listening::Hub;
 use super::lookup::Turns;
 use super::opener::Opener;
+use super::outage::Outage;
 use super::pins::Pins;
 use crate::config::{Config, Database, PinsReached, PoolMode, SessionState};
 use crate::metrics::{Cells, Gauges, HeldUp, PoolGauges, PoolMetrics};
@@ -302,6 +303,10 @@ impl std::fmt::Debug for PoolContext {
 impl Gauges for PoolContext {
     fn in_the_way(&self) -> Option<String> {
         InTheWay::now(self).map(|found| found.sentence())
+    }
+
+    fn outage(&self) -> Option<String> {
+        Outage::now(self).map(|found| found.sentence(&self.pool.key().database))
     }
 
     fn gauges(&self) -> PoolGauges {

@@ -26,6 +26,8 @@ pub(super) struct Told<'a> {
     pool_size: Option<usize>,
     recommended: Option<usize>,
     advice: &'a str,
+    /// The same, if that is no servers to be had.
+    outage: Option<&'a str>,
     evidence: Evidence,
     /// By the queue: what waits should be with the size there is, and what they would be with the recommended one.
     expected: Option<Waits>,
@@ -94,7 +96,8 @@ impl<'a> From<&'a PoolAdvice> for Told<'a> {
             verdict: advice.verdict,
             pool_size: m.end.size,
             recommended: advice.recommended,
-            advice: &told.sentence,
+            advice: told.words(),
+            outage: told.outage.as_deref(),
             evidence,
             expected: advice.now.map(Waits::from),
             with_recommended: advice.then.map(Waits::from),
@@ -125,14 +128,17 @@ fn json(told: &[PoolAdvice]) -> Result<String, String> {
     serde_json::to_string(&report).map_err(|error| error.to_string())
 }
 
-/// Those that are wrong first.
+/// Those that can have no servers first, then those of a wrong size.
 fn in_words(metrics: &Metrics, told: &[PoolAdvice]) -> Result<String, String> {
     let mut text = String::new();
+    let mut line = |pool: &PoolAdvice| {
+        let _ = writeln!(text, "{} {}: {}", plain(&pool.database), plain(&pool.user), plain(pool.words()));
+    };
+    told.iter().filter(|pool| pool.outage.is_some()).for_each(&mut line);
     let order = [Verdict::TooSmall, Verdict::TooBig, Verdict::Right, Verdict::Unknown];
     for verdict in order {
-        for pool in told.iter().filter(|pool| pool.advice.verdict == verdict) {
-            let _ = writeln!(text, "{} {}: {}", plain(&pool.database), plain(&pool.user), pool.sentence);
-        }
+        let of_it = |pool: &&PoolAdvice| pool.outage.is_none() && pool.advice.verdict == verdict;
+        told.iter().filter(of_it).for_each(&mut line);
     }
     let _ = writeln!(
         text,

@@ -220,20 +220,18 @@ impl All {
         self.max_wait = self.max_wait.max(now.max_wait);
         self.work.add(done);
         let told = state.book().of(pool);
+        let is_beside_the_point = told.outage.is_some() && told.advice.verdict == Verdict::Unknown;
+        let size = if is_beside_the_point { String::new() } else { told.sentence };
         let pins = PinReason::ALL.iter().zip(now.pins).filter(|(_, n)| *n > 0);
         PoolReport {
             database: pool.database().to_owned(),
             user: pool.user().to_owned(),
             mode: now.mode,
             paused: now.paused,
-            in_the_way: pool.in_the_way(),
+            advice: Told { verdict: told.advice.verdict, recommended: told.advice.recommended, advice: size },
+            in_the_way: told.outage.or_else(|| pool.in_the_way()),
             figures: done.figures((clients, servers, now.max_wait), seconds),
             pins: pins.map(|(reason, n)| (reason.label(), n)).collect(),
-            advice: Told {
-                verdict: told.advice.verdict,
-                recommended: told.advice.recommended,
-                advice: told.sentence,
-            },
         }
     }
 

@@ -83,4 +83,10 @@ pub trait Gauges: Send + Sync {
     fn in_the_way(&self) -> Option<String> {
         None
     }
+
+    /// Why servers can't be had, whatever the pool's size, in one sentence for whoever is woken by it; no secrets. Called as
+    /// [`Self::in_the_way`].
+    fn outage(&self) -> Option<String> {
+        None
+    }
 }

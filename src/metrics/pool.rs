@@ -166,6 +166,12 @@ impl PoolMetrics {
         pool.in_the_way()
     }
 
+    /// Why it can have no servers, whatever its size, in one sentence for people.
+    pub fn outage(&self) -> Option<String> {
+        let pool = self.gauges.lock().as_ref().and_then(Weak::upgrade)?;
+        pool.outage()
+    }
+
     /// Bytes of all its counters.
     pub(super) fn memory(&self) -> usize {
         let used = self.blocks.iter().filter(|block| block.get().is_some()).count();

@@ -11,7 +11,7 @@ use super::{
     PoolSettings, Pooled, SlotIndex,
     backoff::{Backoff, HANGING},
     entry::{Circumstances, Counts, Rules},
-    error::{CloseReason, OpenError, WaitError},
+    error::{CloseReason, OpenError, OpenFailure, WaitError},
     hindrance::{Hindered, Hindrance},
     lease::Seat,
     ledger::Ledger,
@@ -81,7 +81,7 @@ enum Phase {
 pub(super) struct Books<S: Pooled> {
     pub(super) ledger: Ledger<Box<Seat<S>>, Known<S>, Waker>,
     pub(super) settings: PoolSettings,
-    pub(super) last_open_error: Option<OpenError>,
+    pub(super) open_failure: Option<OpenFailure>,
     pub(super) keep_min: bool,
     normal: Slots,
     reserve: Slots,
@@ -113,7 +113,7 @@ impl<S: Pooled> Books<S> {
             normal: Slots::new(settings.size.map(u32::from)),
             reserve: Slots::new(Some(settings.reserve_size)),
             settings,
-            last_open_error: None,
+            open_failure: None,
             keep_min: false,
             backoff: Backoff::default(),
             obstacle: Obstacle::None,
@@ -378,7 +378,7 @@ impl<S: Pooled> Books<S> {
 
     pub(super) fn open_succeeded(&mut self) {
         self.backoff.succeeded(self.clock);
-        self.last_open_error = None;
+        self.open_failure = None;
     }
 
     /// Returns the pause before the next try, and whom to wake.
@@ -390,10 +390,11 @@ impl<S: Pooled> Books<S> {
     ) -> (Duration, Vec<Waker>) {
         let took = self.clock.saturating_duration_since(self.ledger.abort_open(slot));
         let pause = self.backoff.failed(self.clock, took, self.settings.login_retry, random);
-        self.last_open_error = Some(error.clone());
+        let since = self.open_failure.as_ref().map_or(self.clock, |failure| failure.since);
+        self.open_failure = Some(OpenFailure { error: error.clone(), since });
         let wakers = match error {
             OpenError::Final(error) => self.ledger.refuse_all(&WaitError::Open(Arc::clone(error))),
-            OpenError::Transient(_) => Vec::new(),
+            OpenError::Transient(_) | OpenError::Passing(_) => Vec::new(),
         };
         (pause, wakers)
     }

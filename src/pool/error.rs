@@ -1,5 +1,6 @@
 //! Why a server could not be opened, why a wait ended without one, why one was closed. Words follow PgBouncer where
 //! it has them, since people's tools match them. Never decides what a client is told.
+use crate::clock::Instant;
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use thiserror::Error;
@@ -35,6 +36,9 @@ pub enum OpenError {
     /// Worth another try: waiters keep waiting to their own deadlines.
     #[error("{0}")]
     Transient(Cow<'static, str>),
+    /// The same in PostgreSQL's own words: it was reached.
+    #[error("{0}")]
+    Passing(Arc<ServerError>),
     /// PostgreSQL's own final word: all who wait now get it.
     #[error("{0}")]
     Final(Arc<ServerError>),
@@ -42,12 +46,17 @@ pub enum OpenError {
 
 impl From<ServerError> for OpenError {
     fn from(error: ServerError) -> Self {
-        if error.is_final() {
-            Self::Final(Arc::new(error))
-        } else {
-            Self::Transient(Cow::Owned(error.to_string()))
-        }
+        if error.is_final() { Self::Final(Arc::new(error)) } else { Self::Passing(Arc::new(error)) }
     }
+}
+
+/// Why no open has succeeded of late.
+#[derive(Clone, Debug)]
+pub struct OpenFailure {
+    /// What the last one came to.
+    pub error: OpenError,
+    /// When the first one failed after the last that succeeded.
+    pub since: Instant,
 }
 
 /// Why a wait ended without a server.

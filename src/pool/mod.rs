@@ -46,7 +46,7 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 pub use self::{
     beside::Place,
-    error::{CloseReason, OpenError, ServerError, WaitError},
+    error::{CloseReason, OpenError, OpenFailure, ServerError, WaitError},
     hindrance::{Hindered, Hindrance},
     lease::{CancelGuard, CancelOutcome, Lease},
     limits::{CapKind, CapName, SharedCap},

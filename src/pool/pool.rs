@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::{
     CancelGuard, CancelOutcome, ClientId, CloseReason, Connector, Event, Hindered, Lease, Observer,
-    OpenError, PoolKey, PoolSettings, Pooled, Request, SharedCap, SlotIndex, Ticket, WaitError,
+    OpenError, OpenFailure, PoolKey, PoolSettings, Pooled, Request, SharedCap, SlotIndex, Ticket, WaitError,
     books::{Books, Bounds, Plan, Push},
     entry::{Circumstances, Found, Settled},
     evict::Idle,
@@ -208,7 +208,12 @@ impl<S: Pooled> Pool<S> {
 
     /// Why the last open failed, if none has succeeded since.
     pub fn last_open_error(&self) -> Option<OpenError> {
-        self.books.lock().last_open_error.clone()
+        self.open_failure().map(|failure| failure.error)
+    }
+
+    /// The same, and since when none has.
+    pub fn open_failure(&self) -> Option<OpenFailure> {
+        self.books.lock().open_failure.clone()
     }
 
     /// Its settings.

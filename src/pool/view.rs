@@ -1,7 +1,7 @@
 //! What the operator sees of a pool: each server, each client in line. Looks, under the pool's lock, and changes nothing.
 use crate::clock::Instant;
 
-use super::{ClientId, Pool, Pooled, entry::State};
+use super::{CapKind, ClientId, Pool, Pooled, entry::State};
 
 /// What a server does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +69,11 @@ impl<S: Pooled> Pool<S> {
             look: entry.server.as_ref().map(|seat| look(&seat.server)),
         });
         servers.collect()
+    }
+
+    /// How many servers the cap of that kind allows to all pools under it; `None`: this pool is under none, or it is unlimited.
+    pub fn places_under(&self, kind: CapKind) -> Option<u32> {
+        self.bounds.caps.iter().find(|cap| cap.name().kind == kind)?.limit()
     }
 
     /// The line, the next one first.

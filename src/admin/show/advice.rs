@@ -44,7 +44,7 @@ fn pool(told: PoolAdvice) -> Vec<Value> {
         advice.verdict.label(),
         m.end.size,
         advice.recommended,
-        told.sentence,
+        told.words(),
         m.seconds.round() as u64,
         m.transactions,
         micros(m.service),

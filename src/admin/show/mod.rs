@@ -14,7 +14,7 @@ mod process;
 mod servers;
 mod sockets;
 mod stats;
-mod time;
+pub(super) mod time;
 mod users;
 mod waits;
 

@@ -6,20 +6,20 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A moment by which others are dated.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Now {
+pub(in crate::admin) struct Now {
     pub(super) instant: Instant,
     /// Since 1970.
     wall: Duration,
 }
 
 impl Now {
-    pub(super) fn read() -> Self {
+    pub(in crate::admin) fn read() -> Self {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { instant: Instant::now(), wall }
     }
 
     /// The date of an earlier moment.
-    pub(super) fn date(self, then: Instant) -> String {
+    pub(in crate::admin) fn date(self, then: Instant) -> String {
         self.ago(self.instant.saturating_duration_since(then))
     }
 

@@ -267,11 +267,17 @@ fn transient_failures_keep_the_line_and_back_off() {
     let mut tickets: Vec<_> = (0..3).map(|client| queue(&pool, client, bench.now)).collect();
     assert_eq!(bench.connector.finish_opens(), 3, "none is tried again at once");
     assert!(tickets.iter_mut().all(waits));
-    assert!(matches!(pool.last_open_error(), Some(OpenError::Transient(_))));
+    let failure = pool.open_failure().expect("they failed");
+    assert!(matches!(failure.error, OpenError::Passing(_)));
     let newcomer = queue(&pool, 9, bench.now);
     assert_eq!(bench.connector.opening(), 0, "a newcomer waits for the pause to end, too");
     let later = bench.now + secs(60);
+    bench.connector.fail_next(refusal("53300"));
     assert_eq!(pool.tick(later).opened, 1, "after a failure one at a time");
+    bench.connector.finish_opens();
+    let still = pool.open_failure().expect("again");
+    assert!(still.since == failure.since && still.error.to_string().contains("53300"), "since the first");
+    assert_eq!(pool.tick(later + secs(20)).opened, 1);
     bench.connector.finish_opens();
     assert!(pool.last_open_error().is_none());
     assert!(tickets.iter_mut().all(|ticket| ticket.poll_lease(Waker::noop()).is_ready()));
