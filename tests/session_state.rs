@@ -2132,7 +2132,10 @@ fn relations_that_call_built_in_functions_hide_nothing() {
          CREATE SEQUENCE numbers; CREATE TABLE child (parent int DEFAULT currval('numbers')); \
          CREATE TABLE guarded (a int); ALTER TABLE guarded ENABLE ROW LEVEL SECURITY; INSERT INTO guarded VALUES (1); \
          CREATE POLICY p ON guarded USING (set_config('app.guarded', 'x', false) = 'x'); \
-         GRANT ALL ON viewed, ruled, checked, child, guarded, numbers TO PUBLIC",
+         CREATE DOMAIN d AS text DEFAULT set_config('app.domain', 'x', false) CHECK (VALUE = 'x' OR set_config('app.constraint', 'x', false) = 'x'); \
+         CREATE TABLE of_domain (a d); \
+         CREATE FUNCTION with_default(a text DEFAULT set_config('app.argument', 'x', false)) RETURNS text LANGUAGE sql AS 'SELECT a'; \
+         GRANT ALL ON viewed, ruled, checked, child, guarded, numbers, of_domain TO PUBLIC",
     );
     let pgweir = Pgweir::start(&Config::new(&cluster).set("default_pool_size", 2));
     let (mut client, mut other) = (pgweir.client(), pgweir.client());
@@ -2140,6 +2143,9 @@ fn relations_that_call_built_in_functions_hide_nothing() {
         ("SELECT * FROM viewed", "app.viewed"),
         ("INSERT INTO ruled VALUES (1)", "app.ruled"),
         ("SELECT * FROM guarded", "app.guarded"),
+        ("INSERT INTO of_domain DEFAULT VALUES", "app.domain"),
+        ("INSERT INTO of_domain VALUES ('c')", "app.constraint"),
+        ("SELECT with_default()", "app.argument"),
     ] {
         client.query(sql);
         let show = format!("SELECT coalesce(current_setting('{name}', true), '')");

@@ -26,7 +26,7 @@ const DEFAULTS: &str = "(SELECT count(*) || ':' || coalesce(sum(hashtext(concat_
 
 /// Changes whenever a function, trigger, view, rule, policy or default of the database does.
 pub fn fingerprint() -> String {
-    const CATALOGS: [&str; 9] = [
+    const CATALOGS: [&str; 10] = [
         "pg_proc",
         "pg_trigger",
         "pg_rewrite",
@@ -36,11 +36,13 @@ pub fn fingerprint() -> String {
         "pg_event_trigger",
         "pg_class",
         "pg_inherits",
+        "pg_type",
     ];
     let all = CATALOGS.map(|catalog| {
         let own = match catalog {
             "pg_trigger" => "NOT tgisinternal",
             "pg_inherits" => "true",
+            "pg_type" => "oid >= 16384 AND typtype = 'd'",
             "pg_class" => "oid >= 16384 AND relkind IN ('r', 'v', 'p', 'm', 'f', 'i') AND relpersistence <> 't'",
             _ => "oid >= 16384",
         };
@@ -59,7 +61,8 @@ pub fn sources(sequences: bool) -> String {
     let advances = if sequences { "nextval|setval|insert|merge|copy|" } else { "" };
     format!(
         "{FRONT}SELECT lanname, oid::text, encode(convert_to(proname, 'UTF8'), 'hex'), encode(convert_to(src, 'UTF8'), 'hex') \
-         FROM (SELECT p.oid, p.proname, l.lanname, CASE WHEN p.prosqlbody IS NULL THEN p.prosrc ELSE pg_get_function_sqlbody(p.oid) END AS src \
+         FROM (SELECT p.oid, p.proname, l.lanname, CASE WHEN p.prosqlbody IS NULL THEN p.prosrc ELSE pg_get_function_sqlbody(p.oid) END \
+         || coalesce(E'\\n' || pg_get_expr(p.proargdefaults, 0), '') AS src \
          FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.oid >= 16384 AND l.lanname <> 'internal' \
          AND NOT (l.lanname = 'c' AND EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'))) f \
          WHERE lanname = 'c' OR src ~* E'{advances}set_config|advisory|temp|dblink|setseed|pg_settings|replication_origin|currval|lastval|hold|spi_|\\\\m(execute|call|do|listen|unlisten|prepare|deallocate|load|reset)\\\\M|(^|;|\\\\*/|\\\\n|\\\\m(begin|then|else|loop)\\\\M)\\\\s*set\\\\s' LIMIT 20000"
@@ -77,6 +80,8 @@ pub fn direct() -> String {
          UNION ALL SELECT 'r', adrelid, pg_get_expr(adbin, adrelid) FROM pg_attrdef, b WHERE oid >= 16384 AND adbin::text ~ calls \
          UNION ALL SELECT 'r', polrelid, concat_ws(' ', pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)) FROM pg_policy, b WHERE concat(polqual::text, polwithcheck::text) ~ calls \
          UNION ALL SELECT 'r', conrelid, pg_get_constraintdef(oid) FROM pg_constraint, b WHERE oid >= 16384 AND conrelid <> 0 AND conbin::text ~ calls \
+         UNION ALL SELECT 'r', attrelid, pg_get_constraintdef(x.oid) FROM pg_constraint x JOIN pg_attribute ON atttypid = contypid, b WHERE contypid >= 16384 AND conbin::text ~ calls \
+         UNION ALL SELECT 'r', attrelid, pg_get_expr(typdefaultbin, 0) FROM pg_type y JOIN pg_attribute ON atttypid = y.oid, b WHERE y.oid >= 16384 AND typtype = 'd' AND typdefaultbin::text ~ calls \
          UNION ALL SELECT 'w', tgrelid, pg_get_triggerdef(oid) FROM pg_trigger, b WHERE NOT tgisinternal AND tgqual::text ~ calls) \
          SELECT kind, id::text, encode(convert_to(relname, 'UTF8'), 'hex'), encode(convert_to(said, 'UTF8'), 'hex') FROM u JOIN pg_class c ON c.oid = id LIMIT 20000"
     )
@@ -159,7 +164,7 @@ pub struct Found {
 
 impl Found {
     fn part(&mut self, leaves: Traces) -> &mut Self {
-        if leaves.has(Traces::FOREVER) { self.lasting.get_or_insert_default() } else { self }
+        if leaves.has(Traces::LASTING) { self.lasting.get_or_insert_default() } else { self }
     }
 
     /// Takes the reply to [`sources`].
