@@ -2275,6 +2275,53 @@ fn nobody_who_is_told_meets_a_change_past_pgweir() {
     }
 }
 
+/// A custom parameter whose name nobody knows ties its client until all parameters are reset for good.
+#[test]
+fn a_nameless_parameter_is_gone_when_all_are_reset() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = two_servers(&cluster);
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    let shown =
+        |client: &mut Client| client.value("SELECT coalesce(current_setting('app.nameless', true), '')");
+    let moves = |client: &mut Client| pid(client) != pid(client);
+    for (resets, gone) in [
+        ("DISCARD ALL", true),
+        ("RESET ALL", true),
+        ("SELECT pg_advisory_unlock_all();\nCLOSE ALL;\nUNLISTEN *;\nRESET ALL;", true),
+        ("RESET app.other", false),
+        ("BEGIN; RESET ALL; ROLLBACK", false),
+        ("RESET ALL; SELECT 1/0", false),
+        ("RESET work_mem; SELECT 1 -- RESET ALL", false),
+        ("RESET ALL; SELECT set_config('app.' || 'nameless', 'x', false)", false),
+    ] {
+        client.query("SELECT set_config('app.' || 'nameless', 'x', false)");
+        assert!(!moves(&mut client), "{resets}");
+        client.query(resets);
+        assert_eq!(moves(&mut client), gone, "{resets}");
+        (0..2).for_each(|_| assert_eq!(shown(&mut other), "", "{resets}"));
+        (0..2).for_each(|_| assert_eq!(shown(&mut client), if gone { "" } else { "x" }, "{resets}"));
+    }
+    // In a transaction that is taken back later, and ahead of what sets it again.
+    for (first, then) in [("BEGIN", "ROLLBACK"), ("BEGIN", "SELECT 1/0; COMMIT")] {
+        client.query(first);
+        client.query("RESET ALL");
+        client.query(then);
+        client.query("ROLLBACK");
+        assert_eq!((moves(&mut client), shown(&mut client)), (false, "x".to_owned()), "{then}");
+    }
+    client.send(&[query("RESET ALL"), query("SELECT set_config('app.' || 'nameless', 'y', false)")].concat());
+    client.read_until_ready();
+    client.read_until_ready();
+    assert_eq!((moves(&mut client), shown(&mut client)), (false, "y".to_owned()));
+    client.query("DISCARD ALL");
+    // What is set for a transaction is nobody's name to keep.
+    for n in 0..300 {
+        client.query(&format!("BEGIN; SET LOCAL app.l{n} = 'x'; COMMIT"));
+    }
+    client.query("SET app.after = 'x'");
+    assert!(moves(&mut client));
+}
+
 /// A text that comes in pieces leaves what a short one does; what it only carries as data ties nobody.
 #[test]
 fn long_texts_leave_what_short_ones_do() {

@@ -55,7 +55,7 @@ impl Session {
                 talk.note(Traces::SETTINGS);
             }
         }
-        talk.traces.has(Traces::SHOWN.and(Traces::FOREVER))
+        talk.traces.has(Traces::SHOWN.and(Traces::LASTING))
             && self.context.is_transparent()
             && talk.is_sound()
     }
@@ -209,7 +209,8 @@ impl Session {
         if kinds.has(Traces::SETTINGS) {
             self.take_settings(&found);
         }
-        let mut held = found.held.and(kinds.within(Traces::FOREVER));
+        let gone = if kinds.has(Traces::ALL_RESET) { Traces::NAMELESS } else { Traces::NONE };
+        let mut held = found.held.and(kinds.within(Traces::LASTING).without(gone));
         if self.keeps_sequences()
             && matches!(&self.link, Link::Active(active) if active.lease.talk.may_be_asked())
         {
@@ -312,7 +313,7 @@ impl Session {
 
     /// It can't be known what there is: the client keeps the server, and it is asked again after the next transaction.
     fn stay_unsettled(&mut self, kinds: Traces, why: &str) {
-        let client = self.id();
+        let (client, kinds) = (self.id(), kinds.without(Traces::ALL_RESET));
         tracing::warn!(client, "session state could not be read, the client keeps its server: {why}");
         if let Link::Active(active) = &mut self.link {
             self.context.pins.change(client, &active.lease, (active.lease.talk.held, kinds));

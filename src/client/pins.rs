@@ -11,7 +11,7 @@ use std::task::Waker;
 
 /// What ties a client to its server, and what the metrics call it.
 pub const REASONS: [(Traces, PinReason); 8] = [
-    (Traces::FOREVER, PinReason::Other),
+    (Traces::LASTING, PinReason::Other),
     (Traces::TEMPORARY, PinReason::TempTable),
     (Traces::LOCKS, PinReason::AdvisoryLock),
     (Traces::CURSORS, PinReason::HoldCursor),

@@ -31,7 +31,8 @@ pub fn in_text(text: &[u8], searched: Where, mut name: impl FnMut(&str)) -> bool
     while at < text.len() {
         let end = at + text[at..].iter().take_while(|b| is_in_word(**b) || **b == b'.').count();
         let (word, behind) = (&text[at..end], &text[end..]);
-        let set = matches!(before, b"set" | b"local" | b"session" | b"reset");
+        // What is set LOCAL is gone with the transaction.
+        let set = matches!(before, b"set" | b"session" | b"reset");
         let quoted = at > 0 && text[at - 1] == b'\'' && behind.first() == Some(&b'\'');
         match plain(word) {
             Some(custom) if set || quoted && searched != Where::Set => name(custom),

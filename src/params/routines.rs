@@ -289,7 +289,7 @@ pub fn of_source(language: &[u8], source: &[u8]) -> Traces {
             b"insert" | b"merge" | b"copy" => Traces::ADVANCES,
             b"pg_settings" if memchr::memmem::find(&text, b"update").is_some() => Traces::SETTINGS,
             _ => traces::of_word(word, before, behind)
-                .within(Traces::ALL.and(Traces::SEQUENCES).and(Traces::ADVANCES).and(Traces::FOREVER)),
+                .within(Traces::ALL.and(Traces::SEQUENCES).and(Traces::ADVANCES).and(Traces::LASTING)),
         });
         before = word;
     }

@@ -24,11 +24,11 @@ impl Traces {
     /// What PostgreSQL doesn't show, custom parameters of unknown names for one.
     pub const HIDDEN: Self = Self(64);
     /// What ties a client to its server for as long as it has it: it can't be moved to another.
-    pub const PINS: Self = Self(2 | 4 | 8 | 32 | 8192);
+    pub const PINS: Self = Self(2 | 4 | 8 | 32 | 8192 | 1_048_576);
     /// Whatever PostgreSQL can show.
     pub const SHOWN: Self = Self(63);
     /// What makes it worth a look at the session behind a transaction.
-    pub const LOOKED_BEHIND: Self = Self(63 | 2048 | 8192 | 131_072 | 262_144);
+    pub const LOOKED_BEHIND: Self = Self(63 | 2048 | 8192 | 131_072 | 262_144 | 1_048_576);
     /// Anything at all.
     pub const ALL: Self = Self(127);
     /// No kind of state, on the contrary: the statement is a SET whose command tag says more than it does.
@@ -46,8 +46,15 @@ impl Traces {
     /// What PostgreSQL neither shows nor gives back: libraries loaded, dblink's connections, replication origins, temporary
     /// replication slots, a backup under way, the seed of random(). A session has it to its end. Beside HIDDEN, never alone.
     pub const FOREVER: Self = Self(8192);
-    /// A custom parameter that nobody could ask PostgreSQL for: its name isn't known.
-    pub const UNREAD: Self = Self(64 | 8192);
+    /// A custom parameter that nobody could ask PostgreSQL for: its name isn't known. A session has it until it resets all. Beside
+    /// HIDDEN, never alone.
+    pub const NAMELESS: Self = Self(1_048_576);
+    /// The same, and that it is hidden.
+    pub const UNREAD: Self = Self(64 | 1_048_576);
+    /// What ties a client to its server whatever PostgreSQL shows.
+    pub const LASTING: Self = Self(8192 | 1_048_576);
+    /// No kind of state, on the contrary: all parameters went back to their defaults, nameless ones with them.
+    pub const ALL_RESET: Self = Self(2_097_152);
 
     /// No kind of state either: parameters may go back to their defaults.
     pub const RESETS: Self = Self(16384);
@@ -239,7 +246,21 @@ pub fn is_local_set(text: &[u8]) -> bool {
     begins && local.iter().any(|word| second.eq_ignore_ascii_case(word)) && !text.contains(&b';')
 }
 
-/// Whether parameters may go back to their defaults: by RESET, DISCARD, a SET TO DEFAULT, TIME ZONE LOCAL, NAMES alone, or
+/// Whether RESET ALL is the last of the text's statements, which has nothing that could be something else than it seems.
+fn ends_by_resetting_all(text: &[u8]) -> bool {
+    let text = text.strip_suffix(&[0]).unwrap_or(text);
+    let plain =
+        text.iter().all(|b| b.is_ascii_alphanumeric() || b.is_ascii_whitespace() || b"_;()*,.=".contains(b));
+    let ends =
+        |text: &'_ [u8], with: &[u8]| text.trim_ascii_end().strip_suffix(with).map(|rest| rest.to_vec());
+    let text = text.trim_ascii_end();
+    let text = text.strip_suffix(b";").unwrap_or(text);
+    let reset = ends(text, b"all").filter(|rest| rest.last().is_some_and(u8::is_ascii_whitespace));
+    let before = reset.and_then(|rest| ends(&rest, b"reset"));
+    plain && before.is_some_and(|before| before.trim_ascii_end().last().is_none_or(|b| *b == b';'))
+}
+
+/// Whether parameters may go back to their defaults, and whether all do by what the text ends with: by RESET, DISCARD, a SET TO DEFAULT, TIME ZONE LOCAL, NAMES alone, or
 /// set_config with NULL.
 pub fn resets(text: &[u8]) -> Traces {
     let text = text.to_ascii_lowercase();
@@ -247,6 +268,9 @@ pub fn resets(text: &[u8]) -> Traces {
     let (mut words, mut before) = (Words::new(&text), &b""[..]);
     while let Some(word) = words.next() {
         match word {
+            b"reset" | b"discard" if ends_by_resetting_all(&text) => {
+                return Traces::RESETS.and(Traces::ALL_RESET);
+            }
             b"reset" | b"discard" => return Traces::RESETS,
             b"set" => sets = true,
             b"default" => to_default = true,
@@ -353,7 +377,7 @@ mod tests {
 
     #[test]
     fn no_two_kinds_share_a_bit() {
-        const SINGLE: [Traces; 20] = [
+        const SINGLE: [Traces; 22] = [
             Traces::SETTINGS,
             Traces::LOCKS,
             Traces::TEMPORARY,
@@ -374,10 +398,13 @@ mod tests {
             Traces::LOCAL_CONTEXT,
             Traces::RESHAPED,
             Traces::REPORTED,
+            Traces::NAMELESS,
+            Traces::ALL_RESET,
         ];
         let all = SINGLE.iter().fold(Traces::NONE, |all, kind| all.and(*kind));
         assert_eq!(all.0.count_ones() as usize, SINGLE.len());
-        assert_eq!(Traces::UNREAD, Traces::HIDDEN.and(Traces::FOREVER));
+        assert_eq!(Traces::UNREAD, Traces::HIDDEN.and(Traces::NAMELESS));
+        assert_eq!(Traces::LASTING, Traces::FOREVER.and(Traces::NAMELESS));
         assert!(
             Traces::LOOKED_BEHIND.has(Traces::REPORTED) && !Traces::LOOKED_BEHIND.has(Traces::LOCAL_CONTEXT)
         );

@@ -98,7 +98,7 @@ impl<'a, 'b> Feed<'a, 'b> {
             return self.parse_named(Parse { name: parse.name, query, definition: &definition });
         }
         let statement = match self.context() {
-            Some(context) if !traces.has(Traces::FOREVER) => {
+            Some(context) if !traces.has(Traces::LASTING) => {
                 registry.intern(self.rules.scope, &context, parse.definition, || traces)
             }
             _ => registry.unshared(self.rules.scope, parse.definition, traces),

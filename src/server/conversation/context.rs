@@ -37,6 +37,9 @@ impl Conversation {
             self.context = ParseContext::Moved;
         }
         self.traces = self.traces.and(traces.within(Traces::RESHAPED));
+        if traces.has(Traces::NAMELESS) {
+            self.traces = self.traces.without(Traces::ALL_RESET);
+        }
         if traces.has(Traces::SEQUENCES.and(Traces::ADVANCES)) {
             self.note_sequences(traces);
         }
@@ -76,6 +79,7 @@ impl Conversation {
 
     /// The transaction was rolled back, or a part of it: then what SETs it had is taken back, too.
     pub(super) fn take_back_local_sets(&mut self) {
+        self.traces = self.traces.without(Traces::ALL_RESET);
         if matches!(self.context, ParseContext::Local(_)) {
             self.context = ParseContext::Moved;
         }

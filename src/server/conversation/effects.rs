@@ -1,6 +1,6 @@
 //! What replies tell of the session: state that commands left, parameters that changed.
 
-use super::super::exchange::Fate;
+use super::super::exchange::{Fate, Status};
 use super::super::login::{LONGEST_PARAMETERS, MOST_PARAMETERS};
 use super::{Conversation, Heard, Prepared, Promise};
 use crate::params::statement::{self, Effect};
@@ -38,6 +38,7 @@ impl Conversation {
             }
             Effect::SequencesGone => self.sequences_are_gone(),
             Effect::AllGone => {
+                self.note_all_reset();
                 self.deallocate_all(client);
                 self.sequences_are_gone();
                 self.want_startup_values();
@@ -75,11 +76,25 @@ impl Conversation {
             self.want_startup_values();
         }
         let told = told.unwrap_or_default();
+        if reset
+            && told.has(Traces::ALL_RESET)
+            && !told.has(Traces::NAMELESS)
+            && self.exchange.status() == Status::Idle
+        {
+            self.note_all_reset();
+        }
         if !told.has(Traces::LOCAL_SET) {
             self.note(Traces::SETTINGS);
         }
         if !told.has(Traces::LOCAL_SET.and(Traces::NAMED_SET)) {
             self.note(Traces::HIDDEN);
+        }
+    }
+
+    /// All parameters are at their defaults, unless that is taken back, or what the client has sent meanwhile sets some.
+    fn note_all_reset(&mut self) {
+        if self.exchange.is_last() {
+            self.traces = self.traces.and(Traces::ALL_RESET);
         }
     }
 

@@ -201,12 +201,17 @@ impl Conversation {
     /// State of these kinds may have changed.
     #[inline]
     pub fn note(&mut self, traces: Traces) {
-        let left = traces.within(Traces::ALL.and(Traces::REMADE).and(Traces::FOREVER));
+        let left = traces.within(Traces::ALL.and(Traces::REMADE).and(Traces::LASTING));
         if !left.is_empty() {
             self.traces = self.traces.and(left);
             self.dirty = true;
         }
-        if traces.has(Traces::SEQUENCES.and(Traces::ADVANCES).and(Traces::CONTEXT).and(Traces::RESHAPED)) {
+        const BESIDE: Traces = Traces::SEQUENCES
+            .and(Traces::ADVANCES)
+            .and(Traces::CONTEXT)
+            .and(Traces::RESHAPED)
+            .and(Traces::NAMELESS);
+        if traces.has(BESIDE) {
             self.note_beside(traces);
         }
     }
@@ -398,6 +403,7 @@ impl Conversation {
             return Decided::Pass(fate);
         }
         let code = backend::sqlstate(body);
+        self.traces = self.traces.without(Traces::ALL_RESET);
         self.hear_error(code);
         if let (Some(instead), Fate::Forward) = (self.overdue_words(&code, header.size - body.len()), fate) {
             return instead;

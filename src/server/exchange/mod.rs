@@ -113,6 +113,13 @@ impl<P> Exchange<P> {
         self.owed.iter().any(asked)
     }
 
+    /// Whether what is answered next is the last thing asked, but for the Sync behind it.
+    #[cold]
+    pub fn is_last(&self) -> bool {
+        let behind = self.owed.iter().nth(1);
+        self.owed.len() == 1 || self.owed.len() == 2 && behind.is_some_and(|o| o.reply == Reply::Sync)
+    }
+
     /// Whether the server could serve somebody else: nothing owed, no batch open, no transaction.
     #[inline]
     pub fn is_free(&self) -> bool {
