@@ -26,6 +26,10 @@ impl fmt::Debug for LongSecret {
     }
 }
 
+/// Above any process ID of a server (Linux ends at 2^22), so that `pg_cancel_backend` with
+/// what a client was told ends nobody's query; positive as an Int32.
+const NO_PROCESS: u32 = 1 << 30;
+
 /// A new key: process ID and secret, both random.
 pub(super) struct Key {
     pub(super) pid: u32,
@@ -37,9 +41,22 @@ impl Key {
     /// From the thread's cryptographic generator.
     pub(super) fn random(size: SecretSize) -> Self {
         Self {
-            pid: (rand::random::<u32>() >> 1).max(1),
+            pid: NO_PROCESS | rand::random::<u32>() >> 2,
             short: rand::random(),
             long: (size == SecretSize::Long).then(|| LongSecret(rand::random())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn process_ids_are_nobodys_and_positive() {
+        for _ in 0..10_000 {
+            let pid = Key::random(SecretSize::Short).pid;
+            assert!(i32::try_from(pid).is_ok_and(|pid| pid > 1 << 22), "{pid}");
         }
     }
 }
