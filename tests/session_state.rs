@@ -1043,6 +1043,62 @@ fn functions_count_for_what_is_refused() {
     assert_eq!(client.error("SELECT made()").sqlstate(), "0A000");
 }
 
+/// Functions that keep a server can be made, changed, granted, explained and dropped by who may not call them.
+#[test]
+fn what_only_names_a_function_is_not_refused() {
+    let cluster = Cluster::start(Version::V15);
+    let lock =
+        "CREATE OR REPLACE FUNCTION f_lock() RETURNS void LANGUAGE sql AS $$SELECT pg_advisory_lock(1)$$";
+    cluster.sql("app", lock);
+    cluster.sql(
+        "app",
+        "CREATE FUNCTION f_trigger() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM pg_advisory_lock(1); RETURN NEW; END$$; \
+         CREATE TABLE t (a int); CREATE SCHEMA s; CREATE TABLE s.f_lock (a int); GRANT ALL ON SCHEMA public, s TO app; \
+         ALTER FUNCTION f_lock OWNER TO app; ALTER FUNCTION f_trigger OWNER TO app; ALTER TABLE t OWNER TO app; ALTER TABLE s.f_lock OWNER TO app",
+    );
+    let config = Config::new(&cluster).set("default_pool_size", 3);
+    let strict = Pgweir::start(&config.clone().set("session_state", "strict"));
+    let bounded = Pgweir::start(&config.set("max_pins", 1));
+    let mut holder = bounded.client();
+    holder.query("SELECT pg_advisory_lock(2)");
+    for pgweir in [&strict, &bounded] {
+        let mut client = pgweir.client();
+        assert_eq!(client.value("SELECT 1"), "1");
+        for sql in [
+            "COMMENT ON FUNCTION f_lock() IS 'x'",
+            "ALTER FUNCTION f_lock() STABLE",
+            "ALTER FUNCTION f_lock() VOLATILE",
+            "GRANT EXECUTE ON FUNCTION f_lock() TO app",
+            "REVOKE EXECUTE ON FUNCTION f_lock() FROM PUBLIC",
+            "CREATE OR REPLACE FUNCTION calls() RETURNS void LANGUAGE sql BEGIN ATOMIC SELECT 1; SELECT f_lock(); END",
+            "DROP FUNCTION calls()",
+            "CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f_trigger()",
+            "DROP TRIGGER g ON t",
+            "EXPLAIN SELECT f_lock()",
+            "INSERT INTO s.f_lock (a) VALUES (1)",
+            "WITH f_lock (a) AS (SELECT 1) SELECT a FROM f_lock",
+        ] {
+            if let Some(error) = client.query(sql).iter().find(|m| m.tag == b'E') {
+                panic!("{sql}: {error}");
+            }
+        }
+        for sql in [
+            "COMMENT ON FUNCTION f_lock() IS 'y'; SELECT f_lock()",
+            "CREATE TABLE filled AS SELECT f_lock()",
+            "EXPLAIN ANALYZE SELECT f_lock()",
+        ] {
+            assert_eq!(client.error(sql).sqlstate(), "0A000", "{sql}");
+        }
+        for sql in [
+            "CREATE OR REPLACE FUNCTION f_lock() RETURNS void LANGUAGE sql AS $$SELECT 1$$",
+            "DROP FUNCTION f_lock()",
+            lock,
+        ] {
+            assert!(client.query(sql).iter().all(|m| m.tag != b'E'), "{sql}");
+        }
+    }
+}
+
 /// A statement is refused when it is to run, whatever it is told, and as pgweir's own word; preparing it is nothing.
 #[test]
 fn statements_with_parameters_are_refused_when_they_run() {

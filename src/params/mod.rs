@@ -1,5 +1,6 @@
 //! Session parameters as pure rules: what a client wants, what a server has, the SQL between them, and which
 //! statements leave session state behind. Never talks to a server.
+pub mod calls;
 pub mod catalog;
 pub mod context;
 pub mod custom;

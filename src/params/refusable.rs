@@ -1,6 +1,7 @@
 //! Which kinds of session state a statement surely leaves behind: what refusing it goes by. Errs towards "nothing", unlike
 //! [`super::traces`]: what is missed here is found behind the transaction, what is refused is lost to its client.
 
+use super::calls;
 use super::traces::{LONGEST_ARGUMENTS, Traces, Words, comment, contains_word, is_in_word, of_word};
 
 /// A text without what is no code in it, in lower case: literals are emptied, comments blank, of quoted names the quotes gone. What a DO
@@ -20,12 +21,7 @@ pub fn code_of_source(source: &[u8]) -> Vec<u8> {
 
 /// What the statements of such a text leave by themselves; functions of users that they call aren't looked at.
 pub fn of_code(code: &[u8]) -> Traces {
-    code.split(|b| *b == b';').map(of_statement).fold(Traces::NONE, Traces::and)
-}
-
-/// Whether what follows a name makes it a call.
-pub fn is_called(behind: &[u8]) -> bool {
-    behind.trim_ascii_start().first() == Some(&b'(')
+    calls::statements(code).map(of_statement).fold(Traces::NONE, Traces::and)
 }
 
 /// Most bytes of `DO LANGUAGE name` in front of what it runs.
@@ -163,9 +159,10 @@ fn of_statement(statement: &[u8]) -> Traces {
             Traces::CURSORS
         }
         (b"create", _) => of_create(statement),
+        (b"explain", _) => calls::explained(statement).map_or(Traces::NONE, of_statement),
         (b"update", b"pg_settings") => Traces::SETTINGS,
         (b"select" | b"with", _) if makes_temporary(statement) => Traces::TEMPORARY,
-        _ => of_calls(statement),
+        _ => of_calls(calls::running(statement)),
     }
 }
 
@@ -192,7 +189,9 @@ fn of_create(statement: &[u8]) -> Traces {
     let name = names.find(|word| !matches!(*word, b"if" | b"not" | b"exists" | b"view")).unwrap_or_default();
     temporary |= name.starts_with(b"pg_temp") && !matches!(kind, b"index" | b"unique" | b"trigger" | b"rule");
     let temporary = if temporary && !drops_on_commit(statement) { Traces::TEMPORARY } else { Traces::NONE };
-    if kind == b"table" { temporary.and(of_calls(statement)) } else { temporary }
+    let filled = of_calls(calls::running(statement));
+    // Parameters go back behind the query of a materialized view.
+    temporary.and(if kind == b"table" { filled } else { filled.without(Traces::SETTINGS) })
 }
 
 fn drops_on_commit(statement: &[u8]) -> bool {
@@ -218,16 +217,20 @@ fn makes_temporary(statement: &[u8]) -> bool {
 fn of_calls(statement: &[u8]) -> Traces {
     let (mut found, mut words) = (Traces::NONE, Words::new(statement));
     while let Some((word, behind)) = words.next_with_rest() {
-        if !is_called(behind) {
+        if !calls::may_be_called(behind) {
             continue;
         }
         let is_lock = word.starts_with(b"pg_advisory_lock") || word.starts_with(b"pg_try_advisory_lock");
-        found = found.and(match word {
+        let leaves = match word {
             b"set_config" if third(behind) == Some(b"false") => Traces::SETTINGS,
             b"set_config" => Traces::NONE,
             _ if is_lock => Traces::LOCKS,
             _ => Some(of_word(word, b"", behind)).filter(|t| t.has(Traces::FOREVER)).unwrap_or_default(),
-        });
+        };
+        let end = statement.len() - behind.len();
+        if !leaves.is_empty() && calls::is_called(statement, end - word.len(), end) {
+            found = found.and(leaves);
+        }
     }
     found
 }
@@ -272,6 +275,11 @@ mod tests {
             ("CREATE TABLE IF NOT EXISTS pg_temp.t (a int)", Traces::TEMPORARY),
             ("CREATE TEMP TABLE t ON COMMIT PRESERVE ROWS AS SELECT 1", Traces::TEMPORARY),
             ("CREATE TABLE t AS SELECT pg_advisory_lock(1)", Traces::LOCKS),
+            (
+                "CREATE MATERIALIZED VIEW v AS SELECT pg_advisory_lock(1), set_config('a', 'b', false)",
+                Traces::LOCKS,
+            ),
+            ("EXPLAIN (ANALYZE, COSTS off) CREATE TEMP TABLE t AS SELECT 1", Traces::TEMPORARY),
             ("SELECT 1 INTO TEMP t", Traces::TEMPORARY),
             ("PREPARE p AS SELECT 1", Traces::STATEMENTS),
             ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", Traces::CURSORS),
@@ -308,6 +316,11 @@ mod tests {
             "/* ; SET a = 1 */ SELECT 1 AS \"; LISTEN x\"",
             "CREATE FUNCTION f() RETURNS void LANGUAGE sql AS $$SELECT pg_advisory_lock(1)$$",
             "CREATE VIEW v AS SELECT pg_advisory_lock(1)",
+            "CREATE TABLE t (a text DEFAULT set_config('a', 'b', false))",
+            "ALTER TABLE t ALTER a SET DEFAULT set_config('a', 'b', false)",
+            "EXPLAIN SELECT pg_advisory_lock(1)",
+            "EXPLAIN CREATE TEMP TABLE t AS SELECT 1",
+            "GRANT EXECUTE ON FUNCTION set_config(text, text, bool), pg_advisory_lock(int) TO a",
             "DO $$BEGIN UPDATE t SET a = 1; END$$",
             "SELECT CASE WHEN a THEN load ELSE listen END FROM t",
             "SELECT 'open",

@@ -1,13 +1,14 @@
 //! Functions that change session state where the text of a statement doesn't show it: called by name, by a trigger, in a view
 //! or a policy. PostgreSQL's catalogs tell which there are; a text that has the name of one may leave what it leaves.
 
+use super::calls;
 use super::context;
-use super::refusable;
 use super::traces::{self, Traces};
 use aho_corasick::{AhoCorasick, MatchKind};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
@@ -113,15 +114,23 @@ impl Routines {
         self.finder.load().as_ref().map_or(Traces::NONE, |finder| finder.traces(text))
     }
 
-    /// What a statement surely leaves by the functions it calls, as far as they are known. Most texts call none.
+    /// Whether a text may have to be refused for the functions it calls: most call none. [`Self::called`] says so surely.
     #[inline]
-    pub fn sure(&self, text: &[u8]) -> Traces {
-        if self.state.load(Ordering::Relaxed) & SOME == 0 { Traces::NONE } else { self.find_sure(text) }
+    pub fn may_be_called(&self, text: &[u8]) -> bool {
+        self.state.load(Ordering::Relaxed) & SOME != 0 && self.finds_called(text)
     }
 
     #[cold]
-    fn find_sure(&self, text: &[u8]) -> Traces {
-        self.finder.load().as_ref().map_or(Traces::NONE, |finder| finder.sure(text))
+    fn finds_called(&self, text: &[u8]) -> bool {
+        self.finder.load().as_ref().is_some_and(|finder| finder.named(text).next().is_some())
+    }
+
+    /// What a text surely leaves by the functions it calls, as far as they are known, told from its code
+    /// ([`super::refusable::code_of`]).
+    pub fn called(&self, code: &[u8]) -> Traces {
+        let finder = self.finder.load();
+        let Some(finder) = finder.as_ref() else { return Traces::NONE };
+        calls::statements(code).map(|s| finder.called(calls::running(s))).fold(Traces::NONE, Traces::and)
     }
 
     /// Custom parameters that functions set.
@@ -227,18 +236,22 @@ impl Finder {
         })
     }
 
-    fn sure(&self, text: &[u8]) -> Traces {
+    /// Where names are that may be called, and what that surely leaves.
+    fn named<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (Range<usize>, Traces)> {
         let in_word = |at: Option<&u8>| at.is_some_and(|b| traces::is_in_word(*b));
-        let mut found = Traces::NONE;
-        for hit in self.words.find_iter(text) {
+        self.words.find_iter(text).filter_map(move |hit| {
             let before = hit.start().checked_sub(1).and_then(|at| text.get(at));
+            let leaves = self.sure[hit.pattern().as_usize()];
             let behind = &text[hit.end()..];
             let behind = behind.strip_prefix(b"\"").unwrap_or(behind);
-            if !in_word(before) && refusable::is_called(behind) {
-                found = found.and(self.sure[hit.pattern().as_usize()]);
-            }
-        }
-        found
+            let is_named = !leaves.is_empty() && !in_word(before) && calls::may_be_called(behind);
+            is_named.then_some((hit.range(), leaves))
+        })
+    }
+
+    fn called(&self, statement: &[u8]) -> Traces {
+        let calls = self.named(statement).filter(|(at, _)| calls::is_called(statement, at.start, at.end));
+        calls.map(|(_, leaves)| leaves).fold(Traces::NONE, Traces::and)
     }
 
     fn traces(&self, text: &[u8]) -> Traces {

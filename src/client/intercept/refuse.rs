@@ -58,7 +58,7 @@ pub fn would_pin(looks: Looks<'_>, client: &ClientStatements, input: &[u8]) -> b
 /// What a text surely leaves, functions that are known included.
 #[inline]
 fn surely_left(looks: Looks<'_>, text: &[u8]) -> Traces {
-    if looks.scanner.is_plain(text) && looks.routines.sure(text).is_empty() {
+    if looks.scanner.is_plain(text) && !looks.routines.may_be_called(text) {
         return Traces::NONE;
     }
     look_closely(looks, text)
@@ -71,7 +71,7 @@ fn look_closely(looks: Looks<'_>, text: &[u8]) -> Traces {
     let sets = refusable::of_code(&code);
     let unread = sets.has(Traces::SETTINGS) && !custom_names::in_text(text, Where::Set, |_| ());
     let sets = if unread { sets.and(Traces::UNREAD) } else { sets };
-    sets.and(looks.routines.sure(&code))
+    sets.and(looks.routines.called(&code))
 }
 
 impl Refuses<'_> {
