@@ -977,6 +977,40 @@ fn strict_refuses_what_leaves_session_state() {
     assert_eq!(client.value("SHOW work_mem"), "4MB");
 }
 
+/// What drivers say at each connection is no state to be refused: it follows its client.
+#[test]
+fn strict_lets_drivers_in() {
+    let cluster = Cluster::start(Version::V15);
+    let config = Config::new(&cluster).set("session_state", "strict").set("default_pool_size", 1);
+    let pgweir = Pgweir::start(&config);
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    for (sql, name, value) in [
+        ("SET extra_float_digits = 3", "extra_float_digits", "3"),
+        ("SET application_name = 'PostgreSQL JDBC Driver'", "application_name", "PostgreSQL JDBC Driver"),
+        ("SELECT current_setting('jit') AS cur, set_config('jit', 'off', false) AS new", "jit", "off"),
+        ("SELECT set_config('TimeZone', 'CET', false)", "TimeZone", "CET"),
+        ("SET SESSION timezone TO 'Asia/Tokyo'", "TimeZone", "Asia/Tokyo"),
+        ("SET datestyle TO 'German'", "DateStyle", "German, DMY"),
+        ("SET SESSION intervalstyle = iso_8601", "IntervalStyle", "iso_8601"),
+        (
+            "SET standard_conforming_strings=on;SET client_min_messages TO warning",
+            "client_min_messages",
+            "warning",
+        ),
+        ("SET NAMES 'LATIN1'", "client_encoding", "LATIN1"),
+        ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "default_transaction_read_only", "on"),
+    ] {
+        let show = format!("SHOW {name}");
+        if let Some(error) = client.query(sql).iter().find(|m| m.tag == b'E') {
+            panic!("{sql}: {error}");
+        }
+        assert_ne!(other.value(&show), value, "{sql}");
+        assert_eq!(client.value(&show), value, "{sql}");
+    }
+    assert_eq!(client.error("SET jit = on; SET search_path = s").sqlstate(), "0A000");
+    assert_eq!(pgweir.metric("pgweir_pool_pinned_clients", &[]), 0.0);
+}
+
 /// What drivers say when they give a connection back, and what only looks like it, is refused by nobody.
 #[test]
 fn what_leaves_nothing_is_not_refused() {

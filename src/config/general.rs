@@ -65,7 +65,7 @@ section! {
     /// Most clients that have logged in as one user.
     pub max_user_client_connections: Limit as Size = Is("0");
 
-    /// Session state when servers are shared: it follows its client, is refused with an error, or stays behind.
+    /// Session state when servers are shared: it follows its client, is refused with an error (but for what drivers set at each connection), or stays behind.
     pub session_state: SessionState as OneOf<SessionState> = Is(r#""transparent""#), Restart;
     /// Most clients of a pool that keep their server for state that can't follow.
     pub max_pins: Limit as Size = Is("0"), Restart;

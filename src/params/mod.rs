@@ -6,6 +6,7 @@ pub mod context;
 pub mod custom;
 pub mod custom_names;
 pub mod difference;
+pub mod drivers;
 pub mod inspection;
 pub mod refusable;
 pub mod restore;

@@ -2,9 +2,10 @@
 //! [`super::traces`]: what is missed here is found behind the transaction, what is refused is lost to its client.
 
 use super::calls;
+use super::drivers;
 use super::traces::{LONGEST_ARGUMENTS, Traces, Words, comment, contains_word, is_in_word, of_word};
 
-/// A text without what is no code in it, in lower case: literals are emptied, comments blank, of quoted names the quotes gone. What a DO
+/// A text without what is no code in it, in lower case: literals are emptied, but for names of drivers' parameters, comments blank, of quoted names the quotes gone. What a DO
 /// block runs is code, its statements apart.
 pub fn code_of(text: &[u8]) -> Vec<u8> {
     let mut code = Code::default();
@@ -128,7 +129,10 @@ impl Code {
             self.depth -= 1;
             self.end_statement();
         } else {
-            self.out.extend_from_slice(b"''");
+            let kept = if drivers::are_own(body) { body } else { b"" };
+            self.out.push(b'\'');
+            self.out.extend(kept.iter().map(u8::to_ascii_lowercase));
+            self.out.push(b'\'');
         }
     }
 
@@ -150,6 +154,7 @@ fn of_statement(statement: &[u8]) -> Traces {
         (b"set", b"local" | b"transaction" | b"constraints") => Traces::NONE,
         (b"set", _) if resets(statement) => Traces::NONE,
         (b"set", b"seed") => Traces::HIDDEN.and(Traces::FOREVER),
+        (b"set", _) if drivers::are_set(statement) => Traces::NONE,
         (b"set", _) => Traces::SETTINGS,
         (b"listen", _) => Traces::CHANNELS,
         (b"prepare", b"transaction") => Traces::NONE,
@@ -222,7 +227,9 @@ fn of_calls(statement: &[u8]) -> Traces {
         }
         let is_lock = word.starts_with(b"pg_advisory_lock") || word.starts_with(b"pg_try_advisory_lock");
         let leaves = match word {
-            b"set_config" if third(behind) == Some(b"false") => Traces::SETTINGS,
+            b"set_config" if third(behind) == Some(b"false") && !drivers::are_configured(behind) => {
+                Traces::SETTINGS
+            }
             b"set_config" => Traces::NONE,
             _ if is_lock => Traces::LOCKS,
             _ => Some(of_word(word, b"", behind)).filter(|t| t.has(Traces::FOREVER)).unwrap_or_default(),
@@ -270,6 +277,12 @@ mod tests {
             ("SET a = 1", Traces::SETTINGS),
             ("SELECT 1; /* x */ LISTEN a", Traces::CHANNELS),
             ("SELECT \"set_config\"('a.b', 'x, y', false)", Traces::SETTINGS),
+            ("SET jit.a = 'jit'", Traces::SETTINGS),
+            ("SET SESSION search_path = jit", Traces::SETTINGS),
+            ("SET SESSION AUTHORIZATION jit", Traces::SETTINGS),
+            ("SELECT set_config('jit.a', 'jit', false)", Traces::SETTINGS),
+            ("SELECT set_config('jit', 'off', false), set_config(name, 'jit', false)", Traces::SETTINGS),
+            ("SET jit = off; SET work_mem = '1MB'", Traces::SETTINGS),
             ("SELECT pg_catalog.pg_try_advisory_lock_shared (1)", Traces::LOCKS),
             ("CREATE OR REPLACE TEMP VIEW v AS SELECT 1", Traces::TEMPORARY),
             ("CREATE TABLE IF NOT EXISTS pg_temp.t (a int)", Traces::TEMPORARY),
@@ -303,6 +316,11 @@ mod tests {
             "SET SESSION AUTHORIZATION DEFAULT",
             "SET ROLE NONE",
             "SET LOCAL work_mem = '1MB'",
+            "SET extra_float_digits = 3; set session DateStyle TO 'ISO'; SET \"TimeZone\" = 'UTC'",
+            "SET TIME ZONE INTERVAL '+00:00' HOUR TO MINUTE; SET NAMES 'utf8'; SET XML OPTION DOCUMENT",
+            "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
+            "SELECT current_setting('jit') AS cur, set_config( 'JIT' , 'off', false)",
+            "SELECT set_config('TimeZone', $1, false)",
             "SELECT set_config($1, $2, $3), set_config('a', 'b', true)",
             "SELECT pg_advisory_unlock(1), pg_advisory_xact_lock(2)",
             "BEGIN; CREATE TEMP TABLE t (a int) ON COMMIT DROP; COMMIT",
