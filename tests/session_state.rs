@@ -1332,6 +1332,63 @@ fn discard_leaves_it_behind() {
     assert_eq!(client.error("SELECT * FROM t").sqlstate(), "42P01");
 }
 
+/// What no reset takes back goes with its server, which nobody else gets; what one does take costs no server. In session mode, too.
+#[test]
+fn discard_closes_what_it_cannot_reset() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql(
+        "app",
+        "ALTER ROLE app SUPERUSER;
+         CREATE FUNCTION seeded() RETURNS void LANGUAGE sql AS 'SELECT setseed(0.5)';
+         CREATE FUNCTION tenant(name text) RETURNS text LANGUAGE sql AS $$SELECT set_config(name, 'x', false)$$;
+         SELECT pg_replication_origin_create('o')",
+    );
+    let config = Config::new(&cluster).set("default_pool_size", 1);
+    let discard = Pgweir::start(&config.clone().set("session_state", "discard"));
+    let session = Pgweir::start(&config.set("pool_mode", "session"));
+    for left in [
+        "LOAD '$libdir/plpgsql'",
+        "DO $$BEGIN LOAD '$libdir/plpgsql'; END$$",
+        "SELECT setseed(0.5)",
+        "SELECT seeded()",
+        "SELECT pg_replication_origin_session_setup('o')",
+        "SELECT pg_backup_start('x', true)",
+        "SELECT pg_create_physical_replication_slot('s', true, true)",
+        "SET SEED = 0.5",
+    ] {
+        let (mut client, mut other) = (discard.client(), discard.client());
+        let home = pid(&mut client);
+        client.query(left);
+        assert_ne!(pid(&mut other), home, "{left}");
+        eventually("the server is closed", || cluster.connections(&format!("pid = {home}")) == 0);
+        let home = pid(&mut client);
+        client.send(&[parse("", left), bind("", "", &[]), execute("", 0), sync()].concat());
+        client.read_until_ready();
+        assert_ne!(pid(&mut other), home, "{left}, by the extended protocol");
+        // Functions aren't looked for in session mode.
+        if !left.contains("seeded") {
+            let mut client = session.client();
+            let home = pid(&mut client);
+            client.query(left);
+            assert_eq!(pid(&mut client), home, "{left}");
+            client.terminate();
+            assert_ne!(pid(&mut session.client()), home, "{left}, in session mode");
+        }
+    }
+    let (mut client, mut other) = (discard.client(), discard.client());
+    let home = pid(&mut client);
+    for reset in ["SELECT tenant('a.b')", "SELECT set_config('a.' || 'b', 'x', false)", "DO 'BEGIN END'"] {
+        client.query(reset);
+        assert_eq!(pid(&mut other), home, "{reset}");
+        assert_eq!(other.value("SELECT coalesce(current_setting('a.b', true), '')"), "");
+    }
+    let mut first = session.client();
+    let home = pid(&mut first);
+    first.query("SELECT set_config('a.b', 'x', false)");
+    first.terminate();
+    assert_eq!(pid(&mut session.client()), home);
+}
+
 /// One client too many is refused before it keeps a server, and may come again when there is room.
 #[test]
 fn pins_are_bounded() {

@@ -166,7 +166,8 @@ impl Session {
     fn part(&self, active: Active, end: &End) {
         let (mut lease, whole) = active.into_lease();
         count_traffic(self.cells(), &mut lease);
-        let forever = lease.talk.held.has(Traces::FOREVER);
+        // What the last transaction has left may not have been asked for; in session mode it never is.
+        let forever = lease.talk.held.and(lease.talk.traces).has(Traces::FOREVER);
         let held = std::mem::take(&mut lease.talk.held);
         self.context.pins.change(self.id(), &lease, (held, Traces::NONE));
         match end {

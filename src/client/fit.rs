@@ -2,6 +2,7 @@
 //! session does the same by polling.
 
 use super::pool_context::PoolContext;
+use super::relay::count_traffic;
 use super::report::Trouble;
 use super::session::{Link, Session, Turn};
 use crate::params::set::Set;
@@ -85,6 +86,15 @@ pub(super) fn replay_refused(error: &[u8]) -> Trouble {
 }
 
 impl Session {
+    /// Closes the server and wants another in its place.
+    pub(super) fn close_for_another(&mut self, why: CloseReason) {
+        self.context.pins.dismiss(self.member.entry().id);
+        if let Link::Active(mut active) = std::mem::replace(&mut self.link, Link::Wanting) {
+            count_traffic(self.cells(), &mut active.lease);
+            active.lease.close(why);
+        }
+    }
+
     /// Has the server closed that was to be begun on, and wants another.
     #[cold]
     pub(super) fn begin_elsewhere(&mut self, lease: Lease<Server>, input: &[u8]) -> Turn {

@@ -90,7 +90,7 @@ impl Session {
         if held && u128::from(now.nanos_since(active.lease.began)) >= time.as_nanos() {
             active.lease.talk.held = Traces::NONE;
             self.unasked += 1;
-            let _ = self.give_back(now);
+            let _ = if self.is_beyond_reset() { self.close_spent() } else { self.give_back(now) };
             if !self.inbound.is_empty() {
                 self.link = Link::Wanting;
             }

@@ -10,6 +10,7 @@ use crate::params::inspection::{self, Found, Question};
 use crate::params::set::Set;
 use crate::params::traces::Traces;
 use crate::params::tracked;
+use crate::pool::CloseReason;
 use crate::prepared::registry::PREFIX;
 use crate::roster::Phase;
 use crate::server::conversation::{AskedNames, Prepared};
@@ -41,9 +42,22 @@ impl Session {
         }
     }
 
+    /// The transaction is over and may have left something: what that makes to be done before the server goes back.
+    #[cold]
+    pub(super) fn look_behind(&mut self, cx: &mut Context<'_>) -> Option<Turn> {
+        if self.needs_inspection() {
+            return Some(self.inspect(cx));
+        }
+        self.is_beyond_reset().then(|| {
+            self.unfit = 0;
+            self.count_transaction();
+            self.close_spent()
+        })
+    }
+
     /// Whether there may be something to ask for, and an answer would be of use.
     #[cold]
-    pub(super) fn needs_inspection(&mut self) -> bool {
+    fn needs_inspection(&mut self) -> bool {
         self.tell_others();
         let Link::Active(active) = &mut self.link else { return false };
         let talk = &mut active.lease.talk;
@@ -58,6 +72,22 @@ impl Session {
         talk.traces.has(Traces::SHOWN.and(Traces::LASTING))
             && self.context.is_transparent()
             && talk.is_sound()
+    }
+
+    /// Whether the server, which the client would give back, has what no reset takes: another would meet it.
+    #[cold]
+    pub(super) fn is_beyond_reset(&self) -> bool {
+        let Link::Active(active) = &self.link else { return false };
+        let talk = &active.lease.talk;
+        talk.traces.has(Traces::FOREVER) && talk.held.without(Traces::SEQUENCES).is_empty()
+    }
+
+    /// Closes a server that is beyond reset.
+    #[cold]
+    pub(super) fn close_spent(&mut self) -> Turn {
+        self.close_for_another(CloseReason::ClientGone);
+        self.link = Link::Idle;
+        Turn::Again
     }
 
     /// Asks. The client has its ReadyForQuery; what it sends meanwhile is kept.

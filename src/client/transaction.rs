@@ -315,8 +315,10 @@ impl Session {
             }
             return Turn::Again;
         }
-        if !talk.traces.within(Traces::LOOKED_BEHIND).is_empty() && self.needs_inspection() {
-            return self.inspect(cx);
+        if !talk.traces.within(Traces::LOOKED_BEHIND).is_empty()
+            && let Some(turn) = self.look_behind(cx)
+        {
+            return turn;
         }
         let Link::Active(active) = &self.link else { return Turn::Again };
         let talk = &active.lease.talk;
@@ -419,15 +421,6 @@ impl Session {
             return Turn::end(End::Told(fit::replay_refused(&error)));
         }
         Turn::Again
-    }
-
-    /// Closes the server and wants another in its place.
-    pub(super) fn close_for_another(&mut self, why: CloseReason) {
-        self.context.pins.dismiss(self.member.entry().id);
-        if let Link::Active(mut active) = std::mem::replace(&mut self.link, Link::Wanting) {
-            count_traffic(self.cells(), &mut active.lease);
-            active.lease.close(why);
-        }
     }
 
     /// Takes note of what the server told by the way.

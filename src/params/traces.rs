@@ -156,6 +156,10 @@ pub(super) fn of_word(word: &[u8], before: &[u8], behind: &[u8]) -> Traces {
         | b"pg_start_backup"
         | b"pg_create_physical_replication_slot"
         | b"pg_create_logical_replication_slot" => Traces::HIDDEN.and(Traces::FOREVER),
+        // In a DO block; by itself it has a command tag that tells.
+        b"load" if matches!(behind.trim_ascii_start().first(), Some(b'\'' | b'$')) => {
+            Traces::HIDDEN.and(Traces::FOREVER)
+        }
         b"seed" if matches!(before, b"set" | b"session") => Traces::HIDDEN.and(Traces::FOREVER),
         _ if word.starts_with(b"dblink") || word.starts_with(b"pg_replication_origin") => Traces::HIDDEN,
         _ => Traces::NONE,
@@ -459,6 +463,8 @@ mod tests {
                 Traces::HIDDEN.and(Traces::LOCKS).and(Traces::FOREVER),
             ),
             ("SELECT * FROM dblink('x', 'SELECT 1') t (a int)", Traces::HIDDEN),
+            ("DO $$BEGIN LOAD 'x'; END$$", Traces::ALL.and(Traces::FOREVER)),
+            ("DO $$BEGIN UPDATE load SET load = 1; END$$", Traces::ALL),
             ("SELECT U&\"set\\005fconfig\"('a', 'b', false)", Traces::ALL),
         ] {
             assert_eq!(of_text(text.as_bytes()), traces, "{text}");
