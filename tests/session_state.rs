@@ -1554,6 +1554,22 @@ fn a_name_that_is_taken_in_a_failed_transaction() {
         client.send(&prepare(text));
         assert_eq!(client.read_until_ready()[0].sqlstate(), code, "{text}");
     }
+    client.query("ROLLBACK");
+    // What it stands for can't be parsed any more where it would have to be.
+    cluster.sql("app", "CREATE TABLE m (a int); GRANT SELECT ON m TO PUBLIC");
+    client.send(&[parse("m", "SELECT * FROM m"), sync()].concat());
+    client.read_until_ready();
+    client.query("SET search_path = nowhere");
+    for _ in 0..2 {
+        for (text, code) in
+            [("SELECT 1; SELECT 2", "42601"), ("SELECT * FROM m", "42P01"), ("SELECT 1", "42P05")]
+        {
+            client.send(&[parse("m", text), sync()].concat());
+            let error = client.read_until_ready().swap_remove(0);
+            assert_eq!(error.sqlstate(), code, "{text}");
+            assert!(code != "42P05" || error.to_string().contains("\"m\" already exists"), "{error}");
+        }
+    }
 }
 
 /// Functions that set a tenant, and the ways to them.

@@ -16,6 +16,9 @@ pub const PREFIX: &str = "pgweir_";
 /// A name of [`PREFIX`] that is never given to a statement.
 pub const NOBODYS: &[u8] = b"pgweir_0";
 
+/// A name under which a server gets an empty statement, so that another of that name is refused.
+pub const TAKEN: &[u8] = b"pgweir_18446744073709551615";
+
 /// Identifies a definition for the life of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StatementId(u64);

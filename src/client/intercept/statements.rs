@@ -6,7 +6,7 @@
 use super::{Feed, Message, Names, Pause, Step, by_name::ends_transaction};
 use crate::params::traces::Traces;
 use crate::prepared::client_statements::{KEPT, Unnamed, significant};
-use crate::prepared::registry::{NOBODYS, PREFIX, Statement};
+use crate::prepared::registry::{NOBODYS, PREFIX, Statement, TAKEN};
 use crate::server::conversation::Promise;
 use crate::server::exchange::{Action, Exchange, Reply, Status};
 use crate::wire::error::WireError;
@@ -145,11 +145,20 @@ impl<'a, 'b> Feed<'a, 'b> {
             self.inject_parse(NOBODYS, parse.definition, Reply::DuplicateParse, Action::Forward);
             return Step::Replaced;
         }
-        let Ok(taken) = self.provide(significant(parse.name), taken, None) else {
+        if self.is_unsettled_statement(&taken) {
             return Step::Pause(Pause::Stall);
-        };
-        self.inject_parse(taken.server_name(), parse.definition, Reply::DuplicateParse, Action::Forward);
-        self.note_name(parse.name, false);
+        }
+        if self.server.names.touch(taken.id()) {
+            self.inject_parse(taken.server_name(), parse.definition, Reply::DuplicateParse, Action::Forward);
+            self.note_name(parse.name, false);
+            return Step::Replaced;
+        }
+        // What the name stands for may not be there to be parsed in today's session: any statement of any name will do.
+        self.out.inject(|v| frontend::close_statement(v, TAKEN));
+        self.server.exchange.expect(Reply::Close, Action::Swallow);
+        self.inject_parse(TAKEN, b"\0\0\0", Reply::Parse, Action::Swallow);
+        self.inject_parse(TAKEN, parse.definition, Reply::DuplicateParse, Action::Forward);
+        self.note_name(parse.name, true);
         Step::Replaced
     }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::params::set::Sets;
+use crate::prepared::registry::TAKEN;
 use crate::wire::encode::message;
 use crate::wire::frontend::Parse;
 use std::num::NonZeroUsize;
@@ -168,8 +169,9 @@ fn a_name_that_is_taken_is_refused_by_the_server() {
     assert_eq!(s.send("Pa=two Y"), "Ppgweir_1=two Y");
     assert_eq!(s.answer("E42P05 ZI"), "E Z");
     s.server = Scene::new(10).server;
-    assert_eq!(s.send("Pa=one Y"), "Ppgweir_1=one Ppgweir_1=one Y");
-    assert_eq!(s.answer("1 E42P05 ZI"), "E Z");
+    let taken = str::from_utf8(TAKEN).expect("ASCII");
+    assert_eq!(s.send("Pa=one Y"), format!("C{taken} P{taken}= P{taken}=one Y"));
+    assert_eq!(s.answer("3 1 E42P05 ZI"), "E Z");
     assert_eq!(s.send("Ca Pa=two Y"), "Ppgweir_2=two Y");
     assert_eq!(s.answer("1 ZI"), "3 1 Z");
 }
