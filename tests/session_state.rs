@@ -1133,6 +1133,50 @@ fn what_only_names_a_function_is_not_refused() {
     }
 }
 
+/// The error shows the statement as it is, in the client's encoding, and is counted as pgweir's.
+#[test]
+fn a_refusal_shows_what_is_refused() {
+    let cluster = Cluster::start(Version::V15);
+    cluster
+        .sql("app", "CREATE FUNCTION \"Take\"() RETURNS void LANGUAGE sql AS 'SELECT pg_advisory_lock(1)'");
+    let pgweir = Pgweir::start(&Config::new(&cluster).set("session_state", "strict"));
+    let mut client = pgweir.client();
+    assert_eq!(client.value("SELECT 1"), "1");
+    let long = format!("SET app.x = '{}'", "ü".repeat(80));
+    let cut = format!("SET app.x = '{}...", "ü".repeat(47));
+    for (sql, shown) in [
+        ("DO $$begin set app.x = 1; end$$", "DO $$begin set app.x = 1; end$$"),
+        ("SET  app.x\n= 'grüße $pgweir$'", "SET app.x = 'grüße $pgweir$'"),
+        ("SET app.x = 'a\\'", "SET app.x = 'a\\'"),
+        (&long, &cut),
+        (
+            "SET standard_conforming_strings = off; SET app.x = '\\\\'",
+            "SET standard_conforming_strings = off; SET app.x = '\\\\'",
+        ),
+    ] {
+        for wanted in ["on", "off"] {
+            client.query(&format!("SET standard_conforming_strings = {wanted}"));
+            let error = client.error(sql);
+            let says = "leaves session state, which session_state = strict refuses";
+            assert_eq!(error.sqlstate(), "0A000", "{error}");
+            assert_eq!(error.field(b'M'), Some(format!("the statement \"{shown}\" {says}")), "{sql}");
+        }
+    }
+    client.query("RESET standard_conforming_strings; SET client_encoding = 'LATIN1'");
+    assert!(client.error("SET app.x = 'ü'").field(b'M').is_some_and(|said| said.contains("'ü'")));
+    client.query("SET client_encoding = 'SJIS'");
+    assert_eq!(client.error("SET app.x = 'ü\u{2014}\\'").sqlstate(), "0A000");
+    client.query("RESET client_encoding");
+    let error = client.error("SELECT \"Take\"()");
+    assert!(
+        error.field(b'M').is_some_and(|said| said.contains("leaves session state by calling Take(), ")),
+        "{error}"
+    );
+    let errors = |source| pgweir.metric("pgweir_pool_errors_total", &[source, "class=\"0A\""]);
+    eventually("they are counted", || errors("source=\"pgweir\"") == 13.0);
+    assert_eq!(errors("source=\"postgresql\""), 0.0);
+}
+
 /// A statement is refused when it is to run, whatever it is told, and as pgweir's own word; preparing it is nothing.
 #[test]
 fn statements_with_parameters_are_refused_when_they_run() {

@@ -432,9 +432,8 @@ impl Session {
         for code in heard.errors.drain(..) {
             cells.server_error([code[0], code[1]]);
         }
-        for _ in 0..std::mem::take(&mut heard.evicted) {
-            cells.statement_evicted();
-        }
+        (0..std::mem::take(&mut heard.refused)).for_each(|_| cells.client_error(*b"0A"));
+        (0..std::mem::take(&mut heard.evicted)).for_each(|_| cells.statement_evicted());
         for (channel, payload) in std::mem::take(&mut heard.own) {
             self.context.hub.told(self.member.entry().id, active.lease.key.pid, &channel, &payload);
         }

@@ -125,12 +125,14 @@ impl Routines {
         self.finder.load().as_ref().is_some_and(|finder| finder.named(text).next().is_some())
     }
 
-    /// What a text surely leaves by the functions it calls, as far as they are known, told from its code
-    /// ([`super::refusable::code_of`]).
-    pub fn called(&self, code: &[u8]) -> Traces {
+    /// The first function, as far as they are known, that a text calls and that surely leaves one of these kinds, told from the text's
+    /// code ([`super::refusable::code_of`]).
+    pub fn called(&self, code: &[u8], kinds: Traces) -> Option<Vec<u8>> {
         let finder = self.finder.load();
-        let Some(finder) = finder.as_ref() else { return Traces::NONE };
-        calls::statements(code).map(|s| finder.called(calls::running(s))).fold(Traces::NONE, Traces::and)
+        let finder = finder.as_ref()?;
+        calls::statements(code)
+            .find_map(|statement| finder.called(calls::running(statement), kinds))
+            .map(<[u8]>::to_vec)
     }
 
     /// Custom parameters that functions set.
@@ -236,22 +238,23 @@ impl Finder {
         })
     }
 
-    /// Where names are that may be called, and what that surely leaves.
-    fn named<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (Range<usize>, Traces)> {
+    /// Where names are that may be called and surely leave something, and which.
+    fn named<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (Range<usize>, usize)> {
         let in_word = |at: Option<&u8>| at.is_some_and(|b| traces::is_in_word(*b));
         self.words.find_iter(text).filter_map(move |hit| {
             let before = hit.start().checked_sub(1).and_then(|at| text.get(at));
-            let leaves = self.sure[hit.pattern().as_usize()];
+            let which = hit.pattern().as_usize();
             let behind = &text[hit.end()..];
             let behind = behind.strip_prefix(b"\"").unwrap_or(behind);
-            let is_named = !leaves.is_empty() && !in_word(before) && calls::may_be_called(behind);
-            is_named.then_some((hit.range(), leaves))
+            let is_named = !self.sure[which].is_empty() && !in_word(before) && calls::may_be_called(behind);
+            is_named.then_some((hit.range(), which))
         })
     }
 
-    fn called(&self, statement: &[u8]) -> Traces {
-        let calls = self.named(statement).filter(|(at, _)| calls::is_called(statement, at.start, at.end));
-        calls.map(|(_, leaves)| leaves).fold(Traces::NONE, Traces::and)
+    fn called(&self, statement: &[u8], kinds: Traces) -> Option<&[u8]> {
+        let mut named = self.named(statement).filter(|(_, which)| self.sure[*which].has(kinds));
+        let (_, which) = named.find(|(at, _)| calls::is_called(statement, at.start, at.end))?;
+        Some(&self.names.names[which].0)
     }
 
     fn traces(&self, text: &[u8]) -> Traces {

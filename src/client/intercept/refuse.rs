@@ -31,7 +31,7 @@ pub enum Refuses<'a> {
 
 /// Whether a chunk begins with a request that would tie its client to a server: a statement that is only prepared doesn't.
 pub fn would_pin(looks: Looks<'_>, client: &ClientStatements, input: &[u8]) -> bool {
-    let ties = |text: &[u8]| surely_left(looks, text).has(Traces::PINS);
+    let ties = |text: &[u8]| surely_leaves(looks, text, Traces::PINS).is_some();
     let (mut rest, mut parsed) = (input, Vec::new());
     while let Ok(Some(header)) = frame::header(rest) {
         let body = &rest[HEADER..rest.len().min(header.size)];
@@ -55,23 +55,31 @@ pub fn would_pin(looks: Looks<'_>, client: &ClientStatements, input: &[u8]) -> b
     false
 }
 
-/// What a text surely leaves, functions that are known included.
+/// What leaves session state.
+enum By {
+    /// The text itself.
+    Text,
+    /// A function that it calls, of this name.
+    Call(Vec<u8>),
+}
+
+/// Whether a text surely leaves one of these kinds, functions that are known included, and by what.
 #[inline]
-fn surely_left(looks: Looks<'_>, text: &[u8]) -> Traces {
+fn surely_leaves(looks: Looks<'_>, text: &[u8], kinds: Traces) -> Option<By> {
     if looks.scanner.is_plain(text) && !looks.routines.may_be_called(text) {
-        return Traces::NONE;
+        return None;
     }
-    look_closely(looks, text)
+    look_closely(looks, text, kinds)
 }
 
 #[cold]
-fn look_closely(looks: Looks<'_>, text: &[u8]) -> Traces {
+fn look_closely(looks: Looks<'_>, text: &[u8], kinds: Traces) -> Option<By> {
     let text = text.split(|b| *b == 0).next().unwrap_or_default();
     let code = refusable::code_of(text);
     let sets = refusable::of_code(&code);
     let unread = sets.has(Traces::SETTINGS) && !custom_names::in_text(text, Where::Set, |_| ());
     let sets = if unread { sets.and(Traces::UNREAD) } else { sets };
-    sets.and(looks.routines.called(&code))
+    if sets.has(kinds) { Some(By::Text) } else { looks.routines.called(&code, kinds).map(By::Call) }
 }
 
 impl Refuses<'_> {
@@ -86,46 +94,107 @@ impl Refuses<'_> {
     /// What to send in place of a text that is refused.
     #[inline]
     pub(super) fn instead_of(self, looks: Looks<'_>, text: &[u8]) -> Option<String> {
-        let kinds = surely_left(looks, text).within(self.kinds());
-        if kinds.is_empty() { None } else { self.error_of(text) }
+        let by = surely_leaves(looks, text, self.kinds())?;
+        self.error_of(text, by)
     }
 
     #[cold]
-    fn error_of(self, text: &[u8]) -> Option<String> {
-        let (hint, what) = match self {
+    fn error_of(self, text: &[u8], by: By) -> Option<String> {
+        let (hint, what, why) = match self {
             Self::Pins(bound, client) if bound.admit(client) => return None,
             Self::Pins(..) => (
                 "max_pins of the pool is reached; end what other clients keep, raise max_pins, or use session mode",
                 "would tie one more client to its server",
+                "",
             ),
             _ => (
                 "use SET LOCAL within a transaction, session mode, or session_state = transparent",
-                "leaves session state, which session_state = strict refuses",
+                "leaves session state",
+                ", which session_state = strict refuses",
             ),
         };
+        let by = match by {
+            By::Text => Vec::new(),
+            By::Call(function) => [b" by calling ", &*function, b"()"].concat(),
+        };
         let words = beginning(text);
-        Some(format!(
-            "DO $pgweir$BEGIN RAISE EXCEPTION USING ERRCODE = '0A000', MESSAGE = 'the statement \"{words}\" {what}', HINT = '{hint}', CONSTRAINT = '{REFUSED}'; END$pgweir$"
-        ))
+        let message = [b"the statement \"", &*words, b"\" ", what.as_bytes(), &*by, why.as_bytes()].concat();
+        Some(raising(&message, hint))
     }
 }
 
-/// How a text begins, fit to stand in a literal.
-fn beginning(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text.split(|b| *b == 0).next().unwrap_or_default());
-    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let (mut begin, mut chars) = (String::new(), words.chars().peekable());
-    while let Some(c) = chars.next().filter(|_| begin.len() < SHOWN) {
-        // What is quoted by dollars mustn't end here.
-        let ends = c == '\\' || c == '$' && !chars.peek().is_some_and(char::is_ascii_digit);
-        begin.push(if (c.is_ascii_graphic() || c == ' ') && !ends { c } else { '?' });
+/// A statement that raises the error. What is no text in the client's encoding is shown without letters other than ASCII's.
+fn raising(message: &[u8], hint: &str) -> String {
+    let raise = format!(
+        "RAISE EXCEPTION USING ERRCODE = '0A000', MESSAGE = said, HINT = '{hint}', CONSTRAINT = '{REFUSED}'; END$pgweir$"
+    );
+    let all = expression(message);
+    if message.is_ascii() {
+        return format!("DO $pgweir$DECLARE said text := {all}; BEGIN {raise}");
     }
-    let more = if words.chars().count() > SHOWN { "..." } else { "" };
-    format!("{}{more}", begin.replace('\'', "''"))
+    let ascii: Vec<u8> = message.iter().map(|b| if b.is_ascii() { *b } else { b'?' }).collect();
+    let ascii = expression(&ascii);
+    format!(
+        "DO $pgweir$DECLARE said text; BEGIN BEGIN said := {all}; EXCEPTION WHEN OTHERS THEN said := {ascii}; END; {raise}"
+    )
+}
+
+/// An expression of these bytes of the client's, which reads the same under every client_encoding and setting of
+/// standard_conforming_strings, and doesn't end the body it stands in.
+fn expression(text: &[u8]) -> String {
+    let is_plain = |b: &u8| b.is_ascii() && !matches!(b, b'\\' | b'$');
+    match str::from_utf8(text) {
+        Ok(plain) if text.iter().all(is_plain) => format!("'{}'", plain.replace('\'', "''")),
+        _ => {
+            let digits: String = text.iter().map(|b| format!("{b:02x}")).collect();
+            format!(
+                "pg_catalog.convert_from(pg_catalog.decode('{digits}', 'hex'), pg_catalog.pg_client_encoding())"
+            )
+        }
+    }
+}
+
+/// How a text begins, in the client's encoding: spaces are single, and no character is cut that is one in UTF8.
+fn beginning(text: &[u8]) -> Vec<u8> {
+    let text = text.split(|b| *b == 0).next().unwrap_or_default().trim_ascii();
+    let head = &text[..text.len().min(LOOKED_AT)];
+    let letters: Vec<&[u8]> = match str::from_utf8(head) {
+        Ok(head) => head.split("").map(str::as_bytes).collect(),
+        Err(e) if e.error_len().is_none() => str::from_utf8(&head[..e.valid_up_to()])
+            .unwrap_or_default()
+            .split("")
+            .map(str::as_bytes)
+            .collect(),
+        Err(_) => head.chunks(1).collect(),
+    };
+    let (mut begin, mut shown, mut gap) = (Vec::new(), 0, false);
+    for letter in letters.into_iter().filter(|letter| !letter.is_empty()) {
+        if letter.trim_ascii().is_empty() {
+            gap = true;
+            continue;
+        }
+        if shown + usize::from(gap) >= SHOWN {
+            begin.extend_from_slice(b"...");
+            return begin;
+        }
+        if std::mem::take(&mut gap) {
+            begin.push(b' ');
+            shown += 1;
+        }
+        begin.extend_from_slice(if letter[0].is_ascii_control() { b"?" } else { letter });
+        shown += 1;
+    }
+    if head.len() < text.len() {
+        begin.extend_from_slice(b"...");
+    }
+    begin
 }
 
 /// Characters of a statement that an error shows.
 const SHOWN: usize = 60;
+
+/// Bytes of a statement in which they are looked for.
+const LOOKED_AT: usize = 1024;
 
 /// The rest of a Bind without formats and values.
 const NO_VALUES: [u8; 6] = [0; 6];

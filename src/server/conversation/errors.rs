@@ -78,7 +78,10 @@ impl Conversation {
         client: &ClientStatements,
     ) -> Option<Vec<u8>> {
         if code == b"0A000" {
-            return refusal(body);
+            let refusal = refusal(body)?;
+            self.heard.errors.pop();
+            self.heard.refused += 1;
+            return Some(refusal);
         }
         let called = match called {
             Some(Promise::Outdated) if code == b"26000" => return Some(STALE.to_vec()),

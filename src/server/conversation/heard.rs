@@ -7,6 +7,8 @@ pub struct Heard {
     pub parameters: Vec<(String, String, bool)>,
     /// SQLSTATEs of errors passed to the client.
     pub errors: Vec<[u8; 5]>,
+    /// Statements refused by pgweir: of their errors, PostgreSQL's none.
+    pub refused: u32,
     /// Body of the error that failed the prelude.
     pub prelude_error: Option<Vec<u8>>,
     /// It was the check in front of the prelude that failed.
@@ -23,6 +25,10 @@ impl Heard {
     /// Whether nothing was told.
     #[inline]
     pub fn is_silent(&self) -> bool {
-        self.parameters.is_empty() && self.errors.is_empty() && self.evicted == 0 && self.own.is_empty()
+        self.parameters.is_empty()
+            && self.errors.is_empty()
+            && self.refused == 0
+            && self.evicted == 0
+            && self.own.is_empty()
     }
 }
