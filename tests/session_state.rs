@@ -1133,6 +1133,39 @@ fn what_only_names_a_function_is_not_refused() {
     }
 }
 
+/// What is refused of a statement of the protocol is refused of EXECUTE by SQL, too.
+#[test]
+fn execute_of_what_is_refused() {
+    let cluster = Cluster::start(Version::V15);
+    let config = Config::new(&cluster).set("default_pool_size", 3);
+    let strict = Pgweir::start(&config.clone().set("session_state", "strict"));
+    let bounded = Pgweir::start(&config.clone().set("max_pins", 1));
+    let waiting = Pgweir::start(&config.set("max_pins", 1).set("max_pins_reached", "wait"));
+    for (pgweir, waits) in [(&strict, false), (&bounded, false), (&waiting, true)] {
+        let (mut holder, mut client) = (pgweir.client(), pgweir.client());
+        holder.send(&query("SELECT pg_advisory_lock(7)"));
+        holder.read_until_ready();
+        let lock = "SELECT pg_advisory_lock($1)";
+        client.send(&[parse("l", lock), parse("p", "SELECT $1::int"), sync()].concat());
+        client.read_until_ready();
+        assert_eq!(client.value("EXECUTE p(3)"), "3");
+        if waits {
+            client.send(&query("EXECUTE l(5)"));
+            eventually("it waits", || pgweir.metric("pgweir_pool_clients_waiting_for_pins", &[]) == 1.0);
+            holder.query("SELECT pg_advisory_unlock_all()");
+            assert!(client.read_until_ready().iter().any(|m| m.tag == b'D'));
+            continue;
+        }
+        for sql in ["EXECUTE l(5)", "/* so */ execute \"l\" (6);"] {
+            assert_eq!(client.error(sql).sqlstate(), "0A000", "{sql}");
+        }
+        client.send(&[parse("", "EXECUTE l(5)"), bind("", "", &[]), execute("", 0), sync()].concat());
+        let replies = client.read_until_ready();
+        assert!(replies.iter().any(|m| m.tag == b'E' && m.sqlstate() == "0A000"), "{replies:?}");
+        assert_eq!(client.value("EXECUTE p(4)"), "4");
+    }
+}
+
 /// The error shows the statement as it is, in the client's encoding, and is counted as pgweir's.
 #[test]
 fn a_refusal_shows_what_is_refused() {

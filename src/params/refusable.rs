@@ -5,7 +5,7 @@ use super::calls;
 use super::drivers;
 use super::traces::{LONGEST_ARGUMENTS, Traces, Words, comment, contains_word, is_in_word, of_word};
 
-/// A text without what is no code in it, in lower case: literals are emptied, but for names of drivers' parameters, comments blank, of quoted names the quotes gone. What a DO
+/// A text without what is no code in it, in lower case: literals are emptied, but for names of drivers' parameters and what is false, comments blank, of quoted names the quotes gone. What a DO
 /// block runs is code, its statements apart.
 pub fn code_of(text: &[u8]) -> Vec<u8> {
     let mut code = Code::default();
@@ -129,7 +129,7 @@ impl Code {
             self.depth -= 1;
             self.end_statement();
         } else {
-            let kept = if drivers::are_own(body) { body } else { b"" };
+            let kept = if drivers::are_own(body) || is_false(body) { body } else { b"" };
             self.out.push(b'\'');
             self.out.extend(kept.iter().map(u8::to_ascii_lowercase));
             self.out.push(b'\'');
@@ -140,6 +140,8 @@ impl Code {
         let name = &rest[1..];
         let name = &name[..memchr::memchr(b'"', name).unwrap_or(name.len())];
         let is_word = !name.is_empty() && name.iter().all(|b| is_in_word(*b));
+        // As a name it is none of SET's words.
+        let is_word = is_word && name != b"default";
         let name = if is_word { name.to_ascii_lowercase() } else { b"x".to_vec() };
         self.out.extend_from_slice(&name);
         let size = memchr::memchr(b'"', &rest[1..]).map_or(rest.len(), |end| end + 2);
@@ -227,7 +229,7 @@ fn of_calls(statement: &[u8]) -> Traces {
         }
         let is_lock = word.starts_with(b"pg_advisory_lock") || word.starts_with(b"pg_try_advisory_lock");
         let leaves = match word {
-            b"set_config" if third(behind) == Some(b"false") && !drivers::are_configured(behind) => {
+            b"set_config" if third(behind).is_some_and(says_false) && !drivers::are_configured(behind) => {
                 Traces::SETTINGS
             }
             b"set_config" => Traces::NONE,
@@ -240,6 +242,19 @@ fn of_calls(statement: &[u8]) -> Traces {
         }
     }
     found
+}
+
+fn is_false(value: &[u8]) -> bool {
+    let words = [&b"false"[..], b"f", b"off", b"no", b"n", b"0"];
+    words.iter().any(|word| word.eq_ignore_ascii_case(value))
+}
+
+/// Whether an argument is false: the word, or a literal that is read as that.
+fn says_false(argument: &[u8]) -> bool {
+    let end = memchr::memmem::find(argument, b"::").unwrap_or(argument.len());
+    let value = argument[..end].trim_ascii();
+    let literal = value.strip_prefix(b"'").and_then(|value| value.strip_suffix(b"'"));
+    literal.map_or(value == b"false", is_false)
 }
 
 /// A call's third and last argument.
@@ -277,6 +292,10 @@ mod tests {
             ("SET a = 1", Traces::SETTINGS),
             ("SELECT 1; /* x */ LISTEN a", Traces::CHANNELS),
             ("SELECT \"set_config\"('a.b', 'x, y', false)", Traces::SETTINGS),
+            ("SET search_path = s1, \"default\"", Traces::SETTINGS),
+            ("SELECT set_config('a', 'b', 'f')", Traces::SETTINGS),
+            ("SELECT set_config('a', 'b', false :: bool)", Traces::SETTINGS),
+            ("SELECT set_config('a', 'b', 'OFF'::boolean)", Traces::SETTINGS),
             ("SET jit.a = 'jit'", Traces::SETTINGS),
             ("SET SESSION search_path = jit", Traces::SETTINGS),
             ("SET SESSION AUTHORIZATION jit", Traces::SETTINGS),
@@ -321,6 +340,7 @@ mod tests {
             "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
             "SELECT current_setting('jit') AS cur, set_config( 'JIT' , 'off', false)",
             "SELECT set_config('TimeZone', $1, false)",
+            "SELECT set_config('a', 'f', true), set_config('a', 'b', 't'), set_config('a', 'b', x::bool)",
             "SELECT set_config($1, $2, $3), set_config('a', 'b', true)",
             "SELECT pg_advisory_unlock(1), pg_advisory_xact_lock(2)",
             "BEGIN; CREATE TEMP TABLE t (a int) ON COMMIT DROP; COMMIT",

@@ -358,7 +358,7 @@ impl<'b> Feed<'_, 'b> {
     fn refused(&self, text: &[u8]) -> Option<String> {
         match self.rules.refuses {
             Refuses::Nothing => None,
-            refuses => refuses.instead_of(self.rules.looks, text),
+            refuses => refuses.instead_of(self.rules.looks, self.client, text),
         }
     }
 

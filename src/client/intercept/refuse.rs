@@ -5,6 +5,7 @@ use super::{Feed, Looks, Pause, Step};
 use crate::params::custom_names::{self, Where};
 use crate::params::refusable;
 use crate::params::traces::Traces;
+use crate::prepared::by_name::{self, Verb};
 use crate::prepared::client_statements::{ClientStatements, significant};
 use crate::server::conversation::{Promise, REFUSED, SOMEBODY};
 use crate::server::exchange::{Action, Reply};
@@ -31,7 +32,7 @@ pub enum Refuses<'a> {
 
 /// Whether a chunk begins with a request that would tie its client to a server: a statement that is only prepared doesn't.
 pub fn would_pin(looks: Looks<'_>, client: &ClientStatements, input: &[u8]) -> bool {
-    let ties = |text: &[u8]| surely_leaves(looks, text, Traces::PINS).is_some();
+    let ties = |text: &[u8]| surely_leaves(looks, client, text, Traces::PINS).is_some();
     let (mut rest, mut parsed) = (input, Vec::new());
     while let Ok(Some(header)) = frame::header(rest) {
         let body = &rest[HEADER..rest.len().min(header.size)];
@@ -63,18 +64,25 @@ enum By {
     Call(Vec<u8>),
 }
 
-/// Whether a text surely leaves one of these kinds, functions that are known included, and by what.
+/// Whether a text of this client's surely leaves one of these kinds, functions that are known included, and by what.
 #[inline]
-fn surely_leaves(looks: Looks<'_>, text: &[u8], kinds: Traces) -> Option<By> {
+fn surely_leaves(looks: Looks<'_>, client: &ClientStatements, text: &[u8], kinds: Traces) -> Option<By> {
     if looks.scanner.is_plain(text) && !looks.routines.may_be_called(text) {
         return None;
     }
-    look_closely(looks, text, kinds)
+    let text = text.split(|b| *b == 0).next().unwrap_or_default();
+    look_closely(looks, text, kinds).or_else(|| look_closely(looks, executed(client, text)?, kinds))
+}
+
+/// The statement of the protocol that an EXECUTE by SQL runs.
+#[cold]
+fn executed<'a>(client: &'a ClientStatements, text: &[u8]) -> Option<&'a [u8]> {
+    let command = if client.names.is_empty() { None } else { by_name::read(text) };
+    client.text(&command.filter(|command| command.verb == Verb::Execute)?.name)
 }
 
 #[cold]
 fn look_closely(looks: Looks<'_>, text: &[u8], kinds: Traces) -> Option<By> {
-    let text = text.split(|b| *b == 0).next().unwrap_or_default();
     let code = refusable::code_of(text);
     let sets = refusable::of_code(&code);
     let unread = sets.has(Traces::SETTINGS) && !custom_names::in_text(text, Where::Set, |_| ());
@@ -93,8 +101,13 @@ impl Refuses<'_> {
 
     /// What to send in place of a text that is refused.
     #[inline]
-    pub(super) fn instead_of(self, looks: Looks<'_>, text: &[u8]) -> Option<String> {
-        let by = surely_leaves(looks, text, self.kinds())?;
+    pub(super) fn instead_of(
+        self,
+        looks: Looks<'_>,
+        client: &ClientStatements,
+        text: &[u8],
+    ) -> Option<String> {
+        let by = surely_leaves(looks, client, text, self.kinds())?;
         self.error_of(text, by)
     }
 
@@ -205,7 +218,7 @@ impl Feed<'_, '_> {
     pub(super) fn refused_bind(&self, name: &[u8]) -> Option<String> {
         match self.rules.refuses {
             Refuses::Nothing => None,
-            refuses => refuses.instead_of(self.rules.looks, self.client.text(name)?),
+            refuses => refuses.instead_of(self.rules.looks, self.client, self.client.text(name)?),
         }
     }
 
