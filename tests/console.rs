@@ -395,6 +395,49 @@ fn commands_and_rights() {
     assert!(detail(&mut admin, "SET default_pool_sise = 3").ends_with("did you mean \"default_pool_size\"?"));
 }
 
+/// Who waits for max_pins waits as others do: it is counted once, stands in SHOW WAITS, and is told.
+#[test]
+fn who_waits_for_max_pins_is_seen() {
+    let own = config().set("max_pins", 1).set("max_pins_reached", "wait").set("query_wait_notify", "300ms");
+    let pgweir = Pgweir::start(&own);
+    let mut console = admin(&pgweir);
+    let (mut holder, mut waiter, mut canceled) = (pgweir.client(), pgweir.client(), pgweir.client());
+    holder.query("SELECT pg_advisory_lock(41)");
+    waiter.send(&messages::query("SELECT pg_advisory_lock(42)"));
+    pgweir.wait_for_waiting(1);
+    canceled.send(&messages::query("SELECT pg_advisory_lock(43)"));
+    pgweir.wait_for_waiting(2);
+    let notice = waiter.read();
+    assert_eq!(
+        short(&notice),
+        "00000 No server connection available in postgres backend, client being queued"
+    );
+    assert!(notice.field(b'H').is_some_and(|hint| hint.contains("max_pins")), "{notice:?}");
+    let waits = show(&mut console, "WAITS");
+    let why = "max_pins is reached: 1 client keeps its server, see SHOW PINS";
+    assert_eq!(
+        pick(&waits, ("database", "app"), &["position", "user", "addr", "waits_for"]),
+        [format!("1 app 127.0.0.1 {why}"), format!("2 app 127.0.0.1 {why}")]
+    );
+    assert_eq!(select(&mut console, "POOLS", ("database", "app"), &["cl_active", "cl_waiting"]), ["1 2"]);
+    let waited = || {
+        let pools = show(&mut admin(&pgweir), "POOLS");
+        let micros: Vec<_> = pick(&pools, ("database", "app"), &["maxwait", "maxwait_us"]);
+        micros[0] != "0 0"
+    };
+    assert!(waited());
+    let told = pgweir.http("/pools.json").1;
+    assert!(told.contains(&format!("\"in_the_way\":\"{why}\"")), "{told}");
+    assert!(pgweir.metric("pgweir_pool_max_wait_seconds", &[]) > 0.0);
+    canceled.cancel();
+    canceled.read_until_ready();
+    holder.query("SELECT pg_advisory_unlock(41)");
+    let replies = waiter.read_until_ready();
+    assert!(replies.iter().all(|reply| reply.tag != b'N'), "told once: {replies:?}");
+    assert_eq!(select(&mut console, "POOLS", ("database", "app"), &["cl_active", "cl_waiting"]), ["3 0"]);
+    assert!(!waited() && show(&mut console, "WAITS").is_empty());
+}
+
 /// Work in flight ends, everybody else waits; a cancelled PAUSE is none.
 #[test]
 fn pause_and_resume() {

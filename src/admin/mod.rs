@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 pub use averages::Averages;
 pub use command::Rights;
-pub use realm::{Desk, Holding, Order, Pin, PoolView, Realm, Replica};
+pub use realm::{Crowd, Desk, Holding, Order, Pin, PoolView, Realm, Replica};
 pub use session::{Guest, serve};
 
 /// What pgbouncer_exporter would make of the console, in Prometheus' text format. Asks every session for its application_name that

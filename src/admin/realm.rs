@@ -6,7 +6,7 @@ use crate::clock::Instant;
 use crate::config::{Config, PoolMode};
 use crate::lifecycle::{Command, Phase};
 use crate::metrics::{Metrics, PoolMetrics};
-use crate::pool::{Pool, PoolKey, PoolSet};
+use crate::pool::{Pool, PoolKey, PoolSet, Waiter};
 use crate::roster::{Roster, Told};
 use crate::server::{About, Server};
 use parking_lot::Mutex;
@@ -59,6 +59,17 @@ pub struct PoolView {
     pub metrics: Arc<PoolMetrics>,
     /// Clients tied to their servers.
     pub pins: Vec<Pin>,
+    /// Who may not become one yet.
+    pub crowd: Crowd,
+}
+
+/// Clients in line for others to let their servers go, which stand in no line for a server.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Crowd {
+    /// The next one first.
+    pub line: Vec<Waiter>,
+    /// What they wait for, in words; `None` without any.
+    pub waits_for: Option<String>,
 }
 
 /// A client tied to its server.

@@ -7,7 +7,7 @@ use crate::clock::Instant;
 use crate::config::MetricsCompat;
 use crate::http::{Health, More};
 use crate::lifecycle::Phase;
-use crate::pool::{CloseReason, Lease, Pool, PoolSet};
+use crate::pool::{ClientId, CloseReason, Lease, Pool, PoolSet};
 use crate::roster::Roster;
 use crate::server::Server;
 use crate::tasks::janitor::House;
@@ -46,6 +46,10 @@ impl House for Shared {
 
     fn wake_crowds(&self) -> bool {
         self.wake_crowds()
+    }
+
+    fn crowded_since(&self, since: Instant) -> Vec<(ClientId, Instant)> {
+        self.crowded_since(since)
     }
 
     fn renew_passwords(&self, now: Instant) {

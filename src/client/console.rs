@@ -1,9 +1,10 @@
 //! The console's door, and the process as the console sees it.
 
 use super::context::{PoolContext, Shared};
+use super::in_the_way::InTheWay;
 use super::refused::Refused;
 use super::report::Trouble;
-use crate::admin::{Desk, Holding, Order, PoolView, Realm, Rights};
+use crate::admin::{Crowd, Desk, Holding, Order, PoolView, Realm, Rights};
 use crate::config::{Config, RESERVED_DATABASES};
 use crate::lifecycle::Phase;
 use crate::metrics::{LoginFailure, Metrics};
@@ -29,6 +30,13 @@ pub(super) fn rights(config: &Config, user: &str) -> Result<Rights, Refused> {
     } else {
         Err(Refused::tell(Trouble::NotAllowed, LoginFailure::Rejected))
     }
+}
+
+/// Who waits for others to let their servers go.
+fn crowd(context: &PoolContext) -> Crowd {
+    let line = context.pins.line();
+    let waits_for = (!line.is_empty()).then(|| InTheWay::pins(context).sentence());
+    Crowd { line, waits_for }
 }
 
 impl Realm for Shared {
@@ -65,6 +73,7 @@ impl Realm for Shared {
             clients: context.clients(),
             metrics: Arc::clone(&context.metrics),
             pins: context.pins.list(),
+            crowd: crowd(&context),
         };
         contexts.into_iter().map(view).collect()
     }

@@ -29,7 +29,7 @@ use crate::params::custom::Customs;
 use crate::params::routines::Routines;
 use crate::params::set::Sets;
 use crate::params::statement::Scanner;
-use crate::pool::{CapKind, CloseReason, Parts, Pool, PoolKey, PoolSet, PoolSettings, SharedCap};
+use crate::pool::{CapKind, ClientId, CloseReason, Parts, Pool, PoolKey, PoolSet, PoolSettings, SharedCap};
 use crate::prepared::registry::Registry;
 use crate::prepared::shape::Scope;
 use crate::roster::{Kick, Roster};
@@ -284,9 +284,19 @@ impl Shared {
 
     /// Has those who wait for others to let go of their servers look at the clock. Whether there are any.
     pub fn wake_crowds(&self) -> bool {
-        let contexts: Vec<_> =
-            self.contexts.lock().values().filter(|c| c.waits_for_pins()).map(Arc::clone).collect();
-        contexts.iter().filter(|context| context.pins.wake_all()).count() > 0
+        self.crowds().iter().filter(|context| context.pins.wake_all()).count() > 0
+    }
+
+    /// The pools in which who would keep one server more waits.
+    fn crowds(&self) -> Vec<Arc<PoolContext>> {
+        self.contexts.lock().values().filter(|c| c.waits_for_pins()).map(Arc::clone).collect()
+    }
+
+    /// Who has waited in those lines since then or before, and since when.
+    pub fn crowded_since(&self, since: Instant) -> Vec<(ClientId, Instant)> {
+        let crowds = self.crowds();
+        let late = crowds.iter().flat_map(|context| context.pins.line()).filter(|who| who.since <= since);
+        late.map(|waiter| (waiter.client, waiter.since)).collect()
     }
 
     /// It is time to look at the catalogs again: some were changed by others, for all that is known.

@@ -22,7 +22,7 @@ impl Session {
     #[cold]
     pub(super) fn wait_for_pins(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Turn {
         let now = Instant::now();
-        self.context.pins.wait(self.id(), cx.waker());
+        self.context.pins.wait(self.id(), now, cx.waker());
         self.inbound = input.into();
         self.link = Link::Crowded(now, false);
         self.set_phase(Phase::Waiting, now);
@@ -35,7 +35,7 @@ impl Session {
         }
         let Link::Crowded(since, canceled) = self.link else { return Turn::Again };
         let (context, client) = (&self.context, self.member.entry().id);
-        context.pins.wait(client, cx.waker());
+        context.pins.wait(client, since, cx.waker());
         let limit = self.member.entry().place.limits.of(Kick::QueryWait);
         if canceled {
             context.pins.stop_waiting(client);

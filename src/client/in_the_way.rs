@@ -25,8 +25,8 @@ pub enum InTheWay {
     Cap(CapKind),
     /// All servers it may have are lent.
     Busy(Lent),
-    /// max_pins
-    Pins,
+    /// As many clients keep their servers as max_pins allows: so many.
+    Pins(usize),
 }
 
 /// To whom a pool's servers are lent.
@@ -73,7 +73,7 @@ impl InTheWay {
     pub fn now(context: &PoolContext) -> Option<Self> {
         let numbers = context.pool.numbers();
         match numbers.waiting {
-            0 if context.pins.waiting() > 0 => Some(Self::Pins),
+            0 if context.pins.waiting() > 0 => Some(Self::pins(context)),
             0 => Self::failed(context),
             _ => Self::found(context, &numbers),
         }
@@ -97,6 +97,11 @@ impl InTheWay {
         }
     }
 
+    /// Of those who wait in that line.
+    pub fn pins(context: &PoolContext) -> Self {
+        Self::Pins(context.pins.taken())
+    }
+
     fn failed(context: &PoolContext) -> Option<Self> {
         context.pool.last_open_error().map(|error| Self::Failed(error.to_string()))
     }
@@ -115,7 +120,8 @@ impl InTheWay {
                 let parts = parts.iter().filter(|(n, _)| **n > 0).map(|(n, whom)| format!(", {n} {whom}"));
                 format!("all {servers} servers are taken{}", parts.collect::<String>())
             }
-            Self::Pins => "max_pins is reached: SHOW PINS says by whom".to_owned(),
+            Self::Pins(1) => "max_pins is reached: 1 client keeps its server, see SHOW PINS".to_owned(),
+            Self::Pins(n) => format!("max_pins is reached: {n} clients keep their servers, see SHOW PINS"),
         }
     }
 }
@@ -133,6 +139,8 @@ mod tests {
                 InTheWay::Cap(CapKind::Database),
                 "all places under max_db_connections are taken, also by other pools",
             ),
+            (InTheWay::Pins(1), "max_pins is reached: 1 client keeps its server, see SHOW PINS"),
+            (InTheWay::Pins(2), "max_pins is reached: 2 clients keep their servers, see SHOW PINS"),
             (InTheWay::Busy(lent), "all 3 servers are taken"),
             (
                 InTheWay::Busy(Lent { in_transaction: 2, pinned: 1, ..lent }),

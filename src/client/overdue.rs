@@ -1,7 +1,7 @@
 //! Queries and transactions that take too long, by query_timeout and transaction_timeout: cancelled on their server first,
 //! ended together with it only if it doesn't answer.
 
-use super::report::Trouble;
+use super::report::{HINT_OF_PINS, Trouble};
 use super::session::{End, Link, Session, Turn};
 use super::transaction::{Active, Step};
 use crate::cancel;
@@ -224,16 +224,18 @@ impl Session {
     #[cold]
     pub(super) fn tell_that_it_waits(&mut self, cx: &mut Context<'_>) -> Turn {
         self.member.entry().forgive();
-        if !matches!(self.link, Link::Queued(..)) {
-            return Turn::Again;
-        }
+        let hint = match self.link {
+            Link::Queued(..) => None,
+            Link::Crowded(..) => Some(HINT_OF_PINS),
+            _ => return Turn::Again,
+        };
         let mut notice = Vec::new();
         Report {
             severity: Severity::Notice,
             code: sqlstate::SUCCESSFUL_COMPLETION,
             message: "No server connection available in postgres backend, client being queued",
             detail: None,
-            hint: None,
+            hint,
         }
         .encode(&mut notice);
         match self.stream.write_or_keep(cx, &notice, &mut self.outbound) {

@@ -4,6 +4,7 @@ use crate::admin::Pin;
 use crate::clock::Instant;
 use crate::metrics::PinReason;
 use crate::params::traces::Traces;
+use crate::pool::{ClientId, Waiter};
 use crate::server::Server;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -29,7 +30,7 @@ pub struct Pins {
     /// Those with a place kept until their lease ends, whether or not they are tied yet. Locked behind `who`.
     admitted: Mutex<HashSet<u64>>,
     /// Those that wait for others to let go, first come first, and how to wake them.
-    waiting: Mutex<VecDeque<(u64, Waker)>>,
+    waiting: Mutex<VecDeque<(Waiter, Waker)>>,
     /// What was logged of each client that is still there.
     told: Mutex<HashMap<u64, Traces>>,
 }
@@ -91,16 +92,26 @@ impl Pins {
 
     /// Whether nobody waits before this client, who may or may not wait itself.
     pub fn is_next(&self, client: u64) -> bool {
-        self.waiting.lock().front().is_none_or(|(first, _)| *first == client)
+        self.waiting.lock().front().is_none_or(|(first, _)| first.client.0 == client)
     }
 
-    /// Puts the client in line, at its end unless it is there already.
-    pub fn wait(&self, client: u64, waker: &Waker) {
+    /// Puts the client, which waits since then, in line, at its end unless it is there already.
+    pub fn wait(&self, client: u64, since: Instant, waker: &Waker) {
         let mut waiting = self.waiting.lock();
-        match waiting.iter_mut().find(|(there, _)| *there == client) {
+        match waiting.iter_mut().find(|(there, _)| there.client.0 == client) {
             Some((_, known)) => known.clone_from(waker),
-            None => waiting.push_back((client, waker.clone())),
+            None => waiting.push_back((Waiter { client: ClientId(client), since }, waker.clone())),
         }
+    }
+
+    /// Those in line, the next one first.
+    pub fn line(&self) -> Vec<Waiter> {
+        self.waiting.lock().iter().map(|(waiter, _)| *waiter).collect()
+    }
+
+    /// Since when the first in line has waited.
+    pub fn oldest_wait_since(&self) -> Option<Instant> {
+        self.waiting.lock().front().map(|(first, _)| first.since)
     }
 
     /// How many are in line.
@@ -110,7 +121,7 @@ impl Pins {
 
     /// Takes the client out of the line, and wakes who is first then.
     pub fn stop_waiting(&self, client: u64) {
-        self.waiting.lock().retain(|(there, _)| *there != client);
+        self.waiting.lock().retain(|(there, _)| there.client.0 != client);
         self.wake_first();
     }
 
@@ -156,6 +167,13 @@ impl Pins {
     /// How many of them `max_pins` counts.
     pub fn bounded(&self) -> usize {
         self.who.lock().values().filter(|tied| tied.by.has(Traces::PINS)).count()
+    }
+
+    /// How many places are taken of those that `max_pins` allows: by clients that are tied, or let in to become so.
+    pub fn taken(&self) -> usize {
+        let (who, admitted) = (self.who.lock(), self.admitted.lock());
+        let others = |(client, tied): &(&u64, &Tied)| tied.by.has(Traces::PINS) && !admitted.contains(client);
+        who.iter().filter(others).count() + admitted.len()
     }
 
     /// All of them, in no order.

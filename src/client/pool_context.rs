@@ -315,6 +315,7 @@ impl Gauges for PoolContext {
         let (listens, subscriptions) = self.hub.numbers();
         let clients = self.clients.load(Ordering::Relaxed);
         let (clients_pinned, pins) = self.pins.count();
+        let oldest_wait = numbers.oldest_wait_since.into_iter().chain(self.pins.oldest_wait_since()).min();
         PoolGauges {
             clients_active: numbers.active,
             clients_waiting: numbers.waiting + self.pins.waiting(),
@@ -330,7 +331,7 @@ impl Gauges for PoolContext {
             waiting_for_pins: self.pins.waiting(),
             mode: self.mode.name(),
             paused: numbers.paused,
-            max_wait: numbers.oldest_wait_since.map(|since| since.elapsed()).unwrap_or_default(),
+            max_wait: oldest_wait.map(|since| since.elapsed()).unwrap_or_default(),
             size_limit: settings.size.map(|n| n.get() as usize),
             reserve_limit: settings.reserve_size as usize,
             listening_servers: usize::from(listens),

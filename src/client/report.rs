@@ -16,7 +16,8 @@ use crate::wire::proxy::ProxyError;
 use crate::wire::sqlstate::{self, SqlState};
 use crate::wire::startup::{OptionsError, StartupError};
 
-const HINT_OF_PINS: &str =
+/// Where to look who is in the way of one client more that keeps its server.
+pub(super) const HINT_OF_PINS: &str =
     "max_pins of the pool is reached: see which clients keep their servers with SHOW PINS.";
 
 /// Everything that can be told to a client.
@@ -308,7 +309,7 @@ fn hint_of_timeout(behind: Option<&InTheWay>) -> Option<String> {
         Some(InTheWay::Busy(_)) | None => {
             "All server connections of the pool were busy: see default_pool_size.".to_owned()
         }
-        Some(InTheWay::Pins) => HINT_OF_PINS.to_owned(),
+        Some(InTheWay::Pins(_)) => HINT_OF_PINS.to_owned(),
     };
     Some(hint)
 }

@@ -34,6 +34,8 @@ pub trait House: Send + Sync {
     fn resets(&self) -> bool;
     /// Wakes those who wait for something else than a server, to look at the clock; whether there are any.
     fn wake_crowds(&self) -> bool;
+    /// Who of those has waited since then or before, and since when.
+    fn crowded_since(&self, since: Instant) -> Vec<(ClientId, Instant)>;
     /// Has passwords towards PostgreSQL asked for again that are about to end.
     fn renew_passwords(&self, now: Instant);
     /// It is time to look again at what others may have changed.
@@ -105,8 +107,10 @@ type Told = HashMap<u64, Instant>;
 /// pool's first.
 fn tell_who_waits(house: &dyn House, now: Instant, told: &mut Told) {
     let since = house.query_wait_notify().and_then(|limit| now.checked_sub(limit));
-    let waiters =
-        |since| house.pools().snapshot().into_iter().flat_map(move |pool| pool.waiting_since(since));
+    let waiters = |since| {
+        let in_line = house.pools().snapshot().into_iter().flat_map(move |pool| pool.waiting_since(since));
+        in_line.chain(house.crowded_since(since))
+    };
     let late: Told = since.into_iter().flat_map(waiters).map(|(ClientId(id), since)| (id, since)).collect();
     let new: HashSet<u64> =
         late.iter().filter(|(id, since)| told.get(id) != Some(since)).map(|(id, _)| *id).collect();

@@ -38,12 +38,15 @@ pub(super) fn mode(mode: PoolMode) -> &'static str {
 fn pool(view: &PoolView, config: &Config) -> Vec<Value> {
     let (key, numbers) = (view.pool.key(), view.pool.numbers());
     let cancels: u32 = view.pool.servers(|_| ()).iter().map(|server| server.cancels).sum();
-    let (wait, wait_us) = parts(numbers.oldest_wait_since.map(|since| since.elapsed()).unwrap_or_default());
+    let line = &view.crowd.line;
+    let oldest = numbers.oldest_wait_since.into_iter().chain(line.first().map(|first| first.since)).min();
+    let waiting = numbers.waiting + line.len();
+    let (wait, wait_us) = parts(oldest.map(|since| since.elapsed()).unwrap_or_default());
     row![
         &*key.database,
         &*key.user,
-        view.clients.saturating_sub(numbers.waiting),
-        numbers.waiting,
+        view.clients.saturating_sub(waiting),
+        waiting,
         cancels,
         0_u32,
         numbers.active,

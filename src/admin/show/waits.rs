@@ -1,4 +1,4 @@
-//! SHOW WAITS: the line of each pool, the next one first.
+//! SHOW WAITS: the line of each pool, the next one first; behind it that of clients who would be one more than max_pins.
 
 use super::Rows;
 use super::pins::address;
@@ -29,7 +29,9 @@ pub(super) fn rows(realm: &dyn Realm) -> Rows {
     for view in realm.views() {
         let (key, waiters) = (view.pool.key(), view.pool.waiters());
         let waits_for = if waiters.is_empty() { None } else { view.metrics.in_the_way() };
-        for (at, waiter) in waiters.into_iter().enumerate() {
+        let in_line = waiters.into_iter().enumerate().map(|waiter| (waiter, &waits_for));
+        let crowd = view.crowd.line.iter().copied().enumerate().map(|waiter| (waiter, &view.crowd.waits_for));
+        for ((at, waiter), waits_for) in in_line.chain(crowd) {
             let known = clients.get(&waiter.client.0).map(|entry| address(entry.address()));
             let (addr, port) = known.map_or((None, None), |(addr, port)| (Some(addr), Some(port)));
             let (wait, wait_us) = parts(now.instant.saturating_duration_since(waiter.since));
