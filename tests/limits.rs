@@ -304,6 +304,10 @@ fn what_a_wait_was_for() {
     assert!(busy.starts_with("All server connections of the pool were busy"), "{busy}");
     assert_eq!(hint(&mut other), "All places under max_db_connections were taken, also by other pools.");
     holder.query("COMMIT");
+    holder.query("SELECT pg_advisory_lock(1)");
+    let kept = hint(&mut same);
+    assert!(kept.contains("busy, 1 for clients that keep theirs for session state: see SHOW PINS"), "{kept}");
+    holder.query("SELECT pg_advisory_unlock(1)");
     console.query("PAUSE app");
     assert_eq!(hint(&mut same), "The database is paused: the console's RESUME ends that.");
 }

@@ -306,6 +306,10 @@ fn hint_of_timeout(behind: Option<&InTheWay>) -> Option<String> {
             "All server connections of the pool were busy, {n} for clients idle in a transaction: see \
              idle_transaction_timeout and default_pool_size."
         ),
+        Some(InTheWay::Busy(Lent { pinned: n @ 1.., to_sessions: false, .. })) => format!(
+            "All server connections of the pool were busy, {n} for clients that keep theirs for session state: see \
+             SHOW PINS on the console, max_pins and default_pool_size."
+        ),
         Some(InTheWay::Busy(_)) | None => {
             "All server connections of the pool were busy: see default_pool_size.".to_owned()
         }
