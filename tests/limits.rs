@@ -282,6 +282,21 @@ fn waits() {
     assert_eq!(impatient.value("SELECT 3"), "3");
 }
 
+/// That there is no place for a listening server is logged once, however often one is tried for.
+#[test]
+fn no_place_to_listen_is_told_once() {
+    let own = config().set("log_level", "debug").set("max_db_connections", 1);
+    let pgweir = Pgweir::start(&own);
+    let mut client = pgweir.client();
+    client.query("LISTEN no_place_to_listen_is_told_once");
+    let lines = |of: &str| pgweir.log().lines().filter(|line| line.contains(of)).count();
+    eventually("it was tried for three times", || {
+        lines("listening server: no place under max_db_connections") >= 3
+    });
+    let warned = |line: &&str| line.contains(" WARN ") && line.contains("no listening server");
+    assert_eq!(pgweir.log().lines().filter(warned).count(), 1, "{}", pgweir.log());
+}
+
 /// Who has waited in vain is told for what.
 #[test]
 fn what_a_wait_was_for() {

@@ -10,6 +10,7 @@ mod tests;
 pub use books::MAILBOX;
 
 use super::context::PoolContext;
+use crate::clock::Instant;
 use crate::metrics::Notifications;
 use crate::pool::{ClientId, Lease, Place};
 use crate::roster::Entry;
@@ -18,7 +19,11 @@ use crate::wire::backend::Notification;
 use books::Books;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Notify;
+
+/// The same reason for having no listening server is logged again after so long.
+const TOLD_AGAIN: Duration = Duration::from_secs(60);
 
 /// Who listens to what, and the way to the server that does it for them.
 #[derive(Debug)]
@@ -36,6 +41,30 @@ struct State {
     obsolete: bool,
     /// A client's own server that is to be the listening server.
     given: Option<(Server, Place)>,
+    /// What was logged of why there is none.
+    told: Told,
+}
+
+/// What was logged last of why there is no listening server, and when; nothing since there was one.
+#[derive(Debug, Default)]
+struct Told(Option<(String, Instant)>);
+
+impl Told {
+    /// Whether it is worth a line: as long as nothing else goes wrong, once in [`TOLD_AGAIN`].
+    fn is_news(&mut self, why: &str, now: Instant) -> bool {
+        let known =
+            |(told, at): &(String, Instant)| told == why && now.saturating_duration_since(*at) < TOLD_AGAIN;
+        let news = !self.0.as_ref().is_some_and(known);
+        if news {
+            self.0 = Some((why.to_owned(), now));
+        }
+        news
+    }
+
+    /// There is one.
+    fn forget(&mut self) {
+        self.0 = None;
+    }
 }
 
 /// What has, opens or keeps the listening server.
@@ -52,7 +81,7 @@ enum Task {
 impl Default for Hub {
     fn default() -> Self {
         let books = Books::new(rand::random());
-        let state = State { books, task: Task::None, obsolete: false, given: None };
+        let state = State { books, task: Task::None, obsolete: false, given: None, told: Told::default() };
         Self { state: Mutex::new(state), news: Notify::new() }
     }
 }

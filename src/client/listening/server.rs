@@ -64,7 +64,11 @@ pub(super) async fn run(context: Arc<PoolContext>) {
         };
         let first = pause == FIRST_PAUSE || begun.elapsed() >= LASTING;
         pause = if first { FIRST_PAUSE } else { pause };
-        tracing::warn!(database, user, "no listening server: {}", printable(&why));
+        let news = context.hub.state.lock().told.is_news(&why, Instant::now());
+        match news {
+            true => tracing::warn!(database, user, "no listening server: {}", printable(&why)),
+            false => tracing::debug!(database, user, "still no listening server: {}", printable(&why)),
+        }
         without(&context, pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
@@ -84,6 +88,7 @@ async fn once(context: &Arc<PoolContext>) -> Result<(), String> {
             (server, place, PREPARE.to_owned())
         }
     };
+    context.hub.state.lock().told.forget();
     listen(context, (server, place), prepare).await.map_err(|error| error.to_string())
 }
 

@@ -1,6 +1,8 @@
 //! Against a PostgreSQL of a few lines: a queue of notifications that every session reads in the same order, as late as it likes.
 
+use super::Told;
 use super::books::{Books, MAILBOX};
+use crate::clock::Instant;
 use crate::params::inspection::MARKER;
 use crate::pool::ClientId;
 use crate::wire::backend::Notification;
@@ -8,6 +10,7 @@ use crate::wire::frame::{self, HEADER};
 use crate::wire::tag::backend as b;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 const CHANNELS: [&str; 3] = ["a", "B", "c\""];
 
@@ -59,6 +62,20 @@ fn live(channels: &[&str]) -> Books<u64> {
     books.heard(&note(PID, MARKER, &marker), &mut wake);
     assert_eq!((wake, books.take_mail(ONE)), (vec![1], Vec::new()));
     books
+}
+
+/// A reason is told once, again when it has lasted, when it is another, and when there was a listening server in between.
+#[test]
+fn a_reason_is_told_once() {
+    let (mut told, begun) = (Told::default(), Instant::now());
+    let later = |seconds| begun + Duration::from_secs(seconds);
+    assert!(told.is_news("no place", begun));
+    assert!(!told.is_news("no place", later(1)) && !told.is_news("no place", later(59)));
+    assert!(told.is_news("no place", later(60)));
+    assert!(!told.is_news("no place", later(119)));
+    assert!(told.is_news("refused", later(119)));
+    told.forget();
+    assert!(told.is_news("refused", later(119)));
 }
 
 #[test]
