@@ -1973,6 +1973,12 @@ fn what_nothing_takes_back_goes_with_its_client() {
         client.terminate();
         eventually("its server is closed", || cluster.connections(&format!("pid = {home}")) == 0);
     }
+    // Who leaves within its transaction hasn't been asked for anything yet.
+    let mut client = pgweir.client();
+    client.query("BEGIN; SELECT setseed(0.5)");
+    let home = pid(&mut client);
+    client.terminate();
+    eventually("its server is closed, too", || cluster.connections(&format!("pid = {home}")) == 0);
 }
 
 /// With max_pins_reached = "wait" who would be one too many waits for another to let go, as long as query_wait_timeout.
