@@ -2458,6 +2458,11 @@ fn columns_are_what_the_client_was_told() {
 /// What a batch brings, but for rows' values.
 fn tags(client: &mut Client, batch: &[Vec<u8>]) -> String {
     client.send(&batch.concat());
+    read_tags(client)
+}
+
+/// The same of what was asked before, up to one ReadyForQuery.
+fn read_tags(client: &mut Client) -> String {
     client.read_until_ready().iter().map(|message| char::from(message.tag)).collect()
 }
 

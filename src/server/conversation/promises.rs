@@ -149,10 +149,16 @@ impl Conversation {
     pub(super) fn break_promise(&mut self, broken: Broken<Promise>, client: &mut ClientStatements) {
         let unnamed = (!broken.ran).then_some(SOMEBODY);
         match broken.promise {
-            Promise::ServerHas(id) => self.names.remove(id),
+            Promise::ServerHas(id) => {
+                self.names.remove(id);
+                self.forget(|later| matches!(later, Promise::ServerLacks(s) if s.id() == id));
+            }
             Promise::Declared(name) => self.is_not_declared(&name),
             Promise::ServerLacks(statement) => self.names.insert(statement),
-            Promise::ClientNamed(name) => drop(client.names.remove(&name)),
+            Promise::ClientNamed(name) => {
+                client.names.remove(&name);
+                self.forget(|later| matches!(later, Promise::ClientClosed(n, _) if *n == name));
+            }
             Promise::ClientClosed(name, statement) => drop(client.names.insert(&name, statement)),
             Promise::ServerUnnamed if self.replaces_unnamed().is_some() => {}
             Promise::ServerUnnamed => self.unnamed = unnamed,
@@ -172,11 +178,54 @@ impl Conversation {
         }
     }
 
+    /// A later batch has dropped all there was, these among it, which never came to be: there is nothing to put back if it fails.
+    fn forget(&mut self, never_was: impl Fn(&Promise) -> bool) {
+        self.exchange.promises().filter(|p| never_was(p)).for_each(|p| *p = Promise::Drops);
+    }
+
     /// What the next request that replaces the client's unnamed statement will have replaced, if there is one.
     fn replaces_unnamed(&mut self) -> Option<&mut Option<Unnamed>> {
         self.exchange.promises().find_map(|p| match p {
             Promise::ClientUnnamed(replaced) => Some(replaced),
             _ => None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prepared::registry::Registry;
+    use crate::prepared::shape::Scope;
+    use crate::server::exchange::{Action, Reply};
+    use crate::wire::encode;
+    use crate::wire::outgoing::Outgoing;
+    use std::num::NonZeroUsize;
+
+    /// A batch would have made a statement and its name, a later one drops all there is; both fail.
+    #[test]
+    fn what_never_was_is_not_put_back() {
+        let (registry, scope) = (Registry::default(), Arc::new(Scope::new(1, Arc::default())));
+        let statement = registry.intern(&scope, b"", b"SELECT 1\0\0\0", || Traces::NONE);
+        let mut talk = Conversation::new(NonZeroUsize::MAX, Arc::default());
+        let mut client = ClientStatements::default();
+        talk.exchange.expect(Reply::Parse, Action::Forward);
+        talk.exchange.promise(Promise::ServerHas(statement.id()));
+        talk.exchange.promise(Promise::ClientNamed(Box::from(&b"s"[..])));
+        talk.names.insert(Arc::clone(&statement));
+        client.names.insert(b"s", Arc::clone(&statement));
+        talk.exchange.expect(Reply::Sync, Action::Forward);
+        talk.exchange.expect(Reply::Execute, Action::Forward);
+        talk.drop_all(&mut client);
+        talk.exchange.expect(Reply::Sync, Action::Forward);
+        let mut said = Vec::new();
+        for (tag, body) in [(b'E', &b"SERROR\0VERROR\0C42601\0Mno\0\0"[..]), (b'Z', b"I")].repeat(2) {
+            encode::message(&mut said, tag, |v| v.extend_from_slice(body));
+        }
+        let mut scratch = Vec::new();
+        let mut out = Outgoing::new(&said, &mut scratch);
+        assert_eq!(talk.receive(&said, &mut client, &mut out), Ok(said.len()));
+        assert!(talk.is_free() && client.names.find(b"s").is_none());
+        assert!(!talk.names.touch(statement.id()), "the server doesn't have it");
     }
 }
