@@ -2621,6 +2621,38 @@ fn long_texts_leave_what_short_ones_do() {
     }
 }
 
+/// Whether the client is about to be told can lie in what comes later than the Bind: a long one, or one that was sent by itself.
+#[test]
+fn what_follows_a_bind_of_an_outdated_statement_is_waited_for() {
+    let cluster = Cluster::start(Version::V15);
+    cluster.sql("app", "CREATE TABLE m (a text, v int); ALTER TABLE m OWNER TO app");
+    let pgweir = two_servers(&cluster);
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    let text = "INSERT INTO m (a) VALUES ($1) RETURNING *";
+    assert_eq!(tags(&mut client, &[parse("s", text), describe_statement("s"), sync()]), "1tTZ");
+    for (change, length) in [10, 70_000, 300_000].into_iter().enumerate() {
+        let value = "x".repeat(length);
+        let rest = [describe_portal(""), execute("", 0), sync()].concat();
+        let bind = bind("", "s", &[Some(&value)]);
+        assert_eq!(tags(&mut client, &[bind.clone(), rest.clone()]), "2TDCZ");
+        other.query(&format!("ALTER TABLE m ADD x{change} int"));
+        for cut in [bind.len() - 1, bind.len(), bind.len() + 1, bind.len() + 2] {
+            let all = [bind.clone(), rest.clone()].concat();
+            client.send(&all[..cut]);
+            eventually("it is there", || pgweir.metric("pgweir_pool_clients", &["state=\"waiting\""]) == 0.0);
+            client.send(&all[cut..]);
+            assert_eq!(read_tags(&mut client), "2TDCZ", "{length} {cut}");
+            other.query(&format!("ALTER TABLE m ADD x{change}_{cut} int"));
+        }
+        let untold = [bind, execute("", 0), sync()];
+        assert_eq!(tags(&mut client, &untold), "EZ", "{length}");
+        assert_eq!(
+            tags(&mut client, &[close_statement("s"), parse("s", text), describe_statement("s"), sync()]),
+            "31tTZ"
+        );
+    }
+}
+
 /// Who names a format for each column it was told of, as pgx does, gets PostgreSQL's own error though it asks for the columns, too:
 /// another would leave it with its statement for good.
 #[test]

@@ -4,10 +4,11 @@
 use super::sent::SentName;
 use super::{Feed, Pause};
 use crate::params::traces::Traces;
-use crate::prepared::client_statements::significant;
+use crate::prepared::client_statements::{KEPT, significant};
 use crate::prepared::registry::{PREFIX, Statement};
 use crate::server::conversation::Promise;
 use crate::server::exchange::{Action, Reply, Status};
+use crate::wire::frame::{self, HEADER};
 use crate::wire::frontend;
 use crate::wire::tag::frontend as f;
 use memchr::memmem;
@@ -45,6 +46,9 @@ impl Feed<'_, '_> {
                     self.server.knows_context();
                 }
                 if statement.is_outdated() {
+                    if self.depends_on_rest(bound) {
+                        return Err(Pause::More);
+                    }
                     let Some(todays) = self.todays(name, statement, bound) else {
                         return Ok((Some(SentName::Outdated), Traces::NONE));
                     };
@@ -100,6 +104,15 @@ impl Feed<'_, '_> {
         self.server.note_gone(name, statement);
         self.client.names.share(name, Arc::clone(&instead), &self.rules.registry.names);
         Some(instead)
+    }
+
+    /// Whether it isn't known yet what follows a Bind. Of one that is too long to be waited for it never is.
+    #[cold]
+    fn depends_on_rest(&self, bound: Option<Body>) -> bool {
+        let Some((begin, end)) = bound.filter(|(_, end)| *end == self.input.len()) else { return false };
+        let header =
+            begin.checked_sub(HEADER).and_then(|at| frame::header(&self.input[at..end]).ok().flatten());
+        header.is_some_and(|header| header.size < KEPT)
     }
 
     /// Whether a Describe follows, unless this is one.
