@@ -35,6 +35,7 @@ pub fn in_text(text: &[u8], searched: Where, mut name: impl FnMut(&str)) -> bool
         let set = matches!(before, b"set" | b"session" | b"reset");
         let quoted = at > 0 && text[at - 1] == b'\'' && behind.first() == Some(&b'\'');
         match plain(word) {
+            Some(_) if set && is_cut(before, behind) => all = false,
             Some(custom) if set || quoted && searched != Where::Set => name(custom),
             None if set && !word.is_empty() => {
                 all &= !word.contains(&b'.') && behind.trim_ascii_start().first() != Some(&b'.');
@@ -65,7 +66,10 @@ pub fn in_piece(piece: &[u8], mut name: impl FnMut(&str)) -> bool {
     let mut look = |at: usize, end: fn(&[u8]) -> Option<usize>| {
         let head = &piece[at..piece.len().min(at + HEAD)];
         let end = end(head).map_or(head.len(), |end| end + 1);
-        all &= in_text(&head[..end], Where::Set, &mut name);
+        // 'set ' || …
+        let is_cut =
+            head[..end].strip_suffix(b" '").is_some_and(|set| set.iter().all(u8::is_ascii_alphabetic));
+        all &= !is_cut && in_text(&head[..end], Where::Set, &mut name);
     };
     for at in memchr::memchr2_iter(b'e', b'E', piece) {
         let Some(from) = at.checked_sub(1).filter(|s| piece[*s].eq_ignore_ascii_case(&b's')) else {
@@ -93,9 +97,12 @@ fn begins_with(text: &[u8], word: &[u8]) -> bool {
 
 /// Whether what stands in front of a word lets a statement begin there: nothing, the end of another, or BEGIN in a function's body.
 fn begins_statement(before: &[u8]) -> bool {
+    let lines = before.iter().rev().take_while(|b| b.is_ascii_whitespace()).any(|b| *b == b'\n');
     let before = before.trim_ascii_end();
     let begin = before.len().checked_sub(5).is_some_and(|at| begins_with(&before[at..], b"begin"));
-    before.is_empty() || before.ends_with(b";") || before.ends_with(b"*/") || begin
+    let opened = before.last().is_none_or(|last| b";'$".contains(last)) || before.ends_with(b"*/");
+    // A comment may end with its line, and a statement begin on the next.
+    opened || begin || lines
 }
 
 /// The same of the values of a Bind of this text. Only those that set_config names are looked at, if the text tells which: others
@@ -121,6 +128,12 @@ pub fn is_custom(name: &[u8]) -> bool {
             && part.iter().all(|b| is_in_word(*b))
     };
     name.len() < 128 && name.contains(&b'.') && name.split(|b| *b == b'.').all(part)
+}
+
+/// Whether a name that a SET or RESET in a literal has is put together: the literal ends with it, and a SET needs a value.
+fn is_cut(before: &[u8], behind: &[u8]) -> bool {
+    let closed = apostrophes(behind);
+    closed > 0 && (before != b"reset" || behind[closed..].trim_ascii_start().starts_with(b"||"))
 }
 
 /// A name that is the same in every encoding, and however it is written: of identifiers PostgreSQL reads 63 bytes.
@@ -328,6 +341,10 @@ mod tests {
                 true,
             ),
             ("SELECT set_tenant(E'app\\056x', 'TimeZone')", Where::Quoted, false),
+            ("DO $$BEGIN EXECUTE 'set app.t_' || '17=5'; END$$", Where::Quoted, false),
+            ("SELECT dyn('set ' || 'app.t' || '_13=5')", Where::Quoted, false),
+            ("SELECT dyn('set app.t = 5; reset app.u')", Where::Quoted, true),
+            ("SELECT dyn('reset app.' || 'u')", Where::Quoted, false),
             ("SELECT f_run('SELECT set_config(''role'', ''r2'', false)')", Where::Quoted, true),
             ("SELECT f_run('SELECT set_config('''', ''r2'', false)')", Where::Quoted, true),
             ("SELECT f_run('SELECT set_config(''a''||''.b'', ''r2'', false)')", Where::Quoted, false),
@@ -373,7 +390,11 @@ mod tests {
             ("INSERT INTO t SELECT 'a', set_config('app.d', 'xxxx", "app.d", true),
             ("INSERT INTO t SELECT set_config('app.' || v, 'xxxx", "", false),
             ("SET U&\"\\0061pp.x\" = 1", "", false),
-            ("VALUES ('set app.x')", "", true),
+            ("VALUES ('set app.x')", "", false),
+            ("VALUES ('to set app.x'), ('set', 'a.b')", "", true),
+            ("SELECT 1; -- c\n  set app.x='z'", "app.x", true),
+            ("SELECT dyn('set app.x=''z''')", "app.x", true),
+            ("DO $$BEGIN EXECUTE 'set ' || 'app.' || 'x=5'; END$$", "", false),
         ] {
             assert_eq!(names(text), (found.to_owned(), all), "{text}");
         }
