@@ -255,16 +255,15 @@ fn ends_by_resetting_all(text: &[u8]) -> bool {
     let text = text.strip_suffix(&[0]).unwrap_or(text);
     let plain =
         text.iter().all(|b| b.is_ascii_alphanumeric() || b.is_ascii_whitespace() || b"_;()*,.=".contains(b));
-    let ends =
-        |text: &'_ [u8], with: &[u8]| text.trim_ascii_end().strip_suffix(with).map(|rest| rest.to_vec());
     let text = text.trim_ascii_end();
-    let text = text.strip_suffix(b";").unwrap_or(text);
-    let reset = ends(text, b"all").filter(|rest| rest.last().is_some_and(u8::is_ascii_whitespace));
-    let before = reset.and_then(|rest| ends(&rest, b"reset"));
+    let text = text.strip_suffix(b";").unwrap_or(text).trim_ascii_end();
+    let reset = text.strip_suffix(b"all").filter(|rest| rest.last().is_some_and(u8::is_ascii_whitespace));
+    let before = reset.and_then(|rest| rest.trim_ascii_end().strip_suffix(b"reset"));
     plain && before.is_some_and(|before| before.trim_ascii_end().last().is_none_or(|b| *b == b';'))
 }
 
-/// Whether parameters may go back to their defaults, and whether all do by what the text ends with: by RESET, DISCARD, a SET TO DEFAULT, TIME ZONE LOCAL, NAMES alone, or
+/// Whether parameters may go back to their defaults, and whether all do by what the text ends with: by RESET, DISCARD, a SET TO DEFAULT,
+/// TIME ZONE LOCAL, NAMES alone, or
 /// set_config with NULL.
 pub fn resets(text: &[u8]) -> Traces {
     let text = text.to_ascii_lowercase();
