@@ -585,6 +585,45 @@ fn what_was_asked_before_goodbye_is_done() {
     eventually("all three rows are there", || cluster.value("goodbye", "SELECT count(*) FROM t") == "3");
 }
 
+/// The rest of its COPY data never comes: nothing of it stays, and the server serves the next client.
+#[test]
+fn a_client_that_leaves_within_its_copy() {
+    let (cluster, _pgweir, target) = one_server("copy_left", |config| config);
+    cluster.sql("copy_left", "CREATE TABLE t (n int); GRANT ALL ON t TO PUBLIC");
+    let copy = "COPY t FROM STDIN";
+    let extended = [parse("", copy), bind("", "", &[]), execute("", 0), sync()].concat();
+    for (begin, ending) in [
+        (query(copy), terminate()),
+        (query(copy), Vec::new()),
+        (query("BEGIN; COPY t FROM STDIN"), terminate()),
+        (
+            query("COPY t FROM STDIN; COPY t FROM STDIN"),
+            [copy_data(b"1\n"), copy_done(), terminate()].concat(),
+        ),
+        (extended, terminate()),
+    ] {
+        for waits in [false, true] {
+            for data in [Vec::new(), copy_data(b"1\n")] {
+                let mut client = Client::connect(&target);
+                let server = client.value("SELECT pg_backend_pid()");
+                if waits {
+                    client.send(&begin);
+                    client.read_until(|m| m.tag == b'G');
+                    client.send(&[data, ending.clone()].concat());
+                } else {
+                    client.send(&[&*begin, &data, &ending].concat());
+                }
+                drop(client);
+                let mut next = Client::connect(&target);
+                let again = next.value("SELECT pg_backend_pid()");
+                // Of a Sync ahead of the data nobody knows whether it is still to be answered.
+                assert!(again == server || begin[0] == b'P', "{begin:?} {ending:?} {waits}");
+                assert_eq!(next.value("SELECT count(*) FROM t"), "0", "{begin:?} {ending:?} {waits}");
+            }
+        }
+    }
+}
+
 /// What the first query is told doesn't wait until the others have waited in vain, too.
 #[test]
 fn each_query_that_waits_in_vain_is_told_at_once() {

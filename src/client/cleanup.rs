@@ -81,11 +81,8 @@ async fn quiet(lease: &mut Lease<Server>, context: &PoolContext, client: ClientI
         settle(context, client).await?;
     }
     let mut ending = Vec::new();
+    end_copy(lease, &mut ending);
     let exchange = &mut lease.talk.exchange;
-    if exchange.is_copy_in() {
-        message(&mut ending, f::COPY_FAIL, |v| v.extend_from_slice(b"client disconnected\0"));
-        exchange.expect(Reply::CopyEnd, Action::Swallow);
-    }
     if exchange.needs_sync() {
         // A Sync alone would commit what the client never meant to be committed without it.
         message(&mut ending, f::EXECUTE, |v| v.extend_from_slice(b"client disconnected\0\0\0\0\0"));
@@ -94,7 +91,15 @@ async fn quiet(lease: &mut Lease<Server>, context: &PoolContext, client: ClientI
         exchange.expect(Reply::Sync, Action::Swallow);
     }
     lease.stream.write_all(&ending).await?;
-    fit::drain(lease).await?;
+    // A COPY may begin only now: what waits for data hears no cancel.
+    loop {
+        fit::drain_until(lease, |server| server.talk.exchange.is_copy_in()).await?;
+        let mut ending = Vec::new();
+        if !end_copy(lease, &mut ending) {
+            break;
+        }
+        lease.stream.write_all(&ending).await?;
+    }
     if lease.talk.exchange.status() != Status::Idle {
         let mut rollback = Vec::new();
         frontend::query(&mut rollback, b"ROLLBACK");
@@ -105,6 +110,17 @@ async fn quiet(lease: &mut Lease<Server>, context: &PoolContext, client: ClientI
     // Of what its last requests wanted behind them nothing was asked.
     lease.talk.after = Default::default();
     scrub(lease, context).await
+}
+
+/// The data the server waits for won't come. Whether it waits for any.
+fn end_copy(lease: &mut Lease<Server>, out: &mut Vec<u8>) -> bool {
+    let exchange = &mut lease.talk.exchange;
+    let waits = exchange.is_copy_in();
+    if waits {
+        message(out, f::COPY_FAIL, |v| v.extend_from_slice(b"client disconnected\0"));
+        exchange.expect(Reply::CopyEnd, Action::Swallow);
+    }
+    waits
 }
 
 async fn scrub(lease: &mut Lease<Server>, context: &PoolContext) -> Result<(), FitError> {

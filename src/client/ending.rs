@@ -188,7 +188,8 @@ impl Session {
         }
     }
 
-    /// The client has said goodbye and the server owes nothing, or nothing it would answer without a Sync.
+    /// The client has said goodbye and the server owes nothing, or nothing it would answer without a Sync or the rest of
+    /// COPY data.
     pub(super) fn leave_if_done(&mut self) -> Turn {
         match &self.link {
             Link::Active(active) if active.owes_nothing() => match active.step {

@@ -129,8 +129,13 @@ pub async fn fit(
 /// Reads until the server owes nothing; what it says is for nobody. A server in doubt is of no more use and may have no end: that is an
 /// error. Not cancel safe.
 pub async fn drain(server: &mut Server) -> io::Result<()> {
+    drain_until(server, |_| false).await
+}
+
+/// As [`drain`], or until `is_enough`, between two messages or within one.
+pub async fn drain_until(server: &mut Server, is_enough: impl Fn(&Server) -> bool) -> io::Result<()> {
     let (mut nobody, mut scratch) = (ClientStatements::default(), Vec::new());
-    while !server.talk.exchange.is_drained() || !server.talk.is_whole() {
+    while (!server.talk.exchange.is_drained() || !server.talk.is_whole()) && !is_enough(server) {
         let mut input = std::mem::take(&mut server.inbound);
         if server.stream.read_some(&mut input, 16 * 1024).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());

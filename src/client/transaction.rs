@@ -217,6 +217,7 @@ impl Session {
         if !talk.exchange.is_drained() {
             return match active.step {
                 Step::Stall => self.feed_waiting(cx, scratch),
+                Step::Leave | Step::Refuse(_) => self.leave_if_done(),
                 Step::Overdue(_) | Step::Settling(_) if talk.has_answered_cancel() => {
                     self.overdue_answered(cx, scratch, whole)
                 }

@@ -82,7 +82,11 @@ impl<P> Exchange<P> {
                 self.batch = self.front + self.owed.len() as u64;
                 self.phase = Phase::Synced;
             }
-            Reply::CopyEnd if self.phase == Phase::CopyIn => self.phase = self.phase_of_back(),
+            // Were it kept, it would pass for the end of the next COPY of the same Query.
+            Reply::CopyEnd if self.phase == Phase::CopyIn => {
+                self.phase = self.phase_of_back();
+                return;
+            }
             Reply::CopyEnd => {
                 if self.owed.is_empty() {
                     return;

@@ -146,6 +146,19 @@ fn copy_in_ignores_sync_until_the_data_ends() {
 }
 
 #[test]
+fn the_end_of_one_copy_is_not_the_next_one_s() {
+    let mut x = Exchange::<u32>::default();
+    expect_all(&mut x, "Q");
+    drive(&mut x, "G");
+    expect_all(&mut x, "X");
+    drive(&mut x, "CG");
+    assert!(x.is_copy_in());
+    expect_all(&mut x, "X");
+    drive(&mut x, "CZi");
+    assert!(x.is_free() && x.doubt().is_none());
+}
+
+#[test]
 fn a_sync_ignored_in_copy_in_leaves_the_numbers_right() {
     let mut x = Exchange::<u32>::default();
     expect_all(&mut x, "BESXS");
