@@ -173,6 +173,57 @@ fn copy_that_takes_too_long_within_a_message() {
     assert_eq!(client.value("SELECT 5"), "5");
 }
 
+/// Who has sent the beginning of a message is as idle as who has sent nothing, whether or not the server has got it.
+#[test]
+fn half_a_message_is_no_work() {
+    const IN_TRANSACTION: &str = "FATAL 25P03 idle transaction timeout";
+    const OUTSIDE: &str = "FATAL 57P05 client_idle_timeout";
+    let own = config().set("idle_transaction_timeout", "900ms").set("client_idle_timeout", "900ms");
+    let pgweir = Pgweir::start(&own.set("default_pool_size", 1));
+    let message = messages::query(&format!("SELECT 1 /* {} */", "x".repeat(1_000_000)));
+    let bind = messages::bind("", "", &[Some(&"x".repeat(1_000_000))]);
+    let parse = messages::parse("", "SELECT $1");
+    for (whole, begun) in [
+        (None, &message[..1]),
+        (None, &message[..12]),
+        (None, &message[..200_000]),
+        (Some(&parse), &bind[..200_000]),
+    ] {
+        for begins in [true, false] {
+            let mut client = pgweir.client();
+            if begins {
+                client.query("BEGIN");
+            }
+            if let Some(batch) = whole {
+                client.send(&[&**batch, &messages::sync()].concat());
+                client.read_until_ready();
+            }
+            client.send(begun);
+            let told = fatal(&mut client);
+            assert_eq!(told, if begins { IN_TRANSACTION } else { OUTSIDE }, "{}", begun.len());
+        }
+    }
+    assert_eq!(pgweir.client().value("SELECT 5"), "5");
+}
+
+/// Also of who keeps a server, outside a transaction.
+#[test]
+fn idle_clients_end_though_they_have_a_server() {
+    let own = config().set("client_idle_timeout", "900ms");
+    let transaction = Pgweir::start(&own);
+    let session = Pgweir::start(&config().set("client_idle_timeout", "900ms").set("pool_mode", "session"));
+    for pgweir in [&transaction, &session] {
+        let mut client = pgweir.client();
+        client.query("CREATE TEMP TABLE t (n int)");
+        assert_eq!(fatal(&mut client), "FATAL 57P05 client_idle_timeout");
+        let mut busy = pgweir.client();
+        busy.query("CREATE TEMP TABLE t (n int)");
+        busy.query("BEGIN");
+        busy.query("SELECT pg_sleep(1.5)");
+        busy.query("COMMIT");
+    }
+}
+
 /// A user's own CancelRequest is still the user's.
 #[test]
 fn other_cancels_keep_their_words() {

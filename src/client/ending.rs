@@ -11,6 +11,7 @@ use crate::params::traces::Traces;
 use crate::params::tracked;
 use crate::pool::{ClientId, CloseReason};
 use crate::roster::{Kick, Phase, ServerTold, Told};
+use crate::server::exchange::Status;
 use crate::timer::timeout;
 use crate::tls::Channel;
 use crate::wire::backend::Severity;
@@ -31,6 +32,9 @@ impl Session {
             Some(kick @ (Kick::Query | Kick::Transaction)) => {
                 self.overdue(cx, kick).map_or(Turn::Again, Turn::end)
             }
+            Some(Kick::IdleInTransaction) if self.member.entry().phase().0 == Phase::Active => {
+                self.may_have_stopped(cx).map_or(Turn::Again, Turn::end)
+            }
             Some(kick) => self.kicked(kick).map_or(Turn::Again, Turn::end),
             None => Turn::Again,
         };
@@ -47,10 +51,10 @@ impl Session {
             (Kick::Now | Kick::Killed | Kick::Moved | Kick::Forced, _)
             | (Kick::Shutdown, Link::Idle | Link::Wanting | Link::Queued(..) | Link::Crowded(..)) => told(),
             (Kick::Shutdown, Link::Active(active)) if active.is_between_transactions() => told(),
-            (Kick::ClientIdle, Link::Idle) if self.is_overdue_by_itself() => {
+            (Kick::ClientIdle, Link::Idle | Link::Active(_)) if self.is_overdue_by_itself() => {
                 Some(End::Told(Trouble::IdleSession))
             }
-            (Kick::ClientIdle, Link::Idle) | (Kick::IdleInTransaction, Link::Active(_))
+            (Kick::ClientIdle, Link::Idle | Link::Active(_)) | (Kick::IdleInTransaction, Link::Active(_))
                 if self.is_overdue(kick) =>
             {
                 told()
@@ -201,13 +205,32 @@ impl Session {
         }
     }
 
+    /// It has had a server for long: if it has only begun to send a message, it is idle as if it had sent nothing.
+    fn may_have_stopped(&mut self, cx: &mut Context<'_>) -> Option<End> {
+        let entry = self.member.entry();
+        let Link::Active(active) = &self.link else { return None };
+        let exchange = &active.lease.talk.exchange;
+        let is_begun = active.lease.talk.sending > 0 && exchange.owed() == 1 && !exchange.is_copy_in();
+        if active.step == Step::Relay && (is_begun || exchange.is_drained()) {
+            let within = exchange.status() != Status::Idle || exchange.is_drained() && exchange.needs_sync();
+            let kick = if within { Kick::IdleInTransaction } else { Kick::ClientIdle };
+            if self.lasted() >= entry.place.limits.of_client(entry.id, kick) {
+                return Some(End::Told(Trouble::Kicked(kick)));
+            }
+        }
+        self.overdue(cx, Kick::Transaction)
+    }
+
+    /// How long it has been doing what it does, in nanoseconds.
+    fn lasted(&self) -> u64 {
+        self.context.shared.roster.at(Instant::now()).saturating_sub(self.member.entry().phase().1)
+    }
+
     /// Whether the timeout behind a kick is still over: the session may have gone on since the janitor looked.
     fn is_overdue(&self, kick: Kick) -> bool {
         let entry = self.member.entry();
         let idle = if kick == Kick::ClientIdle { Phase::Idle } else { Phase::IdleInTransaction };
-        let (phase, since) = entry.phase();
-        let lasted = self.context.shared.roster.at(Instant::now()).saturating_sub(since);
-        phase == idle && lasted >= entry.place.limits.of_client(entry.id, kick)
+        entry.phase().0 == idle && self.lasted() >= entry.place.limits.of_client(entry.id, kick)
     }
 
     /// Whether it is the client's own idle_session_timeout that is over.

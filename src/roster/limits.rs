@@ -147,6 +147,10 @@ fn look(entry: &Entry, phase: Phase, lasted: u64) -> bool {
     let limit = |kick| limits.of_client(entry.id, kick);
     if lasted >= limit(own) {
         entry.kick(own);
+    } else if phase == Phase::Active && lasted >= limit(Kick::IdleInTransaction).min(limit(Kick::ClientIdle))
+    {
+        // It may have sent the beginning of a message, and nothing since.
+        entry.kick(Kick::IdleInTransaction);
     } else if has_server && limits.of(Kick::Transaction) < u64::MAX {
         // The phase is younger than the transaction, or as old.
         entry.kick(Kick::Transaction);
@@ -186,7 +190,6 @@ mod tests {
             (Timeouts { client_idle: five, ..none }, Idle, 1, None, false),
             (Timeouts { client_idle: five, ..none }, Idle, 3, None, true),
             (Timeouts { client_idle: five, ..none }, Idle, 5, Some(Kick::ClientIdle), true),
-            (Timeouts { client_idle: five, ..none }, Active, 5, None, false),
             (Timeouts { query: five, ..none }, Active, 5, Some(Kick::Query), true),
             (Timeouts { query: five, ..none }, IdleInTransaction, 5, None, false),
             (
@@ -196,8 +199,11 @@ mod tests {
                 Some(Kick::IdleInTransaction),
                 true,
             ),
-            (Timeouts { idle_transaction: one, ..none }, Active, 60, None, true),
-            (Timeouts { idle_transaction: five, ..none }, Active, 60, None, false),
+            (Timeouts { idle_transaction: one, ..none }, Active, 0, None, true),
+            (Timeouts { idle_transaction: five, ..none }, Active, 4, None, false),
+            (Timeouts { idle_transaction: five, ..none }, Active, 5, Some(Kick::IdleInTransaction), false),
+            (Timeouts { client_idle: five, ..none }, Active, 4, None, false),
+            (Timeouts { client_idle: five, ..none }, Active, 5, Some(Kick::IdleInTransaction), false),
             (Timeouts { transaction: five, ..none }, Active, 1, Some(Kick::Transaction), false),
             (Timeouts { transaction: five, ..none }, IdleInTransaction, 9, Some(Kick::Transaction), true),
             (Timeouts { transaction: five, ..none }, Waiting, 9, None, false),
