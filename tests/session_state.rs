@@ -80,6 +80,52 @@ fn a_client_s_settings_follow_it() {
     }
 }
 
+/// However a statement is run that calls what sets parameters: its own text isn't what names the function.
+#[test]
+fn what_statements_set_that_are_run_by_name() {
+    let cluster = Cluster::start(Version::V15);
+    let function = "FUNCTION set_tenant(t text) RETURNS text LANGUAGE plpgsql AS $$BEGIN \
+        RETURN set_config('app.tenant', t, false); END$$";
+    cluster.sql("app", &format!("CREATE {function}"));
+    let pgweir = two_servers(&cluster);
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    let show = "SELECT coalesce(current_setting('app.tenant', true), '')";
+    let by_protocol = |text: &str| [parse("", text), bind("", "", &[]), execute("", 0), sync()].concat();
+    client.query("PREPARE by_sql(text) AS SELECT set_tenant($1)");
+    client.query("EXECUTE by_sql('sql'); DEALLOCATE by_sql");
+    for _ in 0..2 {
+        assert_eq!((client.value(show), other.value(show)), ("sql".into(), String::new()));
+    }
+    let statements =
+        [("called", "SELECT set_tenant($1)"), ("set", "SELECT set_config('app.tenant', $1, false)")];
+    for (i, (name, text)) in statements.into_iter().enumerate() {
+        client.send(&[parse(name, text), sync()].concat());
+        client.read_until_ready();
+        for (j, run) in [
+            query(&format!("EXECUTE {name}('{i}0')")),
+            by_protocol(&format!("EXECUTE {name}('{i}1')")),
+            query(&format!("SELECT 1; EXECUTE {name}('{i}2')")),
+            by_protocol(&format!("EXPLAIN ANALYZE EXECUTE {name}('{i}3')")),
+            query(&format!("EXPLAIN ANALYZE EXECUTE {name}('{i}4')")),
+        ]
+        .iter()
+        .enumerate()
+        {
+            client.send(run);
+            let replies = client.read_until_ready();
+            assert!(replies.iter().all(|m| m.tag != b'E'), "{replies:?}");
+            for _ in 0..2 {
+                assert_eq!(other.value(show), "", "{name} {j}");
+                assert_eq!(client.value(show), format!("{i}{j}"), "{name}");
+            }
+        }
+    }
+    client.send(&[parse("named", "SELECT set_config($1, $2, false)"), sync()].concat());
+    client.read_until_ready();
+    client.query("EXECUTE named('app.' || 'tenant', 'computed')");
+    assert_eq!((other.value(show), client.value(show)), (String::new(), "computed".into()));
+}
+
 #[test]
 fn what_is_rolled_back_or_local_is_gone() {
     let cluster = Cluster::start(Version::V15);

@@ -1,7 +1,8 @@
 //! DEALLOCATE and EXECUTE of statements that the client has by the protocol: for PostgreSQL both are one name space, and
 //! servers know such a statement under another name, or not at all.
 
-use super::{Feed, Names, Pause, Step};
+use super::{ANY_SET, Feed, Names, Pause, Step};
+use crate::params::custom_names::Where;
 use crate::params::traces::Traces;
 use crate::prepared::by_name::{self, ByName, Verb};
 use crate::prepared::client_statements::significant;
@@ -67,6 +68,7 @@ impl Feed<'_, '_> {
             self.out.inject(|v| Parse::encode(v, b"", &definition));
             return Step::Replaced;
         }
+        let traces = traces.and(self.of_executed(parse.query));
         let renamed = match self.renamed(parse.definition) {
             Ok(renamed) => renamed,
             Err(pause) => return Step::Pause(pause),
@@ -135,12 +137,29 @@ impl Feed<'_, '_> {
         if may { by_name::read(text) } else { None }
     }
 
+    /// What running one of the client's statements by a SQL text leaves behind: the text may tell it the names of parameters.
+    pub(super) fn executes(&self, statement: &Statement, text: &[u8]) -> Traces {
+        let traces = self.rules.looks.of_statement(statement);
+        let is_told = traces.has(Traces::SETTINGS) && traces.has(Traces::HIDDEN);
+        let is_read = !is_told || self.rules.looks.customs.learn(text, Where::Quoted);
+        if is_read { traces } else { traces.and(Traces::UNREAD) }
+    }
+
+    /// The same of a text that will be bound, if it executes one. What its portal promises isn't among it.
+    fn of_executed(&self, text: &[u8]) -> Traces {
+        let command = self.command(text).filter(|command| command.verb == Verb::Execute);
+        let statement = command.and_then(|c| self.client.names.find(significant(&c.name)));
+        let traces = statement.map_or(Traces::NONE, |statement| self.executes(statement, text));
+        traces.without(ANY_SET.and(Traces::NAMES))
+    }
+
     /// What the server gets for the command.
     fn in_place(&mut self, text: &[u8], command: &ByName, statement: &Statement) -> Vec<u8> {
         if command.verb == Verb::Deallocate {
             return by_name::IN_PLACE.to_vec();
         }
-        self.server.note(statement.traces());
+        let traces = self.executes(statement, text);
+        self.server.note(traces);
         let text = text.strip_suffix(&[0]).unwrap_or(text);
         [&text[..command.place.start], statement.server_name(), &text[command.place.end..]].concat()
     }

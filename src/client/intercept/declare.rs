@@ -3,7 +3,7 @@
 //! names; what has become of them PostgreSQL is asked behind it.
 
 use super::{Feed, Names, Pause};
-use crate::params::traces::Words;
+use crate::params::traces::{Traces, Words};
 use crate::prepared::client_statements::{NAME_BYTES, significant};
 use crate::prepared::registry::Statement;
 use crate::server::conversation::{Prepared, Promise};
@@ -32,6 +32,7 @@ impl Feed<'_, '_> {
         if self.server.exchange.needs_sync() {
             return self.declare_in_batch(text).err();
         }
+        self.note_executed(text);
         let meant = self.meant(text);
         if meant.is_empty() {
             return None;
@@ -51,6 +52,7 @@ impl Feed<'_, '_> {
     /// Ahead of a Parse or Bind.
     #[cold]
     pub(super) fn declare_in_batch(&mut self, text: &[u8]) -> Result<(), Pause> {
+        self.note_executed(text);
         let meant = self.meant(text);
         if meant.is_empty() {
             return Ok(());
@@ -85,6 +87,19 @@ impl Feed<'_, '_> {
             self.server.exchange.promise(Promise::Declared(name.clone()));
         }
         self.server.has_declared(meant.into_iter().map(|(name, _)| name));
+    }
+
+    /// What the client's statements leave behind that the text may execute.
+    fn note_executed(&mut self, text: &[u8]) {
+        if self.rules.names != Names::Kept {
+            return;
+        }
+        let folded = text.to_ascii_lowercase();
+        let named = self.client.names.iter().filter(|(name, _)| {
+            str::from_utf8(name).is_ok_and(|name| is_named(&folded, &name.to_ascii_lowercase()))
+        });
+        let traces = named.fold(Traces::NONE, |all, (_, statement)| all.and(self.executes(statement, text)));
+        self.server.note(traces);
     }
 
     /// The client's statements that the text may name, however it is quoted, and that the server hasn't got under those names; and
