@@ -126,6 +126,45 @@ fn what_statements_set_that_are_run_by_name() {
     assert_eq!((other.value(show), client.value(show)), (String::new(), "computed".into()));
 }
 
+/// A batch that ends a failed transaction goes on with statements the server may have, or whose names are taken.
+#[test]
+fn a_batch_goes_on_behind_the_end_of_a_failed_transaction() {
+    let cluster = Cluster::start(Version::V15);
+    let pgweir = two_servers(&cluster);
+    let mut direct = Client::connect(&cluster.target("app", "app"));
+    let (mut client, mut other) = (pgweir.client(), pgweir.client());
+    let run = |name: &str| [bind("", name, &[]), execute("", 0)].concat();
+    for ends in ["ROLLBACK", "COMMIT", "ROLLBACK TO a", "SELECT 1"] {
+        let end = [parse("", ends), run("")].concat();
+        let named = [parse("s1", ends), run("s1")].concat();
+        for batch in [
+            [&*end, &parse("s2", "SELECT 'new'"), &run("s2")].concat(),
+            [&*end, &parse("s0", "SELECT 'new'"), &run("s0")].concat(),
+            [&*end, &close_statement("s0"), &parse("s0", "SELECT 'new'"), &run("s0")].concat(),
+            [&*named, &parse("s1", "SELECT 'new'"), &run("s1")].concat(),
+            [&*named, &close_statement("s1"), &parse("s1", "SELECT 'new'"), &run("s1")].concat(),
+        ] {
+            let mut told = Vec::new();
+            for client in [&mut direct, &mut client] {
+                for sql in ["ROLLBACK", "DEALLOCATE ALL"] {
+                    client.query(sql);
+                }
+                client.send(&[parse("s0", "SELECT 'old'"), parse("s3", "SELECT 'new'"), sync()].concat());
+                client.read_until_ready();
+                client.query("BEGIN; SAVEPOINT a");
+                client.error("SELECT 1/0");
+                client.send(&[&*batch, &sync()].concat());
+                let mut replies: Vec<_> = client.read_until_ready().iter().map(Message::to_string).collect();
+                replies.push(client.query("SELECT 7")[0].to_string());
+                told.push(replies);
+            }
+            let through = told.pop();
+            assert_eq!(through, told.pop(), "{ends}");
+            assert_eq!(other.value("SELECT 'new'"), "new");
+        }
+    }
+}
+
 #[test]
 fn what_is_rolled_back_or_local_is_gone() {
     let cluster = Cluster::start(Version::V15);

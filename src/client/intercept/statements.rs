@@ -140,7 +140,8 @@ impl<'a, 'b> Feed<'a, 'b> {
     /// A Parse of a name that is taken: it fails by that, or because the transaction has failed, or by its text.
     fn parse_taken(&mut self, taken: Arc<Statement>, parse: Parse<'_>) -> Step {
         let failed = self.server.exchange.status() == Status::Failed;
-        if failed && !ends_transaction(parse.query) {
+        // What was asked before in the batch may end the transaction.
+        if failed && self.server.exchange.is_drained() && !ends_transaction(parse.query) {
             // What is looked at before the name says all.
             self.inject_parse(NOBODYS, parse.definition, Reply::DuplicateParse, Action::Forward);
             return Step::Replaced;
@@ -165,8 +166,15 @@ impl<'a, 'b> Feed<'a, 'b> {
     /// The server has the statement already. In a failed transaction PostgreSQL refuses a Parse all the same, unless
     /// it ends the transaction; so whether this is one must be known.
     fn parse_known(&mut self, statement: &Arc<Statement>, parse: Parse<'_>) {
-        let failed = self.server.exchange.status() == Status::Failed;
-        if failed && !ends_transaction(parse.query) {
+        let failed = self.server.exchange.status() == Status::Failed && !ends_transaction(parse.query);
+        if failed && !self.server.exchange.is_drained() {
+            // What was asked before in the batch may end the transaction: then this succeeds.
+            self.out.inject(|v| frontend::close_statement(v, statement.server_name()));
+            self.server.exchange.expect(Reply::Close, Action::Swallow);
+            self.server.exchange.promise(Promise::ServerLacks(Arc::clone(statement)));
+            self.inject_parse(statement.server_name(), parse.definition, Reply::Parse, Action::Forward);
+            self.server.exchange.promise(Promise::ServerHas(statement.id()));
+        } else if failed {
             self.inject_parse(
                 statement.server_name(),
                 parse.definition,
