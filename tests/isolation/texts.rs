@@ -16,7 +16,14 @@ pub(crate) fn changes(family: Family) -> &'static [&'static str] {
         Family::Cursors => CURSORS,
         Family::Listen => LISTEN,
         Family::Sequences => SEQUENCES,
-        Family::Mixed => &["DEALLOCATE a", "DEALLOCATE PREPARE b", "DEALLOCATE a", "PREPARE a AS SELECT 1"],
+        Family::Mixed => &[
+            "DEALLOCATE a",
+            "DEALLOCATE PREPARE b",
+            "DEALLOCATE a",
+            "PREPARE a AS SELECT 1",
+            "SELECT public.hidden_set()",
+            "EXECUTE a",
+        ],
         Family::Functions => &[],
         Family::Hidden => HIDDEN,
     }
