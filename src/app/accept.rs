@@ -15,8 +15,8 @@ use tokio::io::unix::AsyncFd;
 /// After an accept that failed, for want of file descriptors mostly: no busy loop.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections accepted before the others have their turn and the reactor looks for new bytes: of a crowd that comes at once no more
-/// are begun at a time, so that transactions don't wait for all of it.
+/// Connections accepted in a row before others have their turn: of a crowd that comes at once no more are begun at a time, so
+/// that neither transactions nor those who log in wait for all of it.
 const IN_A_ROW: u32 = 4;
 
 /// Accepts until dropped.
@@ -50,7 +50,7 @@ pub(super) async fn accept(listener: Listener, shared: Arc<Shared>) {
                 }
                 accepted_in_a_row += 1;
                 if accepted_in_a_row % IN_A_ROW == 0 {
-                    tokio::task::yield_now().await;
+                    shared.turnstile.turn().await;
                 }
             }
             Ok(Err(error)) if is_peers(&error) => {}

@@ -11,6 +11,7 @@ use crate::auth::hba::Rules;
 use crate::auth::scram::secret::MockKey;
 use crate::cli::Source;
 use crate::client::context::Shared;
+use crate::client::turnstile::Turnstile;
 use crate::config::load::read_named;
 use crate::config::{Config, Overrides};
 use crate::credentials::store::Store;
@@ -129,6 +130,7 @@ fn share(
         tokens: Default::default(),
         issuers: Default::default(),
         handshakes: Aside::new(handshakes_at_once())?,
+        turnstile: Turnstile::new(workers.runtime.metrics()),
         lifecycle: Lifecycle::default(),
         logins: Default::default(),
         opening: AtomicUsize::new(0),

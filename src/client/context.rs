@@ -10,6 +10,7 @@ use super::opener::{Opener, OpenerHandle};
 use super::pins::Pins;
 pub use super::pool_context::{PoolContext, Reported};
 use super::pool_context::{check_after, current};
+use super::turnstile::Turnstile;
 use crate::admin::{Desk, Order};
 use crate::auth;
 use crate::auth::attempts::Attempts;
@@ -96,6 +97,8 @@ pub struct Shared {
     pub lifecycle: Lifecycle,
     /// Where the work of handshakes is done, by half as many threads as there are cores.
     pub handshakes: Aside,
+    /// Where those who log in or leave take turns.
+    pub turnstile: Arc<Turnstile>,
     /// Connections that have not logged in yet, to end them.
     pub logins: Logins,
     /// Connections that have not logged in yet.

@@ -41,3 +41,4 @@ pub mod startup;
 pub mod task;
 pub mod transaction;
 pub mod triage;
+pub mod turnstile;

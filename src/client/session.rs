@@ -137,6 +137,11 @@ impl Session {
         self.note_idle_timeout();
     }
 
+    /// Whether it has no server and wants none.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.link, Link::Idle)
+    }
+
     /// Serves the client until it or somebody else ends the session.
     #[inline(always)]
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Box<End>> {

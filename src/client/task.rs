@@ -2,7 +2,9 @@
 
 use super::connection::{Arrival, open};
 use super::session::Session;
+use super::turnstile::{Place, Turnstile};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -13,10 +15,26 @@ pub struct Connection(Part);
 
 enum Part {
     Arrived(Box<Arrival>),
-    LoggingIn(Boxed<Option<Session>>),
+    LoggingIn(Boxed<Option<Session>>, Turn),
     Session(Session),
-    Leaving(Boxed<()>),
+    Leaving(Boxed<()>, Option<Turn>),
     Over,
+}
+
+/// Every step of a login takes a turn, and the farewell of who has no server one.
+struct Turn {
+    stile: Arc<Turnstile>,
+    place: Place,
+}
+
+impl Turn {
+    fn at(stile: &Arc<Turnstile>) -> Self {
+        Self { stile: Arc::clone(stile), place: Place::default() }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.stile.poll_turn(cx.waker(), &mut self.place)
+    }
 }
 
 impl Connection {
@@ -35,20 +53,29 @@ impl Future for Connection {
                 Part::Session(session) => {
                     let end = ready!(session.poll(cx));
                     let Part::Session(session) = std::mem::replace(&mut self.0, Part::Over) else { continue };
-                    Part::Leaving(Box::pin(session.farewell(*end)))
+                    let turn = session.is_idle().then(|| Turn::at(&session.context.shared.turnstile));
+                    Part::Leaving(Box::pin(session.farewell(*end)), turn)
                 }
                 Part::Arrived(_) => {
                     let Part::Arrived(arrival) = std::mem::replace(&mut self.0, Part::Over) else { continue };
-                    Part::LoggingIn(Box::pin(open(arrival)))
+                    let turn = Turn::at(&arrival.shared.turnstile);
+                    Part::LoggingIn(Box::pin(open(arrival)), turn)
                 }
-                Part::LoggingIn(opening) => match ready!(opening.as_mut().poll(cx)) {
-                    Some(session) => {
-                        session.begin_service();
-                        Part::Session(session)
+                Part::LoggingIn(opening, turn) => {
+                    ready!(turn.poll(cx));
+                    match ready!(opening.as_mut().poll(cx)) {
+                        Some(session) => {
+                            session.begin_service();
+                            Part::Session(session)
+                        }
+                        None => Part::Over,
                     }
-                    None => Part::Over,
-                },
-                Part::Leaving(farewell) => {
+                }
+                Part::Leaving(farewell, turn) => {
+                    if let Some(waits) = turn {
+                        ready!(waits.poll(cx));
+                        *turn = None;
+                    }
                     ready!(farewell.as_mut().poll(cx));
                     Part::Over
                 }
@@ -62,9 +89,9 @@ impl std::fmt::Debug for Part {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Arrived(_) => "Arrived",
-            Self::LoggingIn(_) => "LoggingIn",
+            Self::LoggingIn(..) => "LoggingIn",
             Self::Session(_) => "Session",
-            Self::Leaving(_) => "Leaving",
+            Self::Leaving(..) => "Leaving",
             Self::Over => "Over",
         })
     }
