@@ -262,3 +262,45 @@ fn raise_file_limit(config: &Config) {
 fn handshakes_at_once() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared(text: &str, workers: &Workers) -> Arc<Shared> {
+        let (config, _) = crate::config::parse(text, "x.toml").expect("a configuration");
+        let store = secrets::store(&config).expect("secrets");
+        let tls = Tls::new(&config).expect("no files");
+        let (rules, _) = rules::rules(&config).expect("no rules");
+        Arc::new(share(config, (store, tls, rules), workers, unbounded_channel().0).expect("threads"))
+    }
+
+    /// Entries of all that is kept by a name that clients choose.
+    fn kept(shared: &Shared) -> [usize; 6] {
+        [
+            shared.contexts.lock().len(),
+            shared.pools.list().len(),
+            shared.pools.caps().len(),
+            shared.metrics.pools().len(),
+            shared.routines.lock().len(),
+            shared.shapes.lock().len(),
+        ]
+    }
+
+    #[test]
+    fn invented_databases_leave_nothing_behind() {
+        let workers = Workers::start(1).expect("a worker");
+        let shared =
+            shared("[databases.\"*\"]\nhost = \"127.0.0.1\"\n[users.app]\npassword = \"x\"\n", &workers);
+        let forget = |name: &str| {
+            let database = shared.config.load().database(name).expect("the fallback's");
+            shared.forget_invented(&shared.context(&database, "app"));
+        };
+        forget("first");
+        let before = kept(&shared);
+        (0..20).for_each(|n| forget(&format!("invented{n}")));
+        assert_eq!(kept(&shared), before);
+        drop(shared);
+        workers.stop();
+    }
+}

@@ -274,7 +274,12 @@ impl Shared {
             return Arc::new(Routines::nothing());
         }
         let place = format!("{}:{}/{}", database.host, database.port, database.dbname());
-        Arc::clone(self.routines.lock().entry(place).or_default())
+        let mut known = self.routines.lock();
+        if !known.contains_key(&place) {
+            // Those of pools that are gone: clients of a fallback choose names, and may invent any number of them.
+            known.retain(|_, routines| Arc::strong_count(routines) > 1);
+        }
+        Arc::clone(known.entry(place).or_default())
     }
 
     /// By whom statements are shared: a new pool of this database. Another host's of the same name may be a standby of it.

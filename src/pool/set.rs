@@ -134,10 +134,15 @@ impl<S: Pooled> PoolSet<S> {
     }
 
     /// The cap of that name, with this limit in servers from now on; `None` is unlimited, but keeps the count, so that a
-    /// limit set later is exact.
+    /// limit set later is exact. Who makes one of a new name drops those that no pool and no server is under any more: names
+    /// may be invented, and what is kept for them doesn't add up.
     pub fn cap(&self, kind: CapKind, of: &str, limit: Option<NonZeroU32>) -> Arc<SharedCap> {
         let name = CapName { kind, of: of.into() };
         let mut caps = self.caps.lock();
+        if !caps.contains_key(&name) {
+            // Pools hold theirs, and so do servers until they are closed; others are got here alone, under this lock.
+            caps.retain(|_, cap| Arc::strong_count(cap) > 1);
+        }
         let cap = caps.entry(name).or_insert_with_key(|name| SharedCap::new(name.clone(), limit));
         let cap = Arc::clone(cap);
         drop(caps);
