@@ -554,3 +554,25 @@ fn each_leg_of_a_login() {
         assert!(failed.is_none_or(|line| line.starts_with(leg)) && failed.is_some() != done, "{leg}: {said}");
     }
 }
+
+/// The console has no server: a login to it is tested as far as it goes.
+#[test]
+fn a_login_to_the_console() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("pgweir.toml");
+    let base = Config::new(Cluster::shared());
+    let (admin, stats) = (base.clone().set("admin_users", "app"), base.clone().set("stats_users", "app"));
+    for (config, database, password, good, words) in [
+        (&admin, "pgweir", "secret-app", true, "\"pgweir\" is pgweir's console, which no server is behind"),
+        (&admin, "pgbouncer", "secret-app", true, "console          ok      user \"app\" may do everything"),
+        (&stats, "pgweir", "secret-app", true, "console          ok      user \"app\" may look"),
+        (&admin, "pgweir", "wrong", false, "client's secret  FAILED  wrong password"),
+        (&base, "pgweir", "secret-app", false, "console          FAILED  user \"app\" may not enter it"),
+    ] {
+        std::fs::write(&path, config.render()).expect("written");
+        let file = path.display().to_string();
+        let (done, said) = tool(&["login-test", &file, "--user", "app", "--database", database], password);
+        assert_eq!((done, said.contains(words)), (good, true), "{words}: {said}");
+        assert!(!said.contains("server's login"), "{said}");
+    }
+}

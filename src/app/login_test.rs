@@ -8,7 +8,7 @@ use crate::cli::LoginTest;
 use crate::client::context::{asking_limit, configured_secret, tcp_options};
 use crate::client::lookup;
 use crate::client::opener::addresses_of;
-use crate::config::{self, AuthType, Config, Database, ServerPassword};
+use crate::config::{self, AuthType, Config, Database, RESERVED_DATABASES, ServerPassword};
 use crate::credentials::tokens::{Asking, Tokens};
 use crate::params::set::Sets;
 use crate::server::Server;
@@ -63,6 +63,9 @@ fn tell<T>(leg: &str, outcome: Result<(T, String), Failure>) -> Option<T> {
 async fn test(wanted: &LoginTest, password: &str) -> bool {
     let Some(setup) = tell("configuration", Setup::read(wanted)) else { return false };
     let Some(secret) = tell("client's secret", setup.client(password).await) else { return false };
+    if setup.is_console() {
+        return tell("console", setup.rights()).is_some();
+    }
     let Some(()) = tell("server", setup.server(&setup.database).await) else { return false };
     let user = setup.database.user.clone().unwrap_or_else(|| setup.user.clone());
     tell("server's login", setup.login(&user, secret).await).is_some()
@@ -74,6 +77,7 @@ struct Setup {
     store: crate::credentials::store::Store,
     tls: Tls,
     user: String,
+    /// Of the console, one that is nowhere.
     database: Arc<Database>,
     name: String,
     sets: Sets,
@@ -92,11 +96,35 @@ impl Setup {
                 "add [databases.NAME], or [databases.\"*\"] for all that have no section",
             )
         };
-        let database = config.database(&name).ok_or_else(missing)?;
-        let places: Vec<_> = addresses_of(&database).iter().map(ToString::to_string).collect();
-        let what = format!("database {name:?} is {:?} on {}", database.dbname(), places.join(", "));
+        let (database, what) = if RESERVED_DATABASES.contains(&&*name) {
+            (Arc::default(), format!("{name:?} is pgweir's console, which no server is behind"))
+        } else {
+            let database = config.database(&name).ok_or_else(missing)?;
+            let places: Vec<_> = addresses_of(&database).iter().map(ToString::to_string).collect();
+            let what = format!("database {name:?} is {:?} on {}", database.dbname(), places.join(", "));
+            (database, what)
+        };
         let user = wanted.user.clone();
         Ok((Self { config, store, tls, user, database, name, sets: Sets::default() }, what))
+    }
+
+    /// Whether it is the console that is asked for: all that is to be tested is the client's leg.
+    fn is_console(&self) -> bool {
+        RESERVED_DATABASES.contains(&&*self.name)
+    }
+
+    /// What the user may do in the console.
+    fn rights(&self) -> Result<((), String), Failure> {
+        let (general, user) = (&self.config.general, &self.user);
+        let may = match (general.admin_users.contains(user), general.stats_users.contains(user)) {
+            (true, _) => "do everything: it is in admin_users",
+            (false, true) => "look: it is in stats_users",
+            (false, false) => {
+                let hint = "add the user to admin_users or stats_users; see docs/console.md";
+                return Err(Failure::new(format!("user {user:?} may not enter it"), hint));
+            }
+        };
+        Ok(((), format!("user {user:?} may {may}")))
     }
 
     /// Whether pgweir would let the client in; and what that gives for the server.
