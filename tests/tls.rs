@@ -637,6 +637,27 @@ fn every_kind_of_certificate_can_be_bound_to() {
     }
 }
 
+/// Whose signature would count is looked at though nobody verifies: at the start, by --check and by a reload.
+#[test]
+fn a_ca_file_that_is_gone_is_told_where_nobody_verifies() {
+    let config = |ca: &str| Config::new(Cluster::shared()).set("server_tls_ca_file", ca);
+    let good = config(text(&certificates().0.ca()));
+    let pgweir = Pgweir::start(&good);
+    let bad = config("/nonexistent");
+    let why = "cannot use server_tls_ca_file /nonexistent: No such file or directory";
+    pgweir.reload(&bad);
+    logged(&pgweir, &format!("reload failed, nothing was changed: {why}"));
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("pgweir.toml");
+    std::fs::write(&path, bad.render()).expect("our file");
+    for arguments in [&["--check"][..], &[]] {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_pgweir")).args(arguments).arg(&path).output().expect("it runs");
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(!output.status.success() && said.contains(why), "{arguments:?}: {said}");
+    }
+}
+
 /// PostgreSQL 18 with TLS 1.2 alone.
 fn newer() -> &'static Cluster {
     static SHARED: OnceLock<Cluster> = OnceLock::new();

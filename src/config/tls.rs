@@ -48,6 +48,11 @@ impl ClientTls {
         Some((self.cert_file.as_deref()?, self.key_file.as_deref()?))
     }
 
+    /// The CAs that are named, whether they count or not.
+    pub fn ca_file(&self) -> Option<&Path> {
+        self.ca_file.as_deref()
+    }
+
     /// What clients' certificates are held against; `None`: they aren't asked for any.
     pub fn trusted(&self) -> Option<Trusted<'_>> {
         let is_required = self.sslmode.verifies();

@@ -35,7 +35,11 @@ impl Acceptor {
         let end_point = identity.cert.first().and_then(|certificate| end_point::of(certificate));
         let verifies = settings.trusted().is_some();
         let verifier: Arc<dyn ClientCertVerifier> = match settings.trusted() {
-            None => Arc::new(NoClientAuth),
+            None => {
+                // Read all the same, as a server's.
+                settings.ca_file().map(|path| files::roots(("client_tls_ca_file", path))).transpose()?;
+                Arc::new(NoClientAuth)
+            }
             Some(trusted) => {
                 let file = ("client_tls_ca_file", trusted.ca_file);
                 let roots = Arc::new(files::roots(file)?);

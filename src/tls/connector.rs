@@ -45,10 +45,12 @@ impl Connector {
             return Ok(None);
         }
         let roots = match (&settings.ca, settings.sslmode.verifies()) {
-            (_, false) => None,
-            (Some(Roots::File(path)), true) => {
-                Some((files::roots(("server_tls_ca_file", path))?, Source::File))
+            // Read in any case: a file that can't be used is told before somebody relies on it.
+            (Some(Roots::File(path)), verifies) => {
+                let roots = files::roots(("server_tls_ca_file", path))?;
+                verifies.then_some((roots, Source::File))
             }
+            (_, false) => None,
             (Some(Roots::System) | None, true) => Some((files::system_roots()?, Source::System)),
         };
         let by_name = if settings.sslmode == SslMode::VerifyFull { ByName::Yes } else { ByName::No };

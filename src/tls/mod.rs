@@ -24,7 +24,7 @@ pub use channel::Channel;
 pub use connector::Connector;
 pub use error::{FileError, TlsError};
 
-use crate::config::{Config, ServerTls, TlsProtocols};
+use crate::config::{Config, Database, Roots, ServerTls, SslMode, TlsProtocols};
 use rustls::SupportedProtocolVersion;
 use rustls::crypto::CryptoProvider;
 use rustls::version::{TLS12, TLS13};
@@ -54,6 +54,11 @@ impl Tls {
     pub fn new(config: &Config) -> Result<Self, FileError> {
         let acceptor = Acceptor::new(&config.client_tls())?.map(Arc::new);
         let mut connectors = HashMap::new();
+        // Perhaps no database goes by it.
+        let general = config.server_tls(&Database::default());
+        if let (Some(Roots::File(path)), true) = (&general.ca, general.sslmode != SslMode::Disable) {
+            files::roots(("server_tls_ca_file", path))?;
+        }
         for settings in config.all_server_tls() {
             if let Entry::Vacant(place) = connectors.entry(settings) {
                 let connector = Connector::new(place.key())?.map(Arc::new);

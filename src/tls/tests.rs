@@ -4,21 +4,35 @@ use super::*;
 use crate::config::{self, Config};
 use proptest::prelude::*;
 use rcgen::{CertificateParams, KeyPair};
+use std::path::PathBuf;
 
-/// What the configuration with these lines has of TLS; a certificate for localhost, which is trusted.
-fn tls(lines: &str) -> Result<Tls, FileError> {
+/// A certificate for localhost and its key, in files for as long as the directory is kept.
+fn written() -> (tempfile::TempDir, PathBuf, PathBuf) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let key = KeyPair::generate().expect("a key");
     let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
     let (certificate, key_file) = (dir.path().join("c"), dir.path().join("k"));
     std::fs::write(&certificate, params.self_signed(&key).expect("a certificate").pem()).expect("our file");
     std::fs::write(&key_file, key.serialize_pem()).expect("our file");
+    (dir, certificate, key_file)
+}
+
+/// What the configuration with these lines has of TLS; a certificate for localhost, which is trusted.
+fn tls(lines: &str) -> Result<Tls, FileError> {
+    let (_dir, certificate, key_file) = written();
     let text = format!(
         "[pgweir]\nclient_tls_sslmode = \"allow\"\nclient_tls_cert_file = {certificate:?}\n\
          client_tls_key_file = {key_file:?}\nserver_tls_sslmode = \"verify-full\"\n\
          server_tls_ca_file = {certificate:?}\n{lines}\n[databases.a]\n"
     );
     Tls::new(&parsed(&text))
+}
+
+/// What is wrong with the files, where clients are shown a certificate.
+fn own_certificate(lines: &str) -> Option<String> {
+    let (_dir, certificate, key_file) = written();
+    let files = format!("client_tls_cert_file = {certificate:?}\nclient_tls_key_file = {key_file:?}");
+    Tls::new(&parsed(&format!("[pgweir]\n{files}\n{lines}\n[databases.a]\n"))).err().map(|e| e.to_string())
 }
 
 fn parsed(text: &str) -> Config {
@@ -337,5 +351,30 @@ fn a_key_of_somebody_else_s_is_refused_where_no_certificate_is_verified() {
         let connector = Connector::new(&of).expect("no files").expect("TLS");
         let error = shakes_hands(pair, &connector, "localhost").expect_err("another's key");
         assert!(error.to_string().contains("signature failure"), "{error}");
+    }
+}
+
+/// Also where no certificate is verified: a typing error shows at once, not when the mode is made stricter.
+#[test]
+fn a_ca_file_that_can_not_be_used_is_told_in_every_mode() {
+    let why = |text: &str| Tls::new(&parsed(text)).err().map(|error| error.to_string());
+    let said =
+        |setting| Some(format!("cannot use {setting} /nonexistent: No such file or directory (os error 2)"));
+    for mode in ["allow", "prefer", "require", "verify-ca", "verify-full"] {
+        let file = format!("server_tls_sslmode = \"{mode}\"\nserver_tls_ca_file = \"/nonexistent\"\n");
+        let own = format!("[databases.a]\n{file}");
+        let all = format!("[pgweir]\n{file}[databases.a]\n");
+        let unused = format!("[pgweir]\n{file}[databases.a]\nserver_tls_sslmode = \"disable\"\n");
+        let fallback = format!("[databases.\"*\"]\n{file}");
+        for text in [own, all, unused, fallback] {
+            assert_eq!(why(&text), said("server_tls_ca_file"), "{text}");
+        }
+    }
+    let off = "[databases.a]\nserver_tls_sslmode = \"disable\"\nserver_tls_ca_file = \"/nonexistent\"\n";
+    assert_eq!(why(off), None);
+    for mode in ["allow", "prefer", "require", "verify-ca", "verify-full"] {
+        let lines = "client_tls_ca_file = \"/nonexistent\"\nserver_tls_sslmode = \"disable\"";
+        let text = own_certificate(&format!("client_tls_sslmode = \"{mode}\"\n{lines}"));
+        assert_eq!(text, said("client_tls_ca_file"), "{mode}");
     }
 }
