@@ -10,12 +10,13 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use base64::Engine as _;
 use support::certificates::{Certificates, Files, Kind, text};
 use support::cluster::{Cluster, Version};
 use support::eventually;
 use support::messages;
 use support::pgweir::{Config, Pgweir};
-use support::raw::{Client, Refusal, Target};
+use support::raw::{Address, Client, Refusal, Target, V3_0};
 use support::tunnel::{self, Tunnel};
 
 const MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
@@ -808,4 +809,69 @@ fn the_clock_jumps() {
     inside.query("COMMIT");
     let log = pgweir.log();
     assert!(!log.contains("panicked") && !log.contains("client_idle") && !log.contains("timeout"), "{log}");
+}
+
+/// The SQLSTATE by which an exchange is refused that begins with this mechanism and first message. Where the server goes on, `last`
+/// makes the client's last message of the nonce.
+fn sasl_refusal(to: SocketAddr, (mechanism, first): (&str, &str), last: impl Fn(&str) -> String) -> String {
+    let mut client = Client::open(&Address::Tcp(to)).expect("it listens");
+    client.send(&messages::startup(V3_0, &[("user", "app"), ("database", "app")]));
+    assert_eq!(client.read().tag, b'R');
+    let length = u32::try_from(first.len()).expect("short").to_be_bytes();
+    let initial = [mechanism.as_bytes(), b"\0", &length, first.as_bytes()].concat();
+    client.send(&messages::message(b'p', &initial));
+    let mut answer = client.read();
+    if answer.tag == b'R' {
+        let text = String::from_utf8(answer.body[4..].to_vec()).expect("text");
+        let nonce = text.split(',').find_map(|part| part.strip_prefix("r=")).expect("a nonce");
+        client.send(&messages::message(b'p', last(nonce).as_bytes()));
+        answer = client.read();
+    }
+    assert_eq!(answer.tag, b'E', "{first}");
+    answer.sqlstate()
+}
+
+/// Whatever is wrong with an exchange, drivers are told by PostgreSQL's SQLSTATE.
+#[test]
+fn failed_exchanges_have_postgresqls_codes() {
+    const BARE: &str = "SCRAM-SHA-256";
+    const PLUS: &str = "SCRAM-SHA-256-PLUS";
+    let ca = certificates().0.ca();
+    let pgweir = Pgweir::start(&for_clients(Config::new(encrypted()), "allow"));
+    let (near, far) = (
+        Tunnel::start(pgweir.address(), &ca, tunnel::V13).address,
+        Tunnel::start(encrypted().address(), &ca, tunnel::V13).address,
+    );
+    let clear = (pgweir.address(), encrypted().address());
+    let base64 = |bytes: &[u8]| base64::prelude::BASE64_STANDARD.encode(bytes);
+    let last = |c: &[u8], nonce: &str| format!("c={},r={nonce},p={}", base64(c), base64(&[0; 32]));
+    let unbound = |nonce: &str| last(b"n,,", nonce);
+    let misbound = |nonce: &str| last(&[b"p=tls-server-end-point,,", &[7; 32][..]].concat(), nonce);
+    let other_header = |nonce: &str| last(b"y,,", nonce);
+    let other_nonce = |nonce: &str| last(b"n,,", &format!("{nonce}x"));
+    type Last<'a> = &'a dyn Fn(&str) -> String;
+    for (tls, mechanism, first, last, code) in [
+        (true, PLUS, "p=tls-server-end-point,,n=,r=abc", &misbound as Last<'_>, "28000"),
+        (true, PLUS, "p=tls-server-end-point,,n=,r=abc", &unbound, "28000"),
+        (true, BARE, "y,,n=,r=abc", &unbound, "28000"),
+        (true, BARE, "p=tls-server-end-point,,n=,r=abc", &unbound, "08P01"),
+        (true, PLUS, "n,,n=,r=abc", &unbound, "08P01"),
+        (true, PLUS, "y,,n=,r=abc", &unbound, "08P01"),
+        (true, PLUS, "p=tls-unique,,n=,r=abc", &misbound, "08P01"),
+        (true, BARE, "n,,n=,r=abc", &unbound, "28P01"),
+        (false, BARE, "n,a=app,n=,r=abc", &unbound, "0A000"),
+        (false, BARE, "n,,m=x,n=,r=abc", &unbound, "0A000"),
+        (false, BARE, "n,,n=,r=abc", &other_header, "08P01"),
+        (false, BARE, "n,,n=,r=abc", &misbound, "08P01"),
+        (false, BARE, "n,,n=,r=abc", &other_nonce, "08P01"),
+        (false, BARE, "n,,r=abc", &unbound, "08P01"),
+        (false, BARE, "", &unbound, "08P01"),
+        (false, PLUS, "p=tls-server-end-point,,n=,r=abc", &misbound, "08P01"),
+        (false, "PLAIN", "x", &unbound, "08P01"),
+        (false, BARE, "y,,n=,r=abc", &other_header, "28P01"),
+    ] {
+        let (ours, theirs) = if tls { (near, far) } else { clear };
+        let codes = [theirs, ours].map(|to| sasl_refusal(to, (mechanism, first), last));
+        assert_eq!(codes, [code; 2], "PostgreSQL and pgweir: {tls} {mechanism} {first}");
+    }
 }

@@ -64,9 +64,15 @@ impl LoginError {
         !self.detail.is_protocol_violation()
     }
 
-    /// 08P01 if the client broke the protocol, otherwise 28P01.
+    /// PostgreSQL's: 08P01 if the client broke the protocol, 28000 if it isn't bound to this server's TLS, 0A000 if it wants of
+    /// SCRAM what isn't supported, otherwise 28P01.
     pub fn sqlstate(&self) -> &'static str {
-        if self.detail.is_protocol_violation() { "08P01" } else { "28P01" }
+        match &self.detail {
+            Detail::Scram(ScramError::BindingFailed | ScramError::Downgrade) => "28000",
+            Detail::Scram(ScramError::Unsupported(_)) => "0A000",
+            detail if detail.is_protocol_violation() => "08P01",
+            _ => "28P01",
+        }
     }
 
     /// What the client is told: the same words whatever the reason, unless it broke the protocol.

@@ -239,7 +239,8 @@ fn broken_responses_are_protocol_violations_for_everybody() {
         ] {
             let (login, _) = asked(Method::ScramSha256, form, Mock::Scram);
             let error = login.on_response(body).unwrap_err();
-            assert_eq!((error.sqlstate(), &*error.client_message()), ("08P01", message));
+            let code = if message.ends_with("identity is not supported") { "0A000" } else { "08P01" };
+            assert_eq!((error.sqlstate(), &*error.client_message()), (code, message));
         }
         let (login, _) = asked(Method::ScramSha256, form, Mock::Scram);
         let Ok(Step::Continue(login, _)) = login.on_response(&initial(b"n,,n=,r=x")) else { panic!() };

@@ -163,7 +163,7 @@ impl<'a> ClientFirst<'a> {
             b"n" => Flag::Unsupported,
             b"y" => Flag::NotOffered,
             b"p=tls-server-end-point" => Flag::EndPoint,
-            [b'p', b'=', ..] => return Err(ScramError::Unsupported("this kind of channel binding")),
+            [b'p', b'=', ..] => return Err(M.malformed("this kind of channel binding is not supported")),
             _ => return Err(M.malformed("the channel binding flag is none of n, y and p=")),
         };
         let (identity, bare) = header(rest)?;

@@ -55,6 +55,9 @@ pub enum ScramError {
     /// The client repeats another channel binding header than it began with.
     #[error("the SCRAM channel binding header doesn't match")]
     BindingMismatch,
+    /// The client is bound to TLS with another server than this, or to none: somebody may sit between.
+    #[error("SCRAM channel binding check failed")]
+    BindingFailed,
     /// The client could bind to TLS and believes that it wasn't offered: somebody has taken the offer away.
     #[error("SCRAM channel binding negotiation error")]
     Downgrade,

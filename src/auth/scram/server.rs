@@ -113,7 +113,10 @@ impl WaitsForFinal {
     pub fn client_final(self, message: &[u8]) -> Result<Proven, ScramError> {
         let last = ClientFinal::parse(message)?;
         if last.binding != self.binding.input() {
-            return Err(ScramError::BindingMismatch);
+            return Err(match self.binding {
+                ChannelBinding::EndPoint(_) => ScramError::BindingFailed,
+                ChannelBinding::Unsupported | ChannelBinding::NotOffered => ScramError::BindingMismatch,
+            });
         }
         if last.nonce != self.nonce {
             return Err(ScramError::NonceMismatch);
