@@ -5,6 +5,7 @@ use parking_lot::{Mutex, RwLock};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
@@ -15,12 +16,29 @@ const SYSLOG: &str = "/dev/log";
 enum Place {
     Stderr,
     File(Mutex<File>),
-    /// The socket, and what stands before each line behind its priority.
-    Syslog {
-        socket: UnixDatagram,
-        facility: SyslogFacility,
-        head: String,
-    },
+    Syslog(Syslog),
+}
+
+/// A syslog daemon.
+struct Syslog {
+    socket: UnixDatagram,
+    /// Where it listens.
+    path: PathBuf,
+    facility: SyslogFacility,
+    /// What stands before each line behind its priority.
+    head: String,
+}
+
+impl Syslog {
+    /// Sends a line. A daemon that has been started anew listens at the same place, but not to a socket connected to the old one.
+    fn send(&self, line: &[u8]) -> io::Result<()> {
+        match self.socket.send(line) {
+            Ok(_) => Ok(()),
+            // It is there, and stuck.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+            Err(_) => self.socket.connect(&self.path).and_then(|()| self.socket.send(line)).map(drop),
+        }
+    }
 }
 
 /// Where lines go now; changed by a reload, for everybody who logs.
@@ -52,7 +70,8 @@ pub(super) fn prepare(config: &Config) -> Result<Prepared, (String, io::Error)> 
         };
         let socket = connect().map_err(|error| (format!("syslog at {SYSLOG}"), error))?;
         let head = format!("{}[{}]: ", general.syslog_ident, std::process::id());
-        return Ok(Prepared(Place::Syslog { socket, facility: general.syslog_facility, head }));
+        let (path, facility) = (SYSLOG.into(), general.syslog_facility);
+        return Ok(Prepared(Place::Syslog(Syslog { socket, path, facility, head })));
     }
     let Some(path) = &general.logfile else { return Ok(Prepared(Place::Stderr)) };
     let file = OpenOptions::new().create(true).append(true).open(path);
@@ -73,7 +92,7 @@ impl Output {
 
     /// Whether lines get a date elsewhere.
     pub(super) fn is_syslog(&self) -> bool {
-        matches!(*self.0.read(), Place::Syslog { .. })
+        matches!(*self.0.read(), Place::Syslog(_))
     }
 }
 
@@ -116,17 +135,23 @@ impl Write for Line<'_> {
     }
 }
 
-/// A line is written at once, so that those of several threads don't mix. One that can't be written is lost: there is nobody to tell.
+/// A line is written at once, so that those of several threads don't mix. What no syslog takes since there is none goes to standard error;
+/// one that can't be written is lost: there is nobody to tell.
 impl Drop for Line<'_> {
     fn drop(&mut self) {
         let _ = match &*self.output.0.read() {
             Place::Stderr => io::stderr().lock().write_all(&self.text),
             Place::File(file) => file.lock().write_all(&self.text),
-            Place::Syslog { socket, facility, head } => {
+            Place::Syslog(syslog) => {
                 let text = self.text.trim_ascii_end();
-                let priority = *facility as u8 * 8 + self.severity;
-                let line = [format!("<{priority}>{head}").as_bytes(), text].concat();
-                socket.send(&line).map(drop)
+                let priority = syslog.facility as u8 * 8 + self.severity;
+                let line = [format!("<{priority}>{}", syslog.head).as_bytes(), text].concat();
+                match syslog.send(&line) {
+                    Err(e) if e.kind() != io::ErrorKind::WouldBlock => {
+                        io::stderr().lock().write_all(&self.text)
+                    }
+                    sent => sent,
+                }
             }
         };
     }
@@ -135,19 +160,48 @@ impl Drop for Line<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
-    #[test]
-    fn syslog_gets_one_message_a_line() {
-        let (socket, syslog) = UnixDatagram::pair().unwrap();
+    fn to(socket: UnixDatagram, path: &Path) -> Output {
         let output = Output::default();
-        let head = "pgweir[7]: ".to_owned();
-        output.switch(Prepared(Place::Syslog { socket, facility: SyslogFacility::Local2, head }));
-        let mut line = Line { output: &output, severity: severity(Level::WARN), text: Vec::new() };
+        let (facility, head) = (SyslogFacility::Local2, "pgweir[7]: ".to_owned());
+        output.switch(Prepared(Place::Syslog(Syslog { socket, path: path.into(), facility, head })));
+        output
+    }
+
+    fn said(output: &Output, syslog: &UnixDatagram) -> String {
+        let mut line = Line { output, severity: severity(Level::WARN), text: Vec::new() };
         write!(line, "two words").and_then(|()| writeln!(line, " more")).unwrap();
         drop(line);
         let mut bytes = [0; 64];
         let n = syslog.recv(&mut bytes).unwrap();
-        assert_eq!(std::str::from_utf8(&bytes[..n]), Ok("<148>pgweir[7]: two words more"));
+        String::from_utf8_lossy(&bytes[..n]).into_owned()
+    }
+
+    #[test]
+    fn syslog_gets_one_message_a_line() {
+        let (socket, syslog) = UnixDatagram::pair().unwrap();
+        let output = to(socket, Path::new(SYSLOG));
+        assert_eq!(said(&output, &syslog), "<148>pgweir[7]: two words more");
         assert!(output.is_syslog() && !output.is_terminal());
+    }
+
+    #[test]
+    fn a_syslog_that_is_started_anew_gets_what_follows() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let start = || {
+            let _ = std::fs::remove_file(&path);
+            let syslog = UnixDatagram::bind(&path).unwrap();
+            syslog.set_nonblocking(true).unwrap();
+            syslog
+        };
+        let first = start();
+        let socket = UnixDatagram::unbound().unwrap();
+        socket.connect(&path).unwrap();
+        let output = to(socket, &path);
+        assert_eq!(said(&output, &first), "<148>pgweir[7]: two words more");
+        drop(first);
+        assert_eq!(said(&output, &start()), "<148>pgweir[7]: two words more");
     }
 }

@@ -56,7 +56,7 @@ pub struct Row {
     pub good_for: Option<Duration>,
 }
 
-/// What the first row of the reply says. `None` without a row, or with NULL for the name or for the secret.
+/// What the first row of the reply says. `None` without a row, with NULL for the name or for the secret, or with a secret that is good no more.
 ///
 /// # Errors
 /// When the row isn't what a row has to be.
@@ -92,6 +92,7 @@ fn read_row(body: &[u8], user: &str) -> Result<Option<Row>, Unusable> {
     }
     let text = |secret| String::from_utf8(Vec::from(secret)).map(Zeroizing::new);
     let secret = secret.map(text).transpose().map_err(|_| Unusable::NotUtf8)?;
+    let secret = secret.filter(|_| good_for != Some(Duration::ZERO));
     Ok(secret.map(|secret| Row { secret, good_for }))
 }
 
@@ -130,9 +131,9 @@ mod tests {
             (&[Some(b"u"), Some(b"x"), None], some("x")),
             (&[Some(b"u"), Some(b"x"), Some(b"12.5")], lasting(12_500)),
             (&[Some(b"u"), Some(b"x"), Some(b"1e1"), Some(b"3")], lasting(10_000)),
-            (&[Some(b"u"), Some(b"x"), Some(b"0")], lasting(0)),
-            (&[Some(b"u"), Some(b"x"), Some(b"-0.000001")], lasting(0)),
-            (&[Some(b"u"), Some(b"x"), Some(b"-Infinity")], lasting(0)),
+            (&[Some(b"u"), Some(b"x"), Some(b"0")], Ok(None)),
+            (&[Some(b"u"), Some(b"x"), Some(b"-0.000001")], Ok(None)),
+            (&[Some(b"u"), Some(b"x"), Some(b"-Infinity")], Ok(None)),
             (&[Some(b"u"), Some(b"x"), Some(b"Infinity")], some("x")),
             (&[Some(b"u"), Some(b"x"), Some(b"1e300")], some("x")),
             (&[Some(b"u"), Some(b"x"), Some(b"NaN")], some("x")),
