@@ -3,13 +3,15 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use support::cluster::Cluster;
-use support::messages::{bind, describe_portal, execute, parse, query, sync};
+use support::fake_server::FakeServer;
+use support::messages::{backend, bind, describe_portal, execute, parse, query, startup, sync};
 use support::pgweir::{Config, Pgweir};
-use support::raw::{Client, Target};
+use support::raw::{Client, Target, V3_0};
 use support::{PATIENCE, eventually};
 
 /// A database of that name, and pgweir in front of it; clients need no password, to save the machine the hashing.
@@ -531,4 +533,35 @@ fn invented_databases_are_forgotten() {
         assert_eq!(refusal.error().sqlstate(), "3D000");
     }
     assert!(!pgweir.http("/metrics").1.contains("invented"));
+}
+
+/// Nor do those whose client leaves before PostgreSQL has said so.
+#[test]
+fn invented_databases_of_who_has_left_are_forgotten() {
+    let (asked, answer) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let server = FakeServer::start({
+        let (asked, answer) = (Arc::clone(&asked), Arc::clone(&answer));
+        move |conn| {
+            asked.store(true, Ordering::SeqCst);
+            eventually("the client has left", || answer.load(Ordering::SeqCst));
+            conn.send(&backend::error("FATAL", "3D000", "database \"invented\" does not exist"))
+        }
+    });
+    let config = Config::new(Cluster::shared()).set("auth_type", "trust").database("\"*\"", server.address());
+    let pgweir = Pgweir::start(&config);
+    let mut client = Client::open(&pgweir.target("app", "invented").address).expect("it listens");
+    client.send(&startup(V3_0, &[("user", "app"), ("database", "invented")]));
+    eventually("PostgreSQL is asked", || asked.load(Ordering::SeqCst));
+    let waits = || {
+        let metrics = pgweir.http("/metrics").1;
+        let mut lines =
+            metrics.lines().filter(|line| line.contains("state=\"waiting\"") && line.contains("invented"));
+        lines.any(|line| !line.ends_with(" 0"))
+    };
+    assert!(waits());
+    drop(client);
+    eventually("nobody waits", || !waits());
+    answer.store(true, Ordering::SeqCst);
+    eventually("it is forgotten", || !pgweir.http("/metrics").1.contains("invented"));
+    server.finish();
 }

@@ -216,6 +216,16 @@ impl Opener {
         Ok(server)
     }
 
+    /// There is no such database. Whoever has waited to hear it forgets the pool; but all may have left by now.
+    fn forget_invented(&self, pool: PoolKey) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        // By a task of its own: the pool is at work.
+        self.runtime.spawn(async move {
+            let context = shared.contexts.lock().get(&pool).cloned();
+            context.iter().for_each(|context| shared.forget_invented(context));
+        });
+    }
+
     async fn log_in_at(&self, shared: &Shared, at: &At<'_>, keys: &Keys) -> Result<Server, ConnectError> {
         let target = |secret| (at.with)(self.target(at, secret));
         match keys {
@@ -380,6 +390,10 @@ impl Observer for Opener {
                 let to = self.database.load();
                 let retry_ms = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);
                 tracing::warn!(database, user, host = %to.host, port = to.port, retry_ms, "cannot open a server: {}", printable(&error.to_string()));
+                if matches!(error, OpenError::Final(error) if error.sqlstate == sqlstate::INVALID_CATALOG_NAME)
+                {
+                    self.forget_invented(pool.clone());
+                }
             }
             Event::ReserveTaken => tracing::info!(database, user, "taking connection from reserve_pool"),
             Event::Blocked(cap) => tracing::debug!(database, user, "no place under {cap}"),
