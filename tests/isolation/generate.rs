@@ -70,11 +70,11 @@ fn name(families: &[Family]) -> BoxedStrategy<&'static str> {
 }
 
 /// No name for transaction control: SQL's EXECUTE of `ROLLBACK TO` is an internal error of PostgreSQL's, and fatal. Nor one for
-/// EXECUTE and DEALLOCATE: statements that execute each other, and, by EXECUTE, drop each other.
+/// EXECUTE, PREPARE and DEALLOCATE: statements that execute each other, and, by EXECUTE, make and drop each other.
 fn fit(name: &'static str, sql: &str) -> &'static str {
     let word = sql.split(' ').next().unwrap_or_default();
     let control = word != "SELECT" && texts::TRANSACTIONS.iter().any(|t| t.split(' ').next() == Some(word));
-    if control || matches!(word, "EXECUTE" | "DEALLOCATE") { "" } else { name }
+    if control || matches!(word, "EXECUTE" | "PREPARE" | "DEALLOCATE") { "" } else { name }
 }
 
 /// A statement as plpgsql has it.
