@@ -140,8 +140,7 @@ impl<'a, 'b> Feed<'a, 'b> {
     /// A Parse of a name that is taken: it fails by that, or because the transaction has failed, or by its text.
     fn parse_taken(&mut self, taken: Arc<Statement>, parse: Parse<'_>) -> Step {
         let failed = self.server.exchange.status() == Status::Failed;
-        // What was asked before in the batch may end the transaction.
-        if failed && self.server.exchange.is_drained() && !ends_transaction(parse.query) {
+        if failed && !self.is_within_batch() && !ends_transaction(parse.query) {
             // What is looked at before the name says all.
             self.inject_parse(NOBODYS, parse.definition, Reply::DuplicateParse, Action::Forward);
             return Step::Replaced;
@@ -163,12 +162,17 @@ impl<'a, 'b> Feed<'a, 'b> {
         Step::Replaced
     }
 
+    /// Whether what was asked before in the batch may have ended the transaction, or yet end it: a Parse may succeed in spite of the
+    /// status known last.
+    fn is_within_batch(&self) -> bool {
+        self.server.exchange.needs_sync() || !self.server.exchange.is_drained()
+    }
+
     /// The server has the statement already. In a failed transaction PostgreSQL refuses a Parse all the same, unless
     /// it ends the transaction; so whether this is one must be known.
     fn parse_known(&mut self, statement: &Arc<Statement>, parse: Parse<'_>) {
         let failed = self.server.exchange.status() == Status::Failed && !ends_transaction(parse.query);
-        if failed && !self.server.exchange.is_drained() {
-            // What was asked before in the batch may end the transaction: then this succeeds.
+        if failed && self.is_within_batch() {
             self.out.inject(|v| frontend::close_statement(v, statement.server_name()));
             self.server.exchange.expect(Reply::Close, Action::Swallow);
             self.server.exchange.promise(Promise::ServerLacks(Arc::clone(statement)));
