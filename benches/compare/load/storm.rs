@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::{JoinHandle, yield_now};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
@@ -16,8 +16,7 @@ use super::super::support::messages;
 use super::super::support::tunnel;
 use super::poller::Poller;
 
-/// What is added to the thread's nice value: the clients whose time is taken are on the same core. That alone lets them wait until
-/// its slice is over, several milliseconds: it yields behind every step, too.
+/// What is added to the thread's nice value: the clients whose time is taken are on the same core.
 const GIVES_WAY: i32 = 5;
 
 /// The crowd on its way.
@@ -67,14 +66,12 @@ fn rush(to: SocketAddr, config: &Arc<ClientConfig>, crowd: usize) -> Result<Crow
         let comer = Comer::new(to, tls).map_err(|e| e.to_string())?;
         poller.add(&comer.socket, comers.len()).map_err(|e| e.to_string())?;
         comers.push(comer);
-        yield_now();
     }
     let (mut missing, mut ready) = (crowd, Vec::new());
     while missing > 0 {
         poller.wait(None, &mut ready).map_err(|e| e.to_string())?;
         for comer in &ready {
             missing -= usize::from(comers[*comer].go_on()?);
-            yield_now();
         }
     }
     Ok(Crowd { _all: comers, took: since.elapsed() })
