@@ -142,21 +142,32 @@ impl Session {
         cx: &mut Context<'_>,
         Buffers { read, scratch }: &mut Buffers,
     ) -> Turn {
+        // A socket that was found empty isn't looked at again before it has woken this task. The server stays the same here.
+        let (mut server_sleeps, mut client_sleeps) = (false, false);
         for _ in 0..ROUNDS {
             match self.flush(cx) {
                 Turn::Again => {}
                 other => return other,
             }
-            let back = self.read_server(cx, read, scratch);
-            let goes_on = matches!(back, Turn::Again) && matches!(self.link, Link::Active(_));
-            if !goes_on && !matches!(back, Turn::Wait) {
-                return back;
+            let mut is_over = true;
+            if !server_sleeps {
+                match self.read_server(cx, read, scratch) {
+                    Turn::Asleep => server_sleeps = true,
+                    Turn::Wait => {}
+                    Turn::Again if matches!(self.link, Link::Active(_)) => is_over = false,
+                    other => return other,
+                }
             }
-            match self.read_client(cx, read, scratch) {
-                end @ Turn::End(_) => return end,
-                Turn::Wait if matches!(back, Turn::Wait) => return Turn::Wait,
-                _ if !matches!(self.link, Link::Active(_)) => return Turn::Again,
-                _ => {}
+            if !client_sleeps {
+                match self.read_client(cx, read, scratch) {
+                    Turn::Asleep => client_sleeps = true,
+                    Turn::Wait => {}
+                    Turn::Again if matches!(self.link, Link::Active(_)) => is_over = false,
+                    other => return other,
+                }
+            }
+            if is_over {
+                return if matches!(self.link, Link::Active(_)) { Turn::Wait } else { Turn::Again };
             }
         }
         stream::yield_to_others(cx);
@@ -195,7 +206,7 @@ impl Session {
             found = server.read_stalled(read);
         }
         let n = match found {
-            Poll::Pending => return Turn::Wait,
+            Poll::Pending => return Turn::Asleep,
             Poll::Ready(Ok(n)) if n > 0 => n,
             Poll::Ready(_) => return self.server_lost(),
         };
@@ -316,7 +327,7 @@ impl Session {
             _ => return Turn::Wait,
         }
         let n = match self.stream.poll_read(cx, read) {
-            Poll::Pending => return Turn::Wait,
+            Poll::Pending => return Turn::Asleep,
             Poll::Ready(Err(e)) => return e.into(),
             Poll::Ready(Ok(0)) if active.lease.talk.is_free() => return Turn::end(End::Closed),
             Poll::Ready(Ok(0)) => return io::Error::from(io::ErrorKind::UnexpectedEof).into(),

@@ -85,6 +85,8 @@ pub(super) enum Turn {
     Again,
     /// Nothing more can happen now.
     Wait,
+    /// Nor here, until its socket wakes the task.
+    Asleep,
     /// It is over.
     End(Box<End>),
 }
@@ -162,7 +164,7 @@ impl Session {
             };
             match turn {
                 Turn::Again => {}
-                Turn::Wait => return Poll::Pending,
+                Turn::Wait | Turn::Asleep => return Poll::Pending,
                 Turn::End(end) => return Poll::Ready(end),
             }
         }
