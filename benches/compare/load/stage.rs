@@ -72,6 +72,7 @@ impl Stage {
         };
         let setup = Setup {
             server: server.port,
+            socket: None,
             databases: plan.databases,
             servers: plan.servers,
             workers: plan.workers,

@@ -23,7 +23,11 @@ pub(crate) fn start(program: &Program, setup: &Setup) -> (u16, Vec<Running>) {
 }
 
 fn configuration(setup: &Setup, port: u16) -> String {
-    let Setup { workers, clients, server, .. } = setup;
+    let Setup { workers, clients, server, socket, .. } = setup;
+    let server = match socket {
+        Some(directory) => format!("unix@{}/.s.PGSQL.{server}", directory.display()),
+        None => format!("127.0.0.1:{server}"),
+    };
     format!(
         "global
   nbthread {workers}
@@ -38,7 +42,7 @@ frontend clients
   bind 127.0.0.1:{port}
   default_backend server
 backend server
-  server postgresql 127.0.0.1:{server}
+  server postgresql {server}
 "
     )
 }

@@ -28,6 +28,8 @@ const BESIDE: u32 = 100;
 pub(crate) struct Setup {
     /// Port of PostgreSQL, or of who plays it.
     pub(crate) server: u16,
+    /// The directory of its Unix socket, if that is to be used.
+    pub(crate) socket: Option<PathBuf>,
     /// Databases, so pools.
     pub(crate) databases: u32,
     /// Server connections of each pool, at most.
@@ -154,6 +156,7 @@ impl Kind {
     pub(crate) fn start(&self, setup: &Setup) -> Pooler {
         let setup = &Setup {
             clients: setup.clients + BESIDE,
+            socket: setup.socket.clone(),
             verifier: setup.verifier.clone(),
             tls: setup.tls.clone(),
             ..*setup
@@ -258,7 +261,11 @@ fn configuration(setup: &Setup) -> Config {
             .set("client_tls_key_file", text(&files.key));
     }
     for name in setup.databases() {
-        config = config.database(&name, server).put(&format!("databases.{name}"), "dbname", "app");
+        let section = format!("databases.{name}");
+        config = config.database(&name, server).put(&section, "dbname", "app");
+        if let Some(directory) = &setup.socket {
+            config = config.put(&section, "host", text(directory));
+        }
     }
     for other in ["md5user", "plainuser", "trusty"] {
         config = config.without(&format!("users.{other}"));

@@ -1,6 +1,7 @@
 //! PgBouncer with pgweir's settings in its own words. One process has one thread; several share a port.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use super::program::{self, Program, Running};
 use super::{BACKLOG, LIFETIME, STATEMENTS, Setup};
@@ -37,9 +38,10 @@ pub(crate) fn start(program: &Program, setup: &Setup) -> (u16, Vec<Running>) {
 }
 
 fn configuration(program: &Program, setup: &Setup, port: u16, users: &str) -> String {
+    let host = setup.socket.as_deref().unwrap_or(Path::new("127.0.0.1")).display();
     let mut text = "[databases]\n".to_owned();
     for name in setup.databases() {
-        writeln!(text, "{name} = host=127.0.0.1 port={} dbname=app", setup.server)
+        writeln!(text, "{name} = host={host} port={} dbname=app", setup.server)
             .expect("strings take everything");
     }
     let servers = setup.servers.div_ceil(setup.workers);

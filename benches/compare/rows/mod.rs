@@ -85,7 +85,7 @@ const fn figure(label: &'static str, unit: &'static str) -> Figure {
     Figure { label, unit }
 }
 
-pub(crate) static ROWS: [Row; 21] = [
+pub(crate) static ROWS: [Row; 22] = [
     Row {
         name: "simple",
         main: true,
@@ -120,6 +120,13 @@ pub(crate) static ROWS: [Row; 21] = [
         real: true,
         figures: &[figure("CPU a transaction, `pgbench -S`, simple, 4 clients", "µs")],
         measure: |bench, kind| pgbench::select(bench, kind, "simple", 4),
+    },
+    Row {
+        name: "unix",
+        main: false,
+        real: true,
+        figures: &[figure("CPU a transaction, simple, 32 clients, PostgreSQL by its Unix socket", "µs")],
+        measure: pgbench::near,
     },
     Row {
         name: "bigresult",

@@ -53,6 +53,11 @@ impl Real {
         kind.start(&self.setup())
     }
 
+    /// The same by PostgreSQL's Unix socket.
+    fn near_pooler(&self, kind: &Kind) -> Pooler {
+        kind.start(&Setup { socket: Some(self.cluster.socket_dir().to_owned()), ..self.setup() })
+    }
+
     /// The same with TLS to both sides.
     pub(super) fn encrypting_pooler(&self, kind: &Kind) -> Pooler {
         kind.start(&Setup { tls: Tls::Everybody(self.localhost.clone()), clients: 1100, ..self.setup() })
@@ -66,6 +71,7 @@ impl Real {
     fn setup(&self) -> Setup {
         Setup {
             server: self.cluster.port,
+            socket: None,
             databases: 1,
             servers: SERVERS,
             workers: 1,
@@ -156,6 +162,13 @@ pub(super) fn select(bench: &Bench, kind: &Kind, mode: &str, clients: u32) -> Ou
     }
     let real = bench.real();
     let ran = real.run(&real.pooler(kind), clients, bench.seconds(), &["-S", "-M", mode])?;
+    Ok(ran.measured())
+}
+
+/// The same, PostgreSQL being reached by its Unix socket.
+pub(super) fn near(bench: &Bench, kind: &Kind) -> Outcome {
+    let real = bench.real();
+    let ran = real.run(&real.near_pooler(kind), 32, bench.seconds(), &["-S"])?;
     Ok(ran.measured())
 }
 
