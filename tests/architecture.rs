@@ -34,6 +34,7 @@ const PURE: &[&str] = &[
     "admin/command",
     "admin/dialogue",
     "admin/parameters",
+    "admin/portal",
     "admin/replies",
     "admin/select/",
     "admin/table",

@@ -3,8 +3,9 @@
 
 use super::command::{Command, Failure};
 use super::parameters::Statement;
+use super::portal::Portal;
 use super::replies::{complete, rows, told};
-use super::table::{Columns, Formats, Table, row_description};
+use super::table::{Formats, Table, row_description};
 use super::transaction::Transaction;
 use crate::wire::backend::{CLOSE_COMPLETE, PARSE_COMPLETE, Report, Severity};
 use crate::wire::cursor::Cursor;
@@ -70,14 +71,6 @@ enum Asker {
     Query,
     /// Execute of the portal, with a limit on rows; 0 is none.
     Portal(Vec<u8>, usize),
-}
-
-#[derive(Debug)]
-struct Portal {
-    command: Command,
-    formats: Formats,
-    /// Rows not told yet; `None`: it has not been run.
-    left: Option<Table>,
 }
 
 /// A session's statements and portals.
@@ -389,40 +382,6 @@ impl Dialogue {
     }
 }
 
-impl Portal {
-    /// At most so many more rows; 0 is all.
-    fn tell(&mut self, limit: usize, out: &mut Vec<u8>) {
-        let Some(table) = &mut self.left else { return };
-        let rest =
-            if limit == 0 || limit >= table.rows.len() { Vec::new() } else { table.rows.split_off(limit) };
-        rows(out, table, &self.formats);
-        let told = table.rows.len();
-        if rest.is_empty() {
-            complete(out, &self.command.rows_tag(told));
-        } else {
-            message(out, b::PORTAL_SUSPENDED, |_| ());
-        }
-        table.rows = rest;
-    }
-}
-
-impl Command {
-    /// The tag behind so many rows.
-    fn rows_tag(&self, rows: usize) -> String {
-        if matches!(self, Self::Select(_)) { format!("SELECT {rows}") } else { "SHOW".to_owned() }
-    }
-
-    /// The columns of its answer, if it has rows.
-    fn columns(&self) -> Option<Columns> {
-        match self {
-            Self::Show(show) => show.columns().map(Columns::Fixed),
-            Self::ShowSession(session) => Some(Columns::Fixed(&session.columns)),
-            Self::Select(select) => Some(select.columns.clone()),
-            _ => None,
-        }
-    }
-}
-
 fn aborted() -> Failure {
     let words = "current transaction is aborted, commands ignored until end of transaction block";
     Failure { code: "25P02", message: words.to_owned(), detail: None }
@@ -447,6 +406,7 @@ fn no_portal(name: &[u8]) -> Wrong {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::table::Columns;
     use crate::admin::table::Type::Int4;
     use crate::admin::table::row;
     use proptest::prelude::*;

@@ -2,7 +2,8 @@
 //! PgBouncer's words and columns.
 //!
 //! * `command`: what a text asks for, pure; `transaction`: what drivers say about those
-//! * `dialogue`: the protocol's statements and portals, `replies`: how outcomes are told, pure; `session`: the socket
+//! * `dialogue`: the protocol's statements and portals, `portal`: one of the latter, `replies`: how outcomes are told, pure
+//! * `session`: the socket
 //! * `parameters`: `$1` of prepared statements, pure
 //! * `control`: what the commands do; `show`: what is to be seen, one SHOW a file; `table`: how it is told
 //! * `select`: SELECT over the tables of SHOW, pure
@@ -13,6 +14,7 @@ mod command;
 mod control;
 mod dialogue;
 mod parameters;
+mod portal;
 mod realm;
 mod replies;
 mod select;
