@@ -62,15 +62,21 @@ pub fn refused(address: impl Display, (user, database): (&str, &str), reason: &s
     tracing::info!(target: "audit", audit = "login refused", %address, user, database, reason, left_out, "audit: login refused: {why}");
 }
 
-/// Somebody has given a command in the console, with this outcome.
+/// Somebody has given a command in the console, in these words and with this outcome.
 pub fn command(address: impl Display, (client, user): (u64, &str), command: &str, outcome: &str) {
     let Some(left_out) = passes(&COMMANDS) else { return };
-    tracing::info!(target: "audit", audit = "command", client, %address, user, outcome, left_out, "audit: {command}");
+    tracing::info!(target: "audit", audit = "command", client, %address, user, outcome, left_out, "audit: {}", printable(command));
 }
 
 /// A setting was changed, by a reload or by SET.
 pub fn change(by: &str, change: impl Display) {
     tracing::info!(target: "audit", audit = "change", by, "audit: {change}");
+}
+
+/// The text without control characters, so that nobody else's words make lines of the log or command a terminal.
+pub fn printable(text: &str) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
+    text.chars().map(escaped).collect()
 }
 
 /// Not even the clock is read when nobody wants to know.

@@ -36,6 +36,7 @@ const PURE: &[&str] = &[
     "admin/parameters",
     "admin/portal",
     "admin/replies",
+    "admin/said",
     "admin/select/",
     "admin/table",
     "admin/transaction",

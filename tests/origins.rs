@@ -90,7 +90,7 @@ fn what_an_auditor_reads() {
         ),
         ("login", &["\"kind\":\"console\""]),
         ("login refused", &["\"reason\":\"credentials\"", "wrong password"]),
-        ("command", &["server_lifetime", "\"outcome\":\"done\""]),
+        ("command", &["audit: SET server_lifetime = 1234\"", "\"outcome\":\"done\""]),
         ("change", &["\"by\":\"SET\"", "server_lifetime"]),
         ("change", &["\"by\":\"reload\"", "max_client_conn in [pgweir] changed from 1000 to 77"]),
         ("change", &["password in [users.app] changed"]),
@@ -119,4 +119,33 @@ fn what_an_auditor_reads() {
     let silent = Pgweir::start(&quiet);
     drop(silent.client());
     assert!(!silent.log().contains("audit"), "{}", silent.log());
+}
+
+/// By both protocols.
+#[test]
+fn commands_are_audited_in_their_askers_words() {
+    let config = Config::new(Cluster::shared()).set("log_format", "json").set("admin_users", "app");
+    let pgweir = Pgweir::start(&config.set("log_level", "error").set("log_audit", true));
+    let mut console = Client::connect(&pgweir.target("app", "pgweir"));
+    console.query("kill_client\n  7777;");
+    console.query("SET auth_ldap_options = 'ldapbindpasswd=hunter2'");
+    console.send(
+        &[
+            messages::parse("", "SELECT name FROM databases WHERE port = $1"),
+            messages::bind("", "", &[Some("1")]),
+            messages::execute("", 0),
+            messages::sync(),
+        ]
+        .concat(),
+    );
+    console.read_until_ready();
+    for words in [
+        ["audit: kill_client\\\\n  7777;\"", "\"outcome\":\"client not found\""],
+        ["audit: SET auth_ldap_options = (secret)\"", "\"outcome\":\"SET failed\""],
+        ["audit: SELECT name FROM databases WHERE port = $1\"", "\"outcome\":\"done\""],
+    ] {
+        let is_it = |line: &str| words.iter().all(|word| line.contains(word));
+        eventually(&format!("{words:?}"), || pgweir.log().lines().any(is_it));
+    }
+    assert!(!pgweir.log().contains("hunter2"), "{}", pgweir.log());
 }

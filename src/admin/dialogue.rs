@@ -5,6 +5,7 @@ use super::command::{Command, Failure};
 use super::parameters::Statement;
 use super::portal::Portal;
 use super::replies::{complete, rows, told};
+use super::said::said;
 use super::table::{Formats, Table, row_description};
 use super::transaction::Transaction;
 use crate::wire::backend::{CLOSE_COMPLETE, PARSE_COMPLETE, Report, Severity};
@@ -16,6 +17,7 @@ use crate::wire::sqlstate::{self, SqlState};
 use crate::wire::tag::{backend as b, frontend as f};
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Statements and portals a session may have; drivers keep some hundreds.
 const MOST: usize = 1000;
@@ -63,6 +65,8 @@ pub(super) enum Heard {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Job {
     pub(super) command: Command,
+    /// Its text, for logs.
+    pub(super) text: Arc<str>,
     asker: Asker,
 }
 
@@ -199,8 +203,12 @@ impl Dialogue {
         let mut cursor = Cursor::new(body);
         let text = cursor.cstr()?;
         cursor.end()?;
-        match self.command(&String::from_utf8_lossy(text)) {
-            Ok(command) if self.runs(&command) => Ok(Heard::Run(self.job(command, Asker::Query))),
+        let text = String::from_utf8_lossy(text);
+        match self.command(&text) {
+            Ok(command) if self.runs(&command) => {
+                let said = said(&text, &command);
+                Ok(Heard::Run(self.job(command, said, Asker::Query)))
+            }
             Ok(_) => self.refuse(&aborted(), out),
             Err(failure) => self.refuse(&failure, out),
         }
@@ -218,13 +226,12 @@ impl Dialogue {
     }
 
     /// Who commits what has failed is told that it was rolled back.
-    fn job(&self, command: Command, asker: Asker) -> Job {
-        match command {
-            Command::End(_) if self.transaction == Transaction::Failed => {
-                Job { command: Command::End("ROLLBACK"), asker }
-            }
-            command => Job { command, asker },
-        }
+    fn job(&self, command: Command, text: Arc<str>, asker: Asker) -> Job {
+        let command = match command {
+            Command::End(_) if self.transaction == Transaction::Failed => Command::End("ROLLBACK"),
+            command => command,
+        };
+        Job { command, text, asker }
     }
 
     fn report(&mut self, failure: &Failure, out: &mut Vec<u8>) {
@@ -316,7 +323,7 @@ impl Dialogue {
         if command.columns().is_none() {
             formats = Formats::default();
         }
-        let bound = Portal { command, formats, left: None };
+        let bound = Portal { command, text: Arc::clone(&statement.said), formats, left: None };
         self.portals.insert(portal.to_vec(), bound);
         message(out, b::BIND_COMPLETE, |_| ());
         Ok(Heard::Answered)
@@ -357,11 +364,11 @@ impl Dialogue {
             portal.tell(limit, out);
             return Ok(Heard::Answered);
         }
-        let (command, asker) = (portal.command.clone(), Asker::Portal(name.to_vec(), limit));
+        let (command, text) = (portal.command.clone(), Arc::clone(&portal.text));
         if !self.runs(&command) {
             return Err(aborted().into());
         }
-        Ok(Heard::Run(self.job(command, asker)))
+        Ok(Heard::Run(self.job(command, text, Asker::Portal(name.to_vec(), limit))))
     }
 
     fn close(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<Heard, Wrong> {

@@ -1,7 +1,7 @@
 //! The console: the database `pgweir` (or `pgbouncer`), where an operator looks at pgweir and tells it what to do, in
 //! PgBouncer's words and columns.
 //!
-//! * `command`: what a text asks for, pure; `transaction`: what drivers say about those
+//! * `command`: what a text asks for, pure; `said`: how logs quote it; `transaction`: what drivers say about those
 //! * `dialogue`: the protocol's statements and portals, `portal`: one of the latter, `replies`: how outcomes are told, pure
 //! * `session`: the socket
 //! * `parameters`: `$1` of prepared statements, pure
@@ -17,6 +17,7 @@ mod parameters;
 mod portal;
 mod realm;
 mod replies;
+mod said;
 mod select;
 mod session;
 mod show;

@@ -2,10 +2,12 @@
 //! into the text as literals, which the reading of SELECT gives a type by what stands beside them, as PostgreSQL does. Pure.
 
 use super::command::{Command, Failure};
+use super::said::said;
 use crate::wire::cursor::Cursor;
 use crate::wire::error::WireError;
 use crate::wire::sqlstate;
 use std::ops::Range;
+use std::sync::Arc;
 
 const INT8: u32 = 20;
 const INT2: u32 = 21;
@@ -22,6 +24,8 @@ const LONGEST: usize = 1024;
 pub(super) struct Statement {
     /// What it is; with parameters, as if all were null.
     pub(super) command: Command,
+    /// The text as it was sent, for logs.
+    pub(super) said: Arc<str>,
     /// The text, if it has parameters.
     text: String,
     /// Their types.
@@ -45,9 +49,10 @@ impl Statement {
             return Err(Failure { code: sqlstate::PROGRAM_LIMIT_EXCEEDED, ..Failure::new(message) });
         }
         let kind = |at| declared.get(at).copied().filter(|kind| *kind != 0).unwrap_or(TEXT);
-        let statement = |command, text: &str, count| Self {
+        let statement = |command, with_places: &str, count| Self {
+            said: said(text, &command),
             command,
-            text: text.to_owned(),
+            text: with_places.to_owned(),
             kinds: (0..count).map(kind).collect(),
         };
         if count == 0 {

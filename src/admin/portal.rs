@@ -5,11 +5,14 @@ use super::replies::{complete, rows};
 use super::table::{Columns, Formats, Table};
 use crate::wire::encode::message;
 use crate::wire::tag::backend as b;
+use std::sync::Arc;
 
 /// What Bind has made known, and how far it has been told.
 #[derive(Debug)]
 pub(super) struct Portal {
     pub(super) command: Command,
+    /// Its text, for logs.
+    pub(super) text: Arc<str>,
     pub(super) formats: Formats,
     /// Rows not told yet; `None`: it has not been run.
     pub(super) left: Option<Table>,

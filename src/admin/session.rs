@@ -1,10 +1,10 @@
 //! A console session: a task of its own that reads messages, runs commands one at a time and answers.
 
-use super::command::{Command, Failure, Rights};
+use super::command::{Failure, Rights};
 use super::control;
-use super::dialogue::{Dialogue, Heard, Reply};
+use super::dialogue::{Dialogue, Heard, Job, Reply};
 use super::realm::Realm;
-use crate::audit;
+use crate::audit::{self, printable};
 use crate::clock::Instant;
 use crate::config::MetricsCompat;
 use crate::net::stream::Stream;
@@ -188,7 +188,7 @@ impl Session {
                 Heard::End => return Err(End::Closed),
                 Heard::Run(job) => {
                     self.flush().await?;
-                    let outcome = self.run(&job.command).await?;
+                    let outcome = self.run(&job).await?;
                     self.dialogue.answer(job, outcome, &mut self.out);
                 }
             }
@@ -211,26 +211,27 @@ impl Session {
     }
 
     /// Runs a command to its end, unless it is cancelled or its asker goes.
-    async fn run(&mut self, command: &Command) -> Result<Result<Reply, Failure>, End> {
-        let outcome = self.run_unheard(command).await;
+    async fn run(&mut self, job: &Job) -> Result<Result<Reply, Failure>, End> {
+        let outcome = self.run_unheard(job).await;
         let word = match &outcome {
             Ok(Ok(_)) => "done",
             Ok(Err(failure)) => &*failure.message,
             Err(_) => "given up",
         };
         let place = &self.entry.place;
-        audit::command(self.entry.address(), (self.entry.id, &place.login), &format!("{command:?}"), word);
+        audit::command(self.entry.address(), (self.entry.id, &place.login), &job.text, word);
         outcome
     }
 
-    async fn run_unheard(&mut self, command: &Command) -> Result<Result<Reply, Failure>, End> {
+    async fn run_unheard(&mut self, job: &Job) -> Result<Result<Reply, Failure>, End> {
+        let command = &job.command;
         if command.needs() > self.rights {
             return Ok(Err(Failure::new("admin access needed")));
         }
         self.entry.set_phase(Phase::Idle, self.realm.consoles().at(Instant::now()));
         if command.needs() == Rights::Admin {
             let (client, user) = (self.entry.id, &*self.entry.place.login);
-            tracing::info!(client, user, "console: {command:?}");
+            tracing::info!(client, user, "console: {}", printable(&job.text));
         }
         let interrupted = tokio::select! {
             biased;

@@ -3,6 +3,7 @@
 //! Texts are PostgreSQL's where PostgreSQL has the case, else PgBouncer's, since people's tools match them.
 
 use super::in_the_way::{InTheWay, Lent};
+pub use crate::audit::printable;
 use crate::auth::hba::EntryError;
 use crate::auth::login::LoginError;
 use crate::auth::oauth::Malformed;
@@ -209,12 +210,6 @@ impl Trouble {
             _ => String::new(),
         }
     }
-}
-
-/// The text without control characters, so that nobody else's words make lines of the log or command a terminal.
-pub fn printable(text: &str) -> String {
-    let escaped = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
-    text.chars().map(escaped).collect()
 }
 
 /// Who isn't let in yet learns no address and no text of the configuration.
