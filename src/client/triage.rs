@@ -2,7 +2,7 @@
 
 use crate::wire::backend::READY_IDLE;
 use crate::wire::error::WireError;
-use crate::wire::frame;
+use crate::wire::frame::{self, HEADER};
 use crate::wire::tag::frontend as f;
 
 /// A message up to this size is waited for whole before a server is taken: half a message shall not hold one.
@@ -48,13 +48,16 @@ impl Triage {
             frame::check_frontend(header)?;
             match header.tag {
                 f::TERMINATE => return Ok((at, Next::Terminate)),
-                f::SYNC => {
+                f::SYNC if header.size == HEADER => {
                     self.state &= !REFUSING;
                     answer.extend_from_slice(READY_IDLE);
                 }
-                f::FLUSH | f::COPY_DATA | f::COPY_DONE | f::COPY_FAIL => {}
-                _ if self.state & REFUSING != 0 => {}
+                f::FLUSH if header.size == HEADER => {}
+                f::COPY_DATA | f::COPY_DONE | f::COPY_FAIL => {}
+                tag if self.state & REFUSING != 0 && tag != f::SYNC => {}
                 tag => {
+                    // A Sync or Flush with a body is an error, for a server to tell.
+                    self.state &= !REFUSING;
                     let here = input.len() - at >= header.size;
                     let streams = header.size > WHOLE && tag != f::PARSE;
                     return Ok((

@@ -1,10 +1,12 @@
 //! The relay against PostgreSQL as the oracle: the same bytes straight and through pgweir, in both pool modes, give the
 //! same replies, message by message.
 
+mod malformed;
 mod pipelines;
 #[path = "../support/mod.rs"]
 mod support;
 
+use malformed::malformed;
 use pipelines::{copies, extended, others, portals, simple, statements};
 use support::cluster::{Cluster, Version};
 use support::eventually;
@@ -63,12 +65,18 @@ fn everything_else() {
     compare_all(others());
 }
 
+#[test]
+fn malformed_messages() {
+    compare_all(malformed());
+}
+
 /// The table is only as good as its pipelines: played straight, twice, each must agree with itself.
 #[test]
 fn the_pipelines_are_deterministic() {
     let cluster = Cluster::shared();
     let straight = cluster.target("app", "app");
-    for pipeline in [simple(), extended(), statements(), portals(), copies(), others()].into_iter().flatten()
+    for pipeline in
+        [simple(), extended(), statements(), portals(), copies(), others(), malformed()].into_iter().flatten()
     {
         oracle::compare(cluster, &straight, &straight, &pipeline);
     }

@@ -281,7 +281,7 @@ impl<'b> Feed<'_, 'b> {
             frame::check_frontend(header)?;
             let here = header.size.min(self.input.len() - at);
             let message = Message { header, body: &self.input[at + HEADER..at + here], end: at + here };
-            match self.message(message)? {
+            match self.message(message) {
                 Step::Pause(pause) => break pause,
                 Step::Replaced if here < header.size => self.server.sending_fate = Fate::Swallow,
                 Step::Replaced => {}
@@ -326,21 +326,24 @@ impl<'b> Feed<'_, 'b> {
     }
 
     #[inline]
-    fn message(&mut self, message: Message<'b>) -> Result<Step, WireError> {
+    fn message(&mut self, message: Message<'b>) -> Step {
         if self.server.is_held_back() || self.server.exchange.is_crowded() {
-            return Ok(Step::Pause(Pause::Stall));
+            return Step::Pause(Pause::Stall);
         }
         let exchange = &mut self.server.exchange;
         if exchange.is_skipping() && message.header.tag != f::SYNC && message.header.tag != f::TERMINATE {
-            return Ok(Step::Forward);
+            return Step::Forward;
         }
         match message.header.tag {
-            f::QUERY => return Ok(self.query(message)),
+            f::QUERY => return self.query(message),
             f::PARSE => return self.parse(message),
-            f::BIND => return Ok(self.bind(message)),
-            f::DESCRIBE => return Ok(self.describe(message)),
-            f::CLOSE => return Ok(self.close(message)),
-            f::EXECUTE => return Ok(self.execute(message)),
+            f::BIND => return self.bind(message),
+            f::DESCRIBE => return self.describe(message),
+            f::CLOSE => return self.close(message),
+            f::EXECUTE => return self.execute(message),
+            f::FLUSH if message.header.size > HEADER && !exchange.is_copy_in() => {
+                exchange.expect(Reply::BadFlush, Action::Forward);
+            }
             f::SYNC if exchange.is_copy_in() => exchange.sync_in_copy(),
             f::SYNC => exchange.expect(Reply::Sync, Action::Forward),
             f::COPY_DONE | f::COPY_FAIL => exchange.expect(Reply::CopyEnd, Action::Forward),
@@ -348,10 +351,10 @@ impl<'b> Feed<'_, 'b> {
                 exchange.expect(Reply::FunctionCall, Action::Forward);
                 self.server.note(Traces::ALL);
             }
-            f::TERMINATE => return Ok(Step::Pause(Pause::Terminate)),
+            f::TERMINATE => return Step::Pause(Pause::Terminate),
             _ => {}
         }
-        Ok(Step::Forward)
+        Step::Forward
     }
 
     #[inline]

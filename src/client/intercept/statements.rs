@@ -9,7 +9,6 @@ use crate::prepared::client_statements::{KEPT, Unnamed, significant};
 use crate::prepared::registry::{NOBODYS, PREFIX, Statement, TAKEN};
 use crate::server::conversation::Promise;
 use crate::server::exchange::{Action, Exchange, Reply, Status};
-use crate::wire::error::WireError;
 use crate::wire::frame::HEADER;
 use crate::wire::frontend::{self, BindNames, Parse, Target};
 use std::borrow::Cow;
@@ -19,30 +18,37 @@ use std::sync::Arc;
 pub(super) const LONGEST_NAMES: usize = 16 * 1024;
 
 impl<'a, 'b> Feed<'a, 'b> {
-    pub(super) fn parse(&mut self, message: Message<'b>) -> Result<Step, WireError> {
+    pub(super) fn parse(&mut self, message: Message<'b>) -> Step {
         if self.rules.names == Names::Passed {
             self.parse_passed(message.body);
-            return Ok(Step::Forward);
+            return Step::Forward;
         }
         if !message.is_whole() {
             if message.header.size < KEPT {
-                return Ok(Step::Pause(Pause::More));
+                return Step::Pause(Pause::More);
             }
-            return Ok(self.parse_large(message));
+            return self.parse_large(message);
         }
-        let parse = Parse::read(message.body)?;
+        let Ok(parse) = Parse::read(message.body) else { return self.parse_malformed() };
         if parse.name.is_empty() {
             let traces = self.traces(parse.query);
             if traces.has(Traces::NAMES) {
-                return Ok(self.parse_by_name(parse, traces));
+                return self.parse_by_name(parse, traces);
             }
             if let Err(pause) = self.own_sequences(traces) {
-                return Ok(Step::Pause(pause));
+                return Step::Pause(pause);
             }
             self.parse_unnamed(parse.definition, traces);
-            return Ok(Step::Forward);
+            return Step::Forward;
         }
-        Ok(self.parse_named(parse))
+        self.parse_named(parse)
+    }
+
+    /// PostgreSQL reads it to its end by the same rule before it does anything, and says what is wrong.
+    #[cold]
+    fn parse_malformed(&mut self) -> Step {
+        self.server.exchange.expect(Reply::Parse, Action::Forward);
+        Step::Forward
     }
 
     pub(super) fn parse_unnamed(&mut self, definition: &[u8], traces: Traces) {

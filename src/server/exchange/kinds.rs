@@ -21,9 +21,11 @@ pub enum Reply {
     Execute,
     /// CloseComplete.
     Close,
+    /// ErrorResponse: a Flush with a body. A server that awaits COPY data ignores it.
+    BadFlush,
     /// Nothing: marks where the client ended its COPY data.
     CopyEnd,
-    /// Nothing: a Sync the server ignored, or the end of COPY data it has come to. Keeps the numbers of the others.
+    /// Nothing: a Sync or a bad Flush the server ignored, or the end of COPY data it has come to. Keeps the numbers of the others.
     Nothing,
 }
 

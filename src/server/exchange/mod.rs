@@ -401,12 +401,13 @@ impl<P> Exchange<P> {
         }
     }
 
-    /// In copy-in mode the server ignores a Sync it finds before the end of the data. One Query may copy several times.
+    /// In copy-in mode the server ignores a Sync or Flush it finds before the end of the data. One Query may copy several times.
     #[cold]
     fn enter_copy_in(&mut self) {
         let ended = self.owed.iter().position(|o| o.reply == Reply::CopyEnd);
         let before = self.owed.iter().take(ended.map_or(usize::MAX, |at| at + 1)).enumerate();
-        let ignored = before.filter(|(_, o)| matches!(o.reply, Reply::Sync | Reply::CopyEnd));
+        let ignored =
+            before.filter(|(_, o)| matches!(o.reply, Reply::Sync | Reply::BadFlush | Reply::CopyEnd));
         for (at, owed) in ignored.collect::<Vec<_>>() {
             self.owed.set_reply(at, Reply::Nothing);
             if owed.reply == Reply::Sync {
