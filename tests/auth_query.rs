@@ -276,6 +276,30 @@ fn no_answer_is_used_beyond_valid_until() {
     assert_eq!(refusal(&pgweir, "expiring", "secret-expiring", "app").sqlstate(), "28P01");
 }
 
+/// A third column that says no time may mean one.
+#[test]
+fn what_says_no_time_lets_nobody_in() {
+    let cluster = Cluster::shared();
+    for (column, may) in [
+        ("'NaN'::float8", false),
+        ("NULL::text", true),
+        ("'infinity'::timestamptz", true),
+        ("'-infinity'::timestamptz", false),
+        ("now() + '1 day'", false),
+        ("rolsuper", false),
+    ] {
+        let query = format!("SELECT rolname, rolpassword, {column} FROM pg_authid WHERE rolname = $1");
+        let pgweir = Pgweir::start(&config(cluster).set("auth_query", &*query));
+        assert_eq!(may_log_in(&pgweir, "app", "secret-app"), may, "{column}\n{}", pgweir.log());
+        let is_told = || pgweir.log().contains("third column is neither NULL nor a number of seconds");
+        if may || column.starts_with("'-inf") {
+            assert!(!is_told(), "{column}\n{}", pgweir.log());
+        } else {
+            eventually(&format!("{column} is told"), is_told);
+        }
+    }
+}
+
 /// CVE-2025-12819: nothing that a client has set is there when auth_query runs, neither what it brings along nor what a client
 /// that is auth_user itself has left in the very session.
 #[test]

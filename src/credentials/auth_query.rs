@@ -27,6 +27,9 @@ pub enum Unusable {
     /// A secret that isn't text.
     #[error("auth_query returned a password that isn't UTF-8")]
     NotUtf8,
+    /// A third column that doesn't say for how long the secret is good.
+    #[error("its third column is neither NULL nor a number of seconds nor infinity")]
+    NoTime,
 }
 
 /// Appends Parse, Bind, Execute for one row, and Sync; `user` is bound to `$1`. Neither may hold a zero byte.
@@ -85,22 +88,24 @@ fn read_row(body: &[u8], user: &str) -> Result<Option<Row>, Unusable> {
         cursor.bytes(usize::try_from(size).map_err(|_| WireError::Short)?).map(Some)
     };
     let (name, secret) = (next()?, next()?);
-    let good_for = if columns > 2 { next()?.and_then(seconds) } else { None };
+    let good_for = if columns > 2 { next()? } else { None };
     let Some(name) = name else { return Ok(None) };
     if name != user.as_bytes() {
         return Err(Unusable::OtherUser);
     }
     let text = |secret| String::from_utf8(Vec::from(secret)).map(Zeroizing::new);
     let secret = secret.map(text).transpose().map_err(|_| Unusable::NotUtf8)?;
-    let secret = secret.filter(|_| good_for != Some(Duration::ZERO));
-    Ok(secret.map(|secret| Row { secret, good_for }))
+    let Some(secret) = secret else { return Ok(None) };
+    let good_for = good_for.map(seconds).transpose()?.flatten();
+    Ok((good_for != Some(Duration::ZERO)).then_some(Row { secret, good_for }))
 }
 
-/// A number of seconds. What is none says nothing: queries that were written for others have columns of other kinds there.
-fn seconds(text: &[u8]) -> Option<Duration> {
-    let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
-    // Infinity, and what comes near it, is no end.
-    if number <= 0.0 { Some(Duration::ZERO) } else { Duration::try_from_secs_f64(number).ok() }
+/// How long a number of seconds is; `None`: without end, which is Infinity and what comes near it. Who has written something else there
+/// means an end that nobody keeps.
+fn seconds(text: &[u8]) -> Result<Option<Duration>, Unusable> {
+    let number = std::str::from_utf8(text).ok().and_then(|text| text.parse::<f64>().ok());
+    let number = number.filter(|number| !number.is_nan()).ok_or(Unusable::NoTime)?;
+    Ok(if number <= 0.0 { Some(Duration::ZERO) } else { Duration::try_from_secs_f64(number).ok() })
 }
 
 #[cfg(test)]
@@ -127,7 +132,7 @@ mod tests {
         let lasting = |millis| for_as_long("x", Some(Duration::from_millis(millis)));
         for (columns, expected) in [
             (&[Some(&b"u"[..]), Some(&b"x"[..])][..], some("x")),
-            (&[Some(b"u"), Some(b""), Some(b"more")], some("")),
+            (&[Some(b"u"), Some(b""), None, Some(b"more")], some("")),
             (&[Some(b"u"), Some(b"x"), None], some("x")),
             (&[Some(b"u"), Some(b"x"), Some(b"12.5")], lasting(12_500)),
             (&[Some(b"u"), Some(b"x"), Some(b"1e1"), Some(b"3")], lasting(10_000)),
@@ -135,11 +140,15 @@ mod tests {
             (&[Some(b"u"), Some(b"x"), Some(b"-0.000001")], Ok(None)),
             (&[Some(b"u"), Some(b"x"), Some(b"-Infinity")], Ok(None)),
             (&[Some(b"u"), Some(b"x"), Some(b"Infinity")], some("x")),
+            (&[Some(b"u"), Some(b"x"), Some(b"infinity")], some("x")),
             (&[Some(b"u"), Some(b"x"), Some(b"1e300")], some("x")),
-            (&[Some(b"u"), Some(b"x"), Some(b"NaN")], some("x")),
-            (&[Some(b"u"), Some(b"x"), Some(b"2030-01-01 00:00:00+00")], some("x")),
-            (&[Some(b"u"), Some(b"x"), Some(b"t")], some("x")),
+            (&[Some(b"u"), Some(b"x"), Some(b"NaN")], Err(Unusable::NoTime)),
+            (&[Some(b"u"), Some(b"x"), Some(b"2030-01-01 00:00:00+00")], Err(Unusable::NoTime)),
+            (&[Some(b"u"), Some(b"x"), Some(b"\0\0\0\x01")], Err(Unusable::NoTime)),
+            (&[Some(b"u"), Some(b"x"), Some(b"t")], Err(Unusable::NoTime)),
+            (&[Some(b"u"), Some(b"x"), Some(b"")], Err(Unusable::NoTime)),
             (&[Some(b"u"), None, Some(b"12.5")], Ok(None)),
+            (&[Some(b"u"), None, Some(b"t")], Ok(None)),
             (&[Some(b"u"), None], Ok(None)),
             (&[None, Some(b"x")], Ok(None)),
             (&[Some(b"v"), Some(b"x")], Err(Unusable::OtherUser)),
