@@ -417,3 +417,34 @@ fn silent_connections_are_bounded() {
     drop(silent);
     eventually("room again", || Client::try_connect(&pgweir.target("app", "app")).is_ok());
 }
+
+/// Answers that no client sends, beside PostgreSQL. To an impossible length where a password is due PostgreSQL says nothing, pgweir why.
+#[test]
+fn answers_of_impossible_lengths() {
+    let cluster = Cluster::shared();
+    let announced = |length: u32| [&b"p"[..], &length.to_be_bytes()].concat();
+    for (user, method) in [("plainuser", "plain"), ("md5user", "md5"), ("app", "scram-sha-256")] {
+        let pgweir = Pgweir::start(&Config::new(cluster).set("auth_type", method));
+        let mut cases = [0, 3, 0x0001_0004, 0x7fff_ffff, 0x8000_0000, u32::MAX].map(announced).to_vec();
+        let bodies: [&[u8]; 6] = [b"", b"\0", b"secret", b"sec\0ret\0", b"secret\0\0", b"\0\0"];
+        cases.extend(bodies.map(|body| messages::message(b'p', body)));
+        for case in cases {
+            let [postgresql, ours] =
+                [cluster.target(user, "app"), pgweir.target(user, "app")].map(|target| {
+                    let mut client = Client::open(&target.address).expect("it listens");
+                    client.send(&messages::startup(V3_0, &[("user", user), ("database", "app")]));
+                    assert_eq!(client.read().tag, b'R');
+                    client.send(&case);
+                    client.shutdown_write_quietly();
+                    let said = client.read_to_end();
+                    said.iter().map(|m| [m.field(b'S').unwrap_or_default(), m.sqlstate()]).collect::<Vec<_>>()
+                });
+            let says_nothing = method != "scram-sha-256" && case.len() == 5 && case[1..] != [0, 0, 0, 4];
+            let expected =
+                if says_nothing { vec![["FATAL", "08P01"].map(str::to_owned)] } else { postgresql.clone() };
+            let what = format!("{method}: {}", case.escape_ascii());
+            assert_eq!(postgresql.is_empty(), says_nothing, "{what}");
+            assert_eq!(ours, expected, "{what}");
+        }
+    }
+}

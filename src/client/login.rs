@@ -20,6 +20,7 @@ use crate::roster::ClientAddress;
 use crate::timer::{timeout, with_keeper};
 use crate::tls::Channel;
 use crate::wire::backend::{self, Authentication, Report, Severity};
+use crate::wire::error::WireError;
 use crate::wire::frame::{self, HEADER};
 use crate::wire::sqlstate;
 use crate::wire::tag::frontend::PASSWORD;
@@ -178,7 +179,8 @@ async fn prove(
                 encode(&request, out);
                 stream.write_all(out).await?;
                 out.clear();
-                let size = response(stream, &mut buffer, wish).await?;
+                let read = response(stream, &mut buffer, wish).await;
+                let size = read.map_err(|end| in_postgresqls_words(end, &request, wish))?;
                 let guess = match shared.guess_at_once(address, login.is_decisive()) {
                     Some(guess) => guess,
                     None => Box::pin(shared.guess(stream, address)).await?,
@@ -343,7 +345,7 @@ pub(super) async fn response(
         }
         let missing = match frame::header(buffer).map_err(Trouble::Protocol)? {
             Some(header) if header.size > most => {
-                return Err(Trouble::Protocol(crate::wire::error::WireError::Length).into());
+                return Err(Trouble::Protocol(WireError::Length).into());
             }
             Some(header) if buffer.len() >= header.size => return Ok(header.size),
             Some(header) => header.size - buffer.len(),
@@ -356,6 +358,18 @@ pub(super) async fn response(
         if read == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
+    }
+}
+
+/// A message of impossible length ends a login by SASL as a wrong password does. To others of that kind PostgreSQL says nothing
+/// at all; here they are told.
+fn in_postgresqls_words(end: LoginEnd, request: &Request, wish: &Wish) -> LoginEnd {
+    let is_sasl = !matches!(request, Request::CleartextPassword | Request::Md5Password(_));
+    match end {
+        LoginEnd::Tell(Trouble::Protocol(WireError::Length)) if is_sasl => {
+            Trouble::Login(LoginError::length(&wish.user)).into()
+        }
+        end => end,
     }
 }
 

@@ -39,6 +39,9 @@ pub enum Detail {
     /// A message that breaks the protocol.
     #[error("{0}")]
     Protocol(&'static str),
+    /// A SASL message whose announced length it can't have: PostgreSQL doesn't tell that from a wrong password.
+    #[error("invalid message length")]
+    Length,
     /// A SCRAM message that breaks the protocol.
     #[error("{0}")]
     Scram(ScramError),
@@ -54,6 +57,11 @@ impl LoginError {
         Self::new(user, Detail::Outdated)
     }
 
+    /// The client announced a SASL message of a length that none may have.
+    pub fn length(user: &str) -> Self {
+        Self::new(user, Detail::Length)
+    }
+
     /// For the log, never for the client.
     pub fn detail(&self) -> &Detail {
         &self.detail
@@ -61,7 +69,7 @@ impl LoginError {
 
     /// Whether it could be one of many tries to find out a password.
     pub fn is_wrong_guess(&self) -> bool {
-        !self.detail.is_protocol_violation()
+        !self.detail.is_protocol_violation() && self.detail != Detail::Length
     }
 
     /// PostgreSQL's: 08P01 if the client broke the protocol, 28000 if it isn't bound to this server's TLS, 0A000 if it wants of
@@ -92,6 +100,7 @@ impl Detail {
             Self::UnknownUser
             | Self::WrongPassword
             | Self::Outdated
+            | Self::Length
             | Self::EmptyPassword
             | Self::EmptySecret
             | Self::Md5UnderScram => false,
