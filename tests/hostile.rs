@@ -5,6 +5,7 @@ mod support;
 
 use std::io::{self, Read as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use socket2::{Domain, Socket, Type};
 use support::cluster::Cluster;
 use support::fake_server::{Conn, FakeServer};
 use support::messages::{self, backend, query, startup};
-use support::pgweir::{Config, Pgweir};
+use support::pgweir::{As, Config, Pgweir};
 use support::raw::{Client, V3_0};
 use support::{PATIENCE, eventually};
 
@@ -305,7 +306,39 @@ fn a_flood_of_cancels_hits_nobody() {
     assert!(pgweir.is_alive());
 }
 
-/// No descriptors left, for clients first and then for servers: nobody who is there notices, nothing spins, and all goes on once there
+/// Clients have all descriptors they may: the others are told, and what an operator asks, a server more and a reload have theirs.
+#[test]
+fn descriptors_are_kept_for_others() {
+    const LIMIT: usize = 120;
+    let script = tempfile::NamedTempFile::new().expect("a file").into_temp_path();
+    let text = format!("#!/bin/sh\nulimit -n {LIMIT}\nexec '{}' \"$@\"\n", env!("CARGO_BIN_EXE_pgweir"));
+    std::fs::write(&script, text).expect("our file");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("our file");
+    let config = Config::new(Cluster::shared()).set("client_login_timeout", 0).set("default_pool_size", 20);
+    let pgweir = Pgweir::start_binary(&script, &config, As::Ourselves);
+    let mut inside: Vec<Client> = (0..20).map(|_| pgweir.client()).collect();
+    let mut many: Vec<Client> = (0..LIMIT).map(|_| open(&pgweir)).collect();
+    let told = many.pop().expect("the last").read();
+    let what = [b'S', b'C', b'M', b'D'].map(|field| told.field(field).unwrap_or_default());
+    let detail = "no more connections allowed (limit on open files)";
+    assert_eq!(what, ["FATAL", "53300", "sorry, too many clients already", detail]);
+    for path in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(pgweir.http(path).0, 200, "{path}");
+    }
+    assert!(pgweir.metric("pgweir_client_connections_refused_total", &["reason=\"resources\""]) > 0.0);
+    inside.iter_mut().for_each(|client| client.send(&query("BEGIN")));
+    eventually("servers leave some, too", || pgweir.log().contains("Too many open files"));
+    let connected = || pgweir.log().matches("server connected").count();
+    assert!(connected() > 1, "some had room: {}", pgweir.log());
+    assert_eq!(pgweir.http("/livez").0, 200);
+    pgweir.reload(&config.set("max_client_conn", 777));
+    eventually("the file is read", || pgweir.log().contains("max_client_conn in [pgweir] changed"));
+    assert_eq!(pgweir.log().matches("clients are refused: nearly all files").count(), 1, "{}", pgweir.log());
+    drop(many);
+    eventually("there is room", || Client::try_connect(&pgweir.target("app", "app")).is_ok());
+}
+
+/// No descriptors left, for clients first and then for servers, by a limit that is lowered while it runs: nobody who is there notices, nothing spins, and all goes on once there
 /// are some.
 #[test]
 fn descriptors_run_out() {
@@ -326,7 +359,7 @@ fn descriptors_run_out() {
         let limit = Rlimit { current: first_too_many, ..whole };
         prlimit(Some(pid), Resource::Nofile, limit).expect("our child");
     };
-    limit(2);
+    limit(8);
     let many: Vec<TcpStream> =
         (0..20).map(|_| TcpStream::connect(pgweir.address()).expect("the backlog has room")).collect();
     eventually("it is told", || pgweir.log().contains("cannot accept clients"));
@@ -340,8 +373,8 @@ fn descriptors_run_out() {
 
     eventually("all others are gone", || connections(&pgweir) == 1 && used().len() == usual.len());
     inside.query("BEGIN");
-    limit(1);
     let mut waiting = pgweir.client();
+    limit(1);
     waiting.send(&query("SELECT 'served'"));
     eventually("it can't connect", || pgweir.log().contains("cannot open a server"));
     inside.query("COMMIT");

@@ -1,8 +1,10 @@
 //! Accepts clients. Runs in the workers' runtime.
 
+use super::door::Door;
 use crate::client::connection::Arrival;
 use crate::client::context::Shared;
 use crate::client::task::Connection;
+use crate::net::files;
 use crate::net::listen::{Accepted, Listener};
 use crate::net::stream::Stream;
 use crate::roster::ClientAddress;
@@ -33,7 +35,7 @@ pub(super) async fn accept(listener: Listener, shared: Arc<Shared>) {
             return;
         }
     };
-    let mut failing = false;
+    let (mut door, mut failing) = (Door::default(), false);
     let mut accepted_in_a_row = 0;
     loop {
         let Ok(mut ready) = listener.readable().await else { return };
@@ -41,7 +43,9 @@ pub(super) async fn accept(listener: Listener, shared: Arc<Shared>) {
             Err(_would_block) => {}
             Ok(Ok(accepted)) => {
                 failing = false;
-                begin(accepted, &shared);
+                if let Some(accepted) = door.admit(accepted, &shared) {
+                    begin(accepted, &shared);
+                }
                 // One that comes after this look makes the socket ready again.
                 if !listener.get_ref().has_more() {
                     ready.clear_ready();
@@ -56,6 +60,8 @@ pub(super) async fn accept(listener: Listener, shared: Arc<Shared>) {
             Ok(Err(error)) if is_peers(&error) => {}
             Ok(Err(error)) => {
                 if !std::mem::replace(&mut failing, true) {
+                    // Where it was lowered meanwhile, clients are to be told from now on.
+                    files::limit();
                     tracing::error!(
                         "cannot accept clients: {error}; trying on (raise the limit on open files?)"
                     );

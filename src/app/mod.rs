@@ -2,6 +2,7 @@
 
 mod accept;
 mod certificates;
+mod door;
 mod error;
 mod hash;
 mod house;

@@ -56,6 +56,8 @@ pub enum Trouble {
     DatabaseDisabled(String),
     /// Too many connections are logging in.
     TooManyLogins,
+    /// Too few open files are left for another client.
+    TooManyFiles,
     /// Too many wrong passwords have come from the client's address.
     TooManyFailures,
     /// client_tls_sslmode
@@ -146,6 +148,7 @@ impl Trouble {
                 plain(sqlstate::NOT_IN_PREREQUISITE_STATE, &format!("database \"{name}\" is disabled"))
             }
             Self::TooManyLogins => too_many_clients("too many connections are logging in"),
+            Self::TooManyFiles => too_many_clients("no more connections allowed (limit on open files)"),
             Self::TooManyFailures => too_many_failures(),
             Self::TlsRequired => plain(sqlstate::INVALID_AUTHORIZATION, "SSL required"),
             Self::LoginTimeout(behind) => {

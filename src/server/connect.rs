@@ -7,6 +7,7 @@ use super::login::{Encryption, Login, Next, ServerSecret};
 use super::{NOBODY, Server, cancel};
 use crate::clock::Instant;
 use crate::config::RequireAuth;
+use crate::net::files::check_room_for_server;
 use crate::net::options::TcpOptions;
 use crate::net::stream::Stream;
 use crate::params::set::Set;
@@ -20,12 +21,12 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::net::{TcpSocket, TcpStream, UnixSocket, UnixStream, lookup_host};
 use tokio::task::spawn_blocking;
 
 /// Longest login message taken from a server, in bytes.
@@ -92,7 +93,7 @@ pub async fn dial(address: &Address) -> Result<Stream, ConnectError> {
     let failed = |e| ConnectError::Io(address.to_string(), e);
     match address {
         Address::Unix(path) => {
-            let socket = UnixStream::connect(path).await.and_then(UnixStream::into_std);
+            let socket = unix(path).await.and_then(UnixStream::into_std);
             socket.and_then(Stream::new).map_err(failed)
         }
         Address::Tcp(host, port) => {
@@ -106,6 +107,18 @@ pub async fn dial(address: &Address) -> Result<Stream, ConnectError> {
     }
 }
 
+async fn unix(path: &Path) -> io::Result<UnixStream> {
+    let socket = UnixSocket::new_stream()?;
+    check_room_for_server(&socket)?;
+    socket.connect(path).await
+}
+
+async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    check_room_for_server(&socket)?;
+    socket.connect(address).await
+}
+
 /// How long one of a name's addresses may take before the next is tried beside it.
 const NEXT_ADDRESS: Duration = Duration::from_secs(1);
 
@@ -113,7 +126,7 @@ const NEXT_ADDRESS: Duration = Duration::from_secs(1);
 /// Cancel safe.
 async fn first_of(candidates: &[SocketAddr]) -> io::Result<TcpStream> {
     let Some((first, others)) = candidates.split_first() else { return Err(io::ErrorKind::NotFound.into()) };
-    let mut own = pin!(TcpStream::connect(first));
+    let mut own = pin!(tcp(*first));
     if others.is_empty() {
         return own.await;
     }
