@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use std::io::{Read, Write};
@@ -727,6 +727,57 @@ fn without_a_common_version() {
     let (code, message) = error_of(&pgweir, "required");
     assert_eq!(code, "08006");
     assert!(message.ends_with("the other side refused: no common version of TLS"), "{message}");
+}
+
+/// As with libpq, "prefer" does without TLS where the server lets its user in only without; but a password is shown once.
+#[test]
+fn without_a_rule_for_tls() {
+    let server = with_tls(Version::V15);
+    server
+        .hba("hostssl all app,plainuser 127.0.0.1/32 reject\nhostssl all md5user 127.0.0.1/32 scram-sha-256");
+    server.hba("host all plainuser 127.0.0.1/32 reject\nhostnossl all md5user 127.0.0.1/32 trust");
+    let mut config = Config::new(&server);
+    for mode in ["allow", "prefer", "require"] {
+        config = reach(config, mode, ("127.0.0.1", server.port), mode);
+    }
+    let pgweir = Pgweir::start(&config);
+    for mode in ["allow", "prefer"] {
+        let mut client = Client::connect(&pgweir.target("app", mode));
+        assert_eq!(client.value(ENCRYPTED), "f", "{mode}");
+        client.send(&messages::query("SELECT pg_sleep(60) AS in_clear"));
+        eventually("the query runs", || {
+            server.connections("query LIKE '%AS in_clear' AND state = 'active'") == 1
+        });
+        client.cancel();
+        client.expect(&["T…", "E SERROR|VERROR|C57014…", "Z I"]);
+    }
+    logged(
+        &pgweir,
+        "the login over TLS was refused, going on in clear text (see server_tls_sslmode): pg_hba.conf rejects connection for \
+         host \"127.0.0.1\", user \"app\", database \"app\", SSL encryption (SQLSTATE 28000)",
+    );
+    let refused = |user: &str, mode: &str| match Client::try_connect(&pgweir.target(user, mode)) {
+        Err(Refusal::Server(message)) => (message.sqlstate(), message.field(b'M').unwrap_or_default()),
+        _ => panic!("{user}, {mode}"),
+    };
+    for (user, mode) in [("app", "require"), ("plainuser", "prefer")] {
+        let (code, message) = refused(user, mode);
+        assert!(code == "28000" && message.ends_with("SSL encryption"), "{user}, {mode}: {message}");
+    }
+    // PostgreSQL has no SCRAM secret of it, and would let it in without TLS.
+    assert_eq!(refused("md5user", "prefer").0, "28P01");
+    assert!(login_test(&config, "prefer").contains("without TLS: pg_hba.conf rejects connection"));
+}
+
+/// What `pgweir login-test` says of user `app`.
+fn login_test(config: &Config, database: &str) -> String {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(config.render().as_bytes()).expect("our file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgweir"));
+    command.arg("login-test").arg(file.path()).args(["--user", "app", "--database", database]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it runs");
+    child.stdin.take().expect("piped").write_all(b"secret-app\n").expect("it reads");
+    String::from_utf8(child.wait_with_output().expect("it ends").stdout).expect("text")
 }
 
 /// `openssl req -x509`, PostgreSQL's own recipe, makes a certificate that is a CA, too; with libpq its copy is the root that verifies it.

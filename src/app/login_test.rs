@@ -283,9 +283,11 @@ impl Setup {
                 (secret, by.to_owned())
             }
         };
+        let tls = self.tls.connector(&self.config.server_tls(database)).ok().flatten();
+        let address = addresses_of(database).swap_remove(0);
         let target = Target {
-            address: addresses_of(database).swap_remove(0),
-            tls: self.tls.connector(&self.config.server_tls(database)).ok().flatten(),
+            address: address.clone(),
+            tls: tls.clone(),
             tcp: tcp_options(&self.config),
             database: database.dbname().to_owned(),
             user: user.to_owned(),
@@ -298,7 +300,11 @@ impl Setup {
         };
         let opened = timeout(self.limit(), connect(target, &ServerIds::default())).await;
         let server = opened.unwrap_or(Err(ConnectError::Timeout)).map_err(|error| explain(&error))?;
-        Ok((server, by))
+        let failure = tls.filter(|_| server.stream.tls().is_none());
+        Ok(match failure.and_then(|tls| tls.failure(&address.to_string())) {
+            Some(why) => (server, format!("{by}, without TLS: {why}")),
+            None => (server, by),
+        })
     }
 }
 

@@ -15,6 +15,7 @@ use crate::timer::timeout;
 use crate::tls::{ALPN, Channel, Connector, TlsError};
 use crate::wire::backend;
 use crate::wire::frame::{self, HEADER};
+use crate::wire::sqlstate::{self, SqlState};
 use crate::wire::startup;
 use crate::wire::tag::backend as b;
 use std::fmt;
@@ -77,6 +78,9 @@ pub struct Target {
     /// The parameters of a session at the server's defaults.
     pub defaults: Arc<Set>,
 }
+
+/// What PostgreSQL says to whom no line of pg_hba.conf lets in.
+const NO_RULE: SqlState = sqlstate::INVALID_AUTHORIZATION;
 
 /// Counts the servers of the process.
 #[derive(Debug, Default)]
@@ -156,7 +160,7 @@ pub async fn reach(address: &Address, tls: Option<&Connector>) -> Result<Stream,
         Ok(()) => Ok(stream),
         // As libpq: where TLS is only preferred, a server that can't do it well enough is spoken to without it.
         Err(SecureError::Handshake(e)) if !connector.is_required() => {
-            tell_of_clear_text(address, connector, &e);
+            tell_of_clear_text(address, connector, "TLS failed", &e.to_string());
             dial(address).await
         }
         Err(SecureError::Handshake(e)) => Err(ConnectError::Tls(address.to_string(), e)),
@@ -167,10 +171,10 @@ pub async fn reach(address: &Address, tls: Option<&Connector>) -> Result<Stream,
 }
 
 #[cold]
-fn tell_of_clear_text(server: &Address, connector: &Connector, why: &io::Error) {
-    let (server, why) = (server.to_string(), why.to_string());
-    if connector.note_failure(&server, &why, Instant::now()) {
-        tracing::warn!(server, "TLS failed, going on in clear text (see server_tls_sslmode): {why}");
+fn tell_of_clear_text(server: &Address, connector: &Connector, what: &str, why: &str) {
+    let server = server.to_string();
+    if connector.note_failure(&server, why, Instant::now()) {
+        tracing::warn!(server, "{what}, going on in clear text (see server_tls_sslmode): {why}");
     }
 }
 
@@ -215,34 +219,11 @@ async fn begin_directly(stream: &mut Stream, connector: &Connector, host: &str) 
 
 /// Connects and logs in. Cancel safe: dropped at any point, the connection is closed. The caller bounds the time.
 pub async fn connect(target: Target, ids: &ServerIds) -> Result<Server, ConnectError> {
-    let mut stream = reach(&target.address, target.tls.as_deref()).await?;
-    let io = |e| ConnectError::Io(target.address.to_string(), e);
-    if let (Address::Tcp(..), Some(socket)) = (&target.address, stream.socket()) {
-        target.tcp.apply(&socket).map_err(io)?;
-    }
-    let own = [("user", &*target.user), ("database", &*target.database)];
-    let parameters = own.into_iter().chain(target.parameters.iter().map(|(name, value)| (&**name, &**value)));
-    let (login, first) = Login::start(&target.user, parameters, target.secret, encryption(&stream));
-    let mut login = login.requiring(target.require_auth);
-    stream.write_all(&first).await.map_err(io)?;
-    let mut buffer = Vec::new();
-    let mut wire = Wire { stream: &mut stream, buffer: &mut buffer, address: &target.address };
-    loop {
-        let (tag, body) = wire.message().await?;
-        let next;
-        (login, next) = hear(login, tag, body).await?;
-        match next {
-            Next::Wait => {}
-            Next::Send(bytes) => wire.stream.write_all(&bytes).await.map_err(io)?,
-            Next::Done => break,
-        }
-    }
-    if let Some(query) = &target.connect_query {
-        wire.run(query).await?;
-    }
-    if !buffer.is_empty() {
-        return Err(ConnectError::Protocol("the server sent more than a login"));
-    }
+    let stream = reach(&target.address, target.tls.as_deref()).await?;
+    let (stream, login) = match log_in(stream, &target).await {
+        Err(NotIn::AtTheDoor(stream, refusal)) => without_tls(stream, refusal, &target).await?,
+        outcome => outcome?,
+    };
     let (pid, secret) = login.key;
     let now = Instant::now();
     let tls = target.tls.filter(|_| stream.tls().is_some());
@@ -266,6 +247,87 @@ pub async fn connect(target: Target, ids: &ServerIds) -> Result<Server, ConnectE
         traffic: Default::default(),
         bulk: Default::default(),
     })
+}
+
+/// Why a login failed.
+enum NotIn {
+    /// No rule of the server's lets this user in by this connection: it was refused before it was asked for anything.
+    AtTheDoor(Stream, Refusal),
+    Otherwise(ConnectError),
+}
+
+impl From<ConnectError> for NotIn {
+    fn from(error: ConnectError) -> Self {
+        Self::Otherwise(error)
+    }
+}
+
+impl From<NotIn> for ConnectError {
+    fn from(not_in: NotIn) -> Self {
+        match not_in {
+            NotIn::AtTheDoor(_, refusal) => Self::Refused(refusal),
+            NotIn::Otherwise(error) => error,
+        }
+    }
+}
+
+/// Over TLS the server lets nobody in that is this user. As libpq: where TLS is only preferred, it is tried without; unlike there only
+/// if nothing of the user's was asked for by then, so that nothing it proves itself by is told twice. If that is
+/// refused at the door, too, the first refusal counts. Cancel safe.
+#[cold]
+async fn without_tls(
+    stream: Stream,
+    refusal: Refusal,
+    target: &Target,
+) -> Result<(Stream, Login), ConnectError> {
+    let preferred = target.tls.as_deref().filter(|connector| !connector.is_required());
+    let Some(connector) = preferred.filter(|_| stream.tls().is_some()) else {
+        return Err(ConnectError::Refused(refusal));
+    };
+    drop(stream);
+    let outcome = log_in(dial(&target.address).await?, target).await;
+    if let Err(NotIn::AtTheDoor(..)) = outcome {
+        return Err(ConnectError::Refused(refusal));
+    }
+    let entered = outcome?;
+    let why = ConnectError::Refused(refusal).to_string();
+    tell_of_clear_text(&target.address, connector, "the login over TLS was refused", &why);
+    Ok(entered)
+}
+
+/// Logs in, and runs connect_query. Cancel safe.
+async fn log_in(mut stream: Stream, target: &Target) -> Result<(Stream, Login), NotIn> {
+    let io = |e| ConnectError::Io(target.address.to_string(), e);
+    if let (Address::Tcp(..), Some(socket)) = (&target.address, stream.socket()) {
+        target.tcp.apply(&socket).map_err(io)?;
+    }
+    let own = [("user", &*target.user), ("database", &*target.database)];
+    let parameters = own.into_iter().chain(target.parameters.iter().map(|(name, value)| (&**name, &**value)));
+    let (login, first) = Login::start(&target.user, parameters, target.secret.clone(), encryption(&stream));
+    let mut login = login.requiring(target.require_auth);
+    stream.write_all(&first).await.map_err(io)?;
+    let mut buffer = Vec::new();
+    let mut wire = Wire { stream: &mut stream, buffer: &mut buffer, address: &target.address };
+    loop {
+        let (tag, body) = wire.message().await?;
+        if tag == b::ERROR && !login.has_begun() && backend::sqlstate(&body)[..] == *NO_RULE.as_bytes() {
+            return Err(NotIn::AtTheDoor(stream, refusal(&body)));
+        }
+        let next;
+        (login, next) = hear(login, tag, body).await?;
+        match next {
+            Next::Wait => {}
+            Next::Send(bytes) => wire.stream.write_all(&bytes).await.map_err(io)?,
+            Next::Done => break,
+        }
+    }
+    if let Some(query) = &target.connect_query {
+        wire.run(query).await?;
+    }
+    match buffer.is_empty() {
+        true => Ok((stream, login)),
+        false => Err(ConnectError::Protocol("the server sent more than a login").into()),
+    }
 }
 
 /// As [`Login::hear`], elsewhere if that may be much work.

@@ -173,6 +173,11 @@ impl Login {
         }
     }
 
+    /// Whether the server has asked for anything, or let it in.
+    pub fn has_begun(&self) -> bool {
+        self.is_asked || self.authenticated
+    }
+
     /// They are kept for as long as the server is, so there is an end to them.
     fn note_parameter(&mut self, body: &[u8]) -> Result<Next, ConnectError> {
         if let Ok((name, value)) = backend::parameter(body) {
