@@ -338,6 +338,21 @@ fn descriptors_are_kept_for_others() {
     eventually("there is room", || Client::try_connect(&pgweir.target("app", "app")).is_ok());
 }
 
+/// The kernel grows its table of descriptors by holding up whoever asks for one more: a worker, with all its transactions.
+#[test]
+fn no_crowd_grows_the_table_of_descriptors() {
+    let config = Config::new(Cluster::shared()).set("max_client_conn", 600);
+    let pgweir = Pgweir::start(&config);
+    let room = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", pgweir.pid())).expect("our child");
+        let size = status.lines().find_map(|line| line.strip_prefix("FDSize:")).expect("Linux tells");
+        size.trim().parse::<usize>().expect("a number")
+    };
+    assert!(room() >= 1112, "room for {} before anybody has come", room());
+    pgweir.reload(&config.set("max_client_conn", 3000));
+    eventually("there is room for more", || room() >= 3512);
+}
+
 /// No descriptors left, for clients first and then for servers, by a limit that is lowered while it runs: nobody who is there notices, nothing spins, and all goes on once there
 /// are some.
 #[test]

@@ -2,12 +2,14 @@
 
 use super::error::AppError;
 use super::logging::{self, Log};
+use super::run::files_foreseen;
 use super::{certificates, load, rights, rules, secrets};
 use crate::audit;
 use crate::cli::Source;
 use crate::client::context::{PoolContext, Shared};
 use crate::config::change::{Change as Difference, What, diff};
 use crate::config::{Config, Effect, Overrides};
+use crate::net::files;
 use crate::pool::CapKind;
 use crate::tls::Tls;
 use std::sync::Arc;
@@ -86,6 +88,7 @@ impl Change<'_> {
         }
         certificates::note(&config, &shared.metrics);
         self.log.follow(&config, log);
+        files::make_room(files_foreseen(&config));
         // Before the configuration: who goes by that finds what it asks for here.
         shared.tls.store(Arc::new(tls));
         shared.directory_tls.store(directory_tls);

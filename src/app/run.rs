@@ -19,6 +19,7 @@ use crate::http;
 use crate::lifecycle::{Lifecycle, Phase, Shutdown};
 use crate::metrics::Metrics;
 use crate::net::aside::Aside;
+use crate::net::files;
 use crate::net::listen::Listener;
 use crate::params::set::Sets;
 use crate::params::statement::Scanner;
@@ -248,7 +249,7 @@ fn announce(config: &Config, listeners: &[Listener], metrics: Option<&std::net::
 fn raise_file_limit(config: &Config) {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    let wanted = u64::from(config.general.max_client_conn) + 512;
+    let wanted = files_foreseen(config);
     if limit.maximum.is_some_and(|maximum| maximum < wanted) {
         tracing::warn!(
             "max_client_conn is {}, but this process may open only {} files: raise LimitNOFILE or ulimit -n",
@@ -256,6 +257,13 @@ fn raise_file_limit(config: &Config) {
             limit.maximum.unwrap_or(0),
         );
     }
+    // While there is one thread this costs nothing.
+    files::make_room(wanted);
+}
+
+/// Files that are open when all clients are there.
+pub(super) fn files_foreseen(config: &Config) -> u64 {
+    u64::from(config.general.max_client_conn) + 512
 }
 
 /// Whose work is done at the same time: transactions have the other cores.

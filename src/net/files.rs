@@ -1,7 +1,7 @@
 //! How near the process is to its limit on open files. A new descriptor has the lowest number that is free, so its number tells that
 //! at least so many are in use: nothing is counted, and the system is asked for the limit only where it seems to be reached.
 
-use rustix::io::Errno;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::process::{Resource, getrlimit};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
@@ -33,6 +33,21 @@ pub fn limit() -> u64 {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     LIMIT.store(limit, Relaxed);
     limit
+}
+
+/// Descriptors whose table is made beforehand at most: 8 MiB of the kernel's.
+const FORESEEN: u64 = 1 << 20;
+
+/// Has the kernel make its table of our descriptors large enough for so many, as far as the limit allows. It grows by itself, to
+/// the next power of two; but where several threads share it, the one that needs a larger one is held up until all processors
+/// have gone through a grace period: an accept of a crowd's by 10 to 30 ms, and with it every transaction of that worker. Blocks
+/// as long itself if it is late.
+pub fn make_room(wanted: u64) {
+    let highest = wanted.min(limit()).min(FORESEEN).saturating_sub(1);
+    if let Ok(highest) = i32::try_from(highest) {
+        // The copy is closed at once; the table never shrinks. Where it can't be made, accepts pay as they come.
+        let _ = fcntl_dupfd_cloexec(io::stderr(), highest);
+    }
 }
 
 fn kept(limit: u64) -> u64 {
