@@ -4,27 +4,26 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
-use rustix::process::{getpriority_process, setpriority_process};
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
 use rustls::{ClientConfig, ClientConnection};
 
 use super::super::support::messages;
 use super::super::support::tunnel;
 use super::poller::Poller;
 
-/// What is added to the thread's nice value: the clients whose time is taken are on the same core.
-const GIVES_WAY: i32 = 5;
-
 /// The crowd on its way.
 pub(crate) struct Storm(JoinHandle<Result<Crowd, String>>);
 
-/// All of them, logged in. They leave at once when it is dropped.
+/// All of them, logged in.
 pub(crate) struct Crowd {
-    _all: Vec<Comer>,
+    all: Vec<Comer>,
     /// What that took, from the first connection on.
     pub(crate) took: Duration,
 }
@@ -34,9 +33,7 @@ impl Storm {
     pub(crate) fn begin(to: SocketAddr, ca: &Path, crowd: usize) -> Self {
         let config = Arc::new(tunnel::config(Some(ca), &[tunnel::V13], &[b"postgresql"]));
         Self(std::thread::spawn(move || {
-            // Of this thread, to Linux.
-            let nice = getpriority_process(None).map_err(|e| e.to_string())?;
-            setpriority_process(None, nice + GIVES_WAY).map_err(|e| e.to_string())?;
+            give_way()?;
             rush(to, &config, crowd).map_err(|why| format!("a login of the crowd: {why}"))
         }))
     }
@@ -53,6 +50,29 @@ impl Storm {
     pub(crate) fn end(self) -> Result<Crowd, String> {
         self.0.join().map_err(|_| "the crowd has panicked".to_owned())?
     }
+}
+
+impl Crowd {
+    /// They leave, all at once.
+    pub(crate) fn leave(self) -> JoinHandle<Result<(), String>> {
+        std::thread::spawn(move || {
+            give_way()?;
+            drop(self.all);
+            Ok(())
+        })
+    }
+}
+
+/// The clients whose time is taken are on the same core: the calling thread runs only while they and the server don't want to. Being
+/// nicer isn't enough, since the kernel lets whoever runs go on for milliseconds.
+fn give_way() -> Result<(), String> {
+    let me = gettid().as_raw_nonzero().to_string();
+    let chrt = Command::new("chrt").args(["--idle", "--pid", "0", &me]).stdin(Stdio::null()).status();
+    if chrt.is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    // Of this thread, to Linux.
+    setpriority_process(None, 19).map_err(|e| e.to_string())
 }
 
 fn rush(to: SocketAddr, config: &Arc<ClientConfig>, crowd: usize) -> Result<Crowd, String> {
@@ -74,7 +94,7 @@ fn rush(to: SocketAddr, config: &Arc<ClientConfig>, crowd: usize) -> Result<Crow
             missing -= usize::from(comers[*comer].go_on()?);
         }
     }
-    Ok(Crowd { _all: comers, took: since.elapsed() })
+    Ok(Crowd { all: comers, took: since.elapsed() })
 }
 
 /// One of the crowd.

@@ -41,9 +41,9 @@ pub(super) fn storm(bench: &Bench, kind: &Kind) -> Outcome {
     let crowd = storm.end()?;
     let logins = f64::from(RUSH) / crowd.took.as_secs_f64();
     let left = Instant::now();
-    let leaving = std::thread::spawn(move || drop(crowd));
+    let leaving = crowd.leave();
     let going = load.run_while(RATE, &mut || left.elapsed() < LEAVE)?.quantile(0.99);
-    leaving.join().map_err(|_| "the crowd can't leave".to_owned())?;
+    leaving.join().map_err(|_| "the crowd can't leave".to_owned())??;
     let beside =
         format!("p99 before {before:.0}, while they come {coming:.0}, while they leave {going:.0} µs");
     Ok(Measured { values: vec![coming / before, going / before, logins], beside })
