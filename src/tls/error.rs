@@ -169,7 +169,7 @@ pub(super) fn certificate(why: &CertificateError) -> String {
         why if is_of_a_ca(why) => {
             "it is a CA's own certificate, not one that a CA has signed for a server".to_owned()
         }
-        CertificateError::Other(why) if why.to_string() == "UnsupportedCertVersion" => {
+        why if is_version_1(why) => {
             "it is of X.509 version 1; make one of version 3 (openssl x509 -req … -extfile)".to_owned()
         }
         CertificateError::UnsupportedSignatureAlgorithmContext { .. }
@@ -184,6 +184,11 @@ pub(super) fn certificate(why: &CertificateError) -> String {
         }
         other => words(other),
     }
+}
+
+/// Whether it is of X.509's first version, which rustls doesn't read.
+pub(super) fn is_version_1(why: &CertificateError) -> bool {
+    matches!(why, CertificateError::Other(why) if why.to_string() == "UnsupportedCertVersion")
 }
 
 /// Whether it is that a CA's own certificate was shown. webpki's error, whose type isn't to be had through rustls.

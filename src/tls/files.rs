@@ -2,8 +2,9 @@
 
 use super::{FileError, error, provider};
 use rustls::RootCertStore;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,20 +27,47 @@ pub(super) fn certificates(file: Named<'_>) -> Result<Vec<CertificateDer<'static
     match all {
         Ok(all) if all.is_empty() => Err(refuse(file, "no certificate in PEM form is in it")),
         Ok(all) => Ok(all),
-        Err(e) => Err(refuse(file, e)),
+        Err(e) => Err(refuse(file, malformed(&e))),
     }
+}
+
+/// What is wrong with a file that should be PEM.
+fn malformed(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "a section of it has no end (-----END …-----)".to_owned(),
+        pem::Error::IllegalSectionStart { .. } => "a section of it begins with a malformed line".to_owned(),
+        pem::Error::Base64Decode(why) => format!("a section of it is no base64: {why}"),
+        other => other.to_string(),
+    }
+}
+
+/// Whoever is shown one that can't be read gives up, whatever it verifies. The first is looked at with its key.
+fn check_issuers(file: Named<'_>, chain: &[CertificateDer<'_>]) -> Result<(), FileError> {
+    for (number, certificate) in chain.iter().enumerate().skip(1) {
+        match ParsedCertificate::try_from(certificate) {
+            Ok(_) => {}
+            Err(rustls::Error::InvalidCertificate(why)) if error::is_version_1(&why) => {}
+            Err(rustls::Error::InvalidCertificate(why)) => {
+                let why = error::certificate(&why);
+                return Err(refuse(file, format!("certificate {} in it can't be read: {why}", number + 1)));
+            }
+            Err(e) => return Err(refuse(file, e)),
+        }
+    }
+    Ok(())
 }
 
 /// A certificate, those that lead to its CA, and its key.
 pub(super) fn identity(certificate: Named<'_>, key: Named<'_>) -> Result<Arc<CertifiedKey>, FileError> {
     let chain = certificates(certificate)?;
+    check_issuers(certificate, &chain)?;
     let text = read(key)?;
     let der = PrivateKeyDer::from_pem_slice(&text).map_err(|e| match e {
         rustls::pki_types::pem::Error::NoItemsFound if text.windows(9).any(|w| w == b"ENCRYPTED") => {
             refuse(key, "the key is encrypted; take the passphrase off, nobody is there to type it")
         }
         rustls::pki_types::pem::Error::NoItemsFound => refuse(key, "no private key in PEM form is in it"),
-        e => refuse(key, e),
+        e => refuse(key, malformed(&e)),
     })?;
     let pair = CertifiedKey::from_der(chain, der, &provider()).map_err(|e| match e {
         rustls::Error::InconsistentKeys(_) => {

@@ -378,3 +378,26 @@ fn a_ca_file_that_can_not_be_used_is_told_in_every_mode() {
         assert_eq!(text, said("client_tls_ca_file"), "{mode}");
     }
 }
+
+/// Who is shown what can't be read gives up, whatever it verifies: no client of libpq's would get in.
+#[test]
+fn a_chain_is_read_to_its_end() {
+    let (dir, certificate, key) = written();
+    let leaf = std::fs::read_to_string(&certificate).expect("our file");
+    let cut: String = {
+        let lines: Vec<_> = leaf.lines().collect();
+        lines.iter().enumerate().filter(|(n, _)| *n != 3).map(|(_, line)| format!("{line}\n")).collect()
+    };
+    let chain = dir.path().join("chain");
+    let said = |text: &str| {
+        std::fs::write(&chain, text).expect("our file");
+        let files = format!("client_tls_cert_file = {chain:?}\nclient_tls_key_file = {key:?}");
+        let config = format!("[pgweir]\nclient_tls_sslmode = \"allow\"\n{files}\n[databases.a]\n");
+        Tls::new(&parsed(&config)).err().map(|e| e.to_string())
+    };
+    assert_eq!(said(&format!("{leaf}{leaf}")), None);
+    let damaged = said(&format!("{leaf}{leaf}{cut}")).expect("a certificate without its third line");
+    assert!(damaged.contains("certificate 3 in it can't be read"), "{damaged}");
+    let half = said(&leaf[..leaf.len() / 2]).expect("a certificate without its end");
+    assert!(half.contains("a section of it has no end"), "{half}");
+}
