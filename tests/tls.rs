@@ -373,6 +373,36 @@ fn who_has_to_use_tls_is_told() {
     assert!(pgweir.metric("pgweir_pool_client_login_failures_total", &["tls_required"]) <= 1.0);
 }
 
+/// What a client was let begin by isn't enough any more when it has sent its password.
+#[test]
+fn a_login_that_a_stricter_mode_overtakes() {
+    let plain = |mode| for_clients(Config::new(Cluster::shared()), mode).set("auth_type", "plain");
+    let asked = |client: &mut Client| {
+        client.send(&messages::startup(V3_0, &[("user", "app"), ("database", "app")]));
+        assert_eq!(client.read().body, [0, 0, 0, 3], "it is asked for the password");
+    };
+    for (mode, by_tls, refused) in [
+        ("prefer", false, None),
+        ("require", false, Some("SSL required")),
+        ("verify-full", false, Some("SSL required")),
+        ("require", true, None),
+        ("verify-full", true, Some("connection requires a valid client certificate")),
+    ] {
+        let pgweir = Pgweir::start(&plain("allow"));
+        let tunnel = by_tls.then(|| through_tls(&pgweir, 1 << 14, &tunnel::V13));
+        let target =
+            tunnel.as_ref().map_or_else(|| pgweir.target("app", "app"), |(_, target)| target.clone());
+        let mut client = Client::open(&target.address).expect("a connection");
+        asked(&mut client);
+        pgweir.reload(&plain(mode));
+        logged(&pgweir, "configuration reloaded");
+        client.send(&messages::password("secret-app"));
+        let answer = client.read();
+        let told = (answer.tag == b'E').then(|| (answer.sqlstate(), answer.field(b'M').unwrap_or_default()));
+        assert_eq!(told, refused.map(|text| ("28000".to_owned(), text.to_owned())), "{mode}, TLS {by_tls}");
+    }
+}
+
 /// A client of pgweir through TLS, in pieces of this size, by the versions of TLS given.
 fn through_tls(pgweir: &Pgweir, pieces: usize, version: &'static tunnel::Version) -> (Tunnel, Target) {
     let proxy = Proxy::start(pgweir.address(), pieces);

@@ -4,7 +4,7 @@ use super::bearer;
 use super::context::Shared;
 use super::entry::{Entry, Way};
 use super::lookup::{self, Known};
-use super::recheck::{Begun, recheck};
+use super::recheck::{Begun, check_encryption, recheck};
 use super::report::Trouble;
 use super::startup::Wish;
 use crate::audit;
@@ -130,6 +130,7 @@ pub async fn authenticate(
         begun = Begun::now(shared);
         Box::pin(recheck(stream, shared, (wish, address), (&entry, by.as_ref()))).await?;
     }
+    check_encryption(shared, stream, address)?;
     Ok(proved)
 }
 

@@ -34,6 +34,25 @@ impl Begun {
     }
 }
 
+/// Whether the connection is encrypted, and its client vouched for, as far as is demanded now; a new one is held against that as it
+/// begins.
+pub(super) fn check_encryption(
+    shared: &Shared,
+    stream: &Stream,
+    address: ClientAddress,
+) -> Result<(), Trouble> {
+    let acceptor = shared.tls.load().acceptor();
+    match (acceptor.filter(|_| matches!(address, ClientAddress::Tcp(_))), stream.tls()) {
+        (Some(acceptor), None) if acceptor.is_required() => Err(Trouble::TlsRequired),
+        (Some(acceptor), Some(tls))
+            if acceptor.requires_certificate() && tls.peer_certificate().is_none() =>
+        {
+            Err(Trouble::CertificateRequired)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Whether what is in force now asks for the same, and what was held against the user's secret still would be right.
 ///
 /// # Errors

@@ -71,7 +71,8 @@ impl From<LoginEnd> for Refused {
         let failure = |trouble: &Trouble| match trouble {
             Trouble::Login(_) => LoginFailure::Credentials,
             Trouble::Lookup(_) => LoginFailure::NoServer,
-            Trouble::Entry(_) => LoginFailure::Rejected,
+            Trouble::Entry(_) | Trouble::CertificateRequired => LoginFailure::Rejected,
+            Trouble::TlsRequired => LoginFailure::TlsRequired,
             Trouble::TooManyFailures => LoginFailure::Limit,
             _ => LoginFailure::Protocol,
         };

@@ -62,6 +62,8 @@ pub enum Trouble {
     TooManyFailures,
     /// client_tls_sslmode
     TlsRequired,
+    /// client_tls_sslmode asks for a certificate since a reload.
+    CertificateRequired,
     /// Nobody replicates from the console.
     Replication,
     /// The startup parameter replication is none that there is.
@@ -151,6 +153,9 @@ impl Trouble {
             Self::TooManyFiles => too_many_clients("no more connections allowed (limit on open files)"),
             Self::TooManyFailures => too_many_failures(),
             Self::TlsRequired => plain(sqlstate::INVALID_AUTHORIZATION, "SSL required"),
+            Self::CertificateRequired => {
+                plain(sqlstate::INVALID_AUTHORIZATION, "connection requires a valid client certificate")
+            }
             Self::LoginTimeout(behind) => {
                 let words = plain(sqlstate::QUERY_CANCELED, "client_login_timeout");
                 (words.0, words.1, behind.as_deref().map(last_attempt), words.3)

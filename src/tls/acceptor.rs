@@ -74,6 +74,11 @@ impl Acceptor {
         self.mode.is_required()
     }
 
+    /// Whether there is no session without a client's certificate.
+    pub fn requires_certificate(&self) -> bool {
+        self.mode.verifies()
+    }
+
     /// Whether clients are asked for certificates.
     pub fn verifies(&self) -> bool {
         self.verifies
