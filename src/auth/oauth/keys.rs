@@ -108,6 +108,8 @@ struct WrittenKey {
     #[serde(default, rename = "use")]
     usage: Option<String>,
     #[serde(default)]
+    key_ops: Option<Vec<String>>,
+    #[serde(default)]
     alg: Option<String>,
     #[serde(default)]
     crv: Option<String>,
@@ -161,7 +163,11 @@ impl KeySet {
 
 impl Key {
     fn read(written: WrittenKey) -> Option<Self> {
-        if written.usage.as_deref().is_some_and(|usage| usage != "sig") {
+        // Two ways to say what a key is for (RFC 7517, 4.2 and 4.3); one that isn't for both is for neither.
+        let verifies = |operations: &Vec<String>| operations.iter().any(|operation| operation == "verify");
+        if written.usage.is_some_and(|usage| usage != "sig")
+            || written.key_ops.is_some_and(|operations| !verifies(&operations))
+        {
             return None;
         }
         let algorithm = match &written.alg {

@@ -83,6 +83,12 @@ fn keys() -> KeySet {
     let set = json!({"keys": [
         {"kty": "oct", "kid": "o", "k": "c2VjcmV0"},
         {"kty": "EC", "kid": "enc", "use": "enc", "crv": "P-256", "x": x, "y": y},
+        {"kty": "EC", "kid": "ops-enc", "key_ops": ["encrypt"], "crv": "P-256", "x": x, "y": y},
+        {"kty": "EC", "kid": "ops-sign", "key_ops": ["sign"], "crv": "P-256", "x": x, "y": y},
+        {"kty": "EC", "kid": "ops-none", "key_ops": [], "crv": "P-256", "x": x, "y": y},
+        {"kty": "EC", "kid": "ops-text", "key_ops": "verify", "crv": "P-256", "x": x, "y": y},
+        {"kty": "EC", "kid": "ops-both", "use": "sig", "key_ops": ["wrapKey"], "crv": "P-256", "x": x, "y": y},
+        {"kty": "EC", "kid": "ops", "key_ops": ["sign", "verify"], "crv": "P-256", "x": x, "y": y},
         {"kty": "EC", "kid": "e", "use": "sig", "crv": "P-256", "x": x, "y": y},
         {"kty": "RSA", "kid": "r", "n": MODULUS, "e": "AQAB"},
     ]});
@@ -161,6 +167,7 @@ fn claims_that_let_nobody_in() {
         (without("sub"), claim("sub")),
         (with(&[("sub", json!(""))]), claim("sub")),
         (with(&[("sub", json!(["joe", "root"]))]), claim("sub")),
+        (with(&[("sub", json!(["joe"]))]), claim("sub")),
         (with(&[("sub", json!(1))]), claim("sub")),
     ];
     for (token, expected) in table {
@@ -191,7 +198,11 @@ fn signatures_that_let_nobody_in() {
     assert_eq!(verdict(&header_of(json!({"alg": "HS256", "kid": "o"})), &oauth()), algorithm("HS256"));
     let unknown = |name: Option<&str>| Err(Rejection::UnknownKey(name.map(str::to_owned)));
     assert_eq!(verdict(&header_of(json!({"alg": "ES256", "kid": "x"})), &oauth()), unknown(Some("x")));
-    assert_eq!(verdict(&header_of(json!({"alg": "ES256", "kid": "enc"})), &oauth()), unknown(Some("enc")));
+    for not_for_it in ["enc", "ops-enc", "ops-sign", "ops-none", "ops-text", "ops-both"] {
+        let token = header_of(json!({"alg": "ES256", "kid": not_for_it}));
+        assert_eq!(verdict(&token, &oauth()), unknown(Some(not_for_it)));
+    }
+    assert_eq!(verdict(&header_of(json!({"alg": "ES256", "kid": "ops"})), &oauth()), known_as("joe"));
     assert_eq!(verdict(&header_of(json!({"alg": "RS256", "kid": "e"})), &oauth()), unknown(Some("e")));
     assert_eq!(verdict(&header_of(json!({"alg": "ES384", "kid": "e"})), &oauth()), unknown(Some("e")));
     assert_eq!(verdict(&header_of(json!({"alg": "ES256"})), &oauth()), known_as("joe"));

@@ -146,12 +146,11 @@ impl Claims<'_> {
             return Err(Rejection::Early);
         }
         self.check_scope(&oauth.scope)?;
-        let names = self.list(&oauth.claim, &[])?;
-        match (oauth.is_delegated, names.as_slice()) {
-            (true, _) => Ok(Names::MayBe(names)),
-            (false, [name]) if !name.is_empty() => Ok(Names::KnownAs(name.clone())),
-            (false, _) => Err(missing(&oauth.claim)),
+        if oauth.is_delegated {
+            return self.list(&oauth.claim, &[]).map(Names::MayBe);
         }
+        let name = Some(self.text(&oauth.claim)?).filter(|name| !name.is_empty());
+        name.map(|name| Names::KnownAs(name.to_owned())).ok_or_else(|| missing(&oauth.claim))
     }
 
     /// `scope` in one text (RFC 8693), or `scp`, as a text or a list, of issuers who were there before it.
