@@ -389,7 +389,7 @@ fn a_login_that_a_stricter_mode_overtakes() {
         ("verify-full", true, Some("connection requires a valid client certificate")),
     ] {
         let pgweir = Pgweir::start(&plain("allow"));
-        let tunnel = by_tls.then(|| through_tls(&pgweir, 1 << 14, &tunnel::V13));
+        let tunnel = by_tls.then(|| through_tls(&pgweir, 1 << 14, tunnel::V13));
         let target =
             tunnel.as_ref().map_or_else(|| pgweir.target("app", "app"), |(_, target)| target.clone());
         let mut client = Client::open(&target.address).expect("a connection");

@@ -88,6 +88,10 @@ pub enum Trouble {
     Kicked(Kick),
 }
 
+/// As PostgreSQL says it to whom a rule asks for one.
+const NO_CERTIFICATE: &str = "connection requires a valid client certificate";
+const STATE_LOST: &str = "terminating connection because the server that holds its session state is in doubt";
+
 impl Trouble {
     /// Appends the ErrorResponse.
     pub fn encode(&self, out: &mut Vec<u8>, severity: Severity) {
@@ -153,9 +157,7 @@ impl Trouble {
             Self::TooManyFiles => too_many_clients("no more connections allowed (limit on open files)"),
             Self::TooManyFailures => too_many_failures(),
             Self::TlsRequired => plain(sqlstate::INVALID_AUTHORIZATION, "SSL required"),
-            Self::CertificateRequired => {
-                plain(sqlstate::INVALID_AUTHORIZATION, "connection requires a valid client certificate")
-            }
+            Self::CertificateRequired => plain(sqlstate::INVALID_AUTHORIZATION, NO_CERTIFICATE),
             Self::LoginTimeout(behind) => {
                 let words = plain(sqlstate::QUERY_CANCELED, "client_login_timeout");
                 (words.0, words.1, behind.as_deref().map(last_attempt), words.3)
@@ -165,10 +167,7 @@ impl Trouble {
             Self::ServerLost => {
                 plain(sqlstate::CONNECTION_FAILURE, "server closed the connection unexpectedly")
             }
-            Self::StateLost => plain(
-                sqlstate::ADMIN_SHUTDOWN,
-                "terminating connection because the server that holds its session state is in doubt",
-            ),
+            Self::StateLost => plain(sqlstate::ADMIN_SHUTDOWN, STATE_LOST),
             Self::IdleSession => {
                 plain(sqlstate::IDLE_SESSION_TIMEOUT, "terminating connection due to idle-session timeout")
             }

@@ -63,10 +63,10 @@ pub(super) fn identity(certificate: Named<'_>, key: Named<'_>) -> Result<Arc<Cer
     check_issuers(certificate, &chain)?;
     let text = read(key)?;
     let der = PrivateKeyDer::from_pem_slice(&text).map_err(|e| match e {
-        rustls::pki_types::pem::Error::NoItemsFound if text.windows(9).any(|w| w == b"ENCRYPTED") => {
+        pem::Error::NoItemsFound if text.windows(9).any(|w| w == b"ENCRYPTED") => {
             refuse(key, "the key is encrypted; take the passphrase off, nobody is there to type it")
         }
-        rustls::pki_types::pem::Error::NoItemsFound => refuse(key, "no private key in PEM form is in it"),
+        pem::Error::NoItemsFound => refuse(key, "no private key in PEM form is in it"),
         e => refuse(key, malformed(&e)),
     })?;
     let pair = CertifiedKey::from_der(chain, der, &provider()).map_err(|e| match e {
