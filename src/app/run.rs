@@ -90,11 +90,23 @@ pub(super) fn run(source: Source, overrides: &Overrides) -> Result<(), AppError>
     Ok(())
 }
 
-/// By the key of our certificate, if there is one: no password is good enough to be shown to strangers, however hashed.
+/// By the key of our certificate, if there is one, else by this machine's own number, so that a restart doesn't show who exists: no
+/// password is good enough to be shown to strangers, however hashed.
 fn mock_key(config: &Config) -> MockKey {
     let tls = config.client_tls();
-    let key = tls.files().and_then(|(_, key)| read_named(key).ok()).map(Zeroizing::new);
+    let key = tls.files().and_then(|(_, key)| read_named(key).ok());
+    let key =
+        key.or_else(|| std::fs::read(MACHINE_ID).ok().filter(|id| is_machine_id(id))).map(Zeroizing::new);
     key.map_or_else(|| MockKey::new(rand::random()), |key| MockKey::of_key(&key))
+}
+
+/// 128 random bits of this installation (machine-id(5)).
+const MACHINE_ID: &str = "/etc/machine-id";
+
+/// Not of an image that gets its own when it is booted.
+fn is_machine_id(text: &[u8]) -> bool {
+    let text = text.trim_ascii_end();
+    text.len() == 32 && text.iter().all(u8::is_ascii_hexdigit) && text.iter().any(|digit| *digit != text[0])
 }
 
 fn share(
@@ -293,6 +305,19 @@ mod tests {
             shared.routines.lock().len(),
             shared.shapes.lock().len(),
         ]
+    }
+
+    #[test]
+    fn a_machine_id() {
+        for (text, expected) in [
+            ("4f7202a9bdcfcffb5130c457e999e801\n", true),
+            ("4f7202a9bdcfcffb5130c457e999e80\n", false),
+            ("00000000000000000000000000000000\n", false),
+            ("uninitialized\n", false),
+            ("", false),
+        ] {
+            assert_eq!(is_machine_id(text.as_bytes()), expected, "{text}");
+        }
     }
 
     #[test]
