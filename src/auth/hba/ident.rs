@@ -1,6 +1,6 @@
 //! Ident maps: which database users somebody may be who is known by another name, from a certificate or the system.
 
-use regex::Regex;
+use regex::bytes::Regex;
 
 use super::files::Line;
 use super::name::{Pattern, User};
@@ -46,8 +46,10 @@ impl Mapping {
         match &self.known_as {
             KnownAs::Pattern(pattern) => pattern.matches(known_as) && self.user.matches(user),
             KnownAs::Captures(expression, form) => {
-                let captured = expression.captures(known_as).and_then(|found| found.get(1));
-                captured.is_some_and(|part| form.replacen(CAPTURED, part.as_str(), 1) == user)
+                let captured = expression.captures(known_as.as_bytes()).and_then(|found| found.get(1));
+                // A part of a character is part of no name.
+                let captured = captured.and_then(|part| std::str::from_utf8(part.as_bytes()).ok());
+                captured.is_some_and(|part| form.replacen(CAPTURED, part, 1) == user)
             }
         }
     }

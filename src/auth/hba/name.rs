@@ -1,6 +1,6 @@
 //! What a name has to be: a word, a regular expression, or one of the keywords.
 
-use regex::Regex;
+use regex::bytes::{Regex, RegexBuilder};
 
 use super::token::Token;
 
@@ -8,7 +8,7 @@ use super::token::Token;
 #[derive(Clone, Debug)]
 pub(super) enum Pattern {
     Exact(Box<str>),
-    /// As in PostgreSQL it may match anywhere in the name.
+    /// As in PostgreSQL it may match anywhere in the name, and goes by bytes: no letters, digits or spaces but ASCII's.
     Regex(Box<Regex>),
 }
 
@@ -17,21 +17,30 @@ impl Pattern {
     pub(super) fn parse(token: &Token) -> Result<Self, String> {
         match token.text.strip_prefix('/') {
             None => Ok(Self::Exact(token.text.as_str().into())),
-            Some(expression) => Regex::new(expression).map(Box::new).map(Self::Regex).map_err(|error| {
-                // Only the last line says what is wrong; those before it draw where.
-                let why = error.to_string();
-                let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-                format!("{:?} is no regular expression: {why}", token.text)
-            }),
+            Some(expression) => compiled(expression)
+                .map_err(|why| format!("{:?} is no regular expression: {why}", token.text)),
         }
     }
 
     pub(super) fn matches(&self, name: &str) -> bool {
         match self {
             Self::Exact(word) => **word == *name,
-            Self::Regex(expression) => expression.is_match(name),
+            Self::Regex(expression) => expression.is_match(name.as_bytes()),
         }
     }
+}
+
+fn compiled(expression: &str) -> Result<Pattern, String> {
+    // PostgreSQL's words for where a word begins and ends would be sets of characters here.
+    if let Some(bounds) = ["[[:<:]]", "[[:>:]]"].into_iter().find(|bounds| expression.contains(bounds)) {
+        return Err(format!("{bounds} isn't known here; \\b is where a word begins or ends"));
+    }
+    let built = RegexBuilder::new(expression).unicode(false).dot_matches_new_line(true).build();
+    built.map(Box::new).map(Pattern::Regex).map_err(|error| {
+        // Only the last line says what is wrong; those before it draw where.
+        let why = error.to_string();
+        why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+    })
 }
 
 /// A user a line is for.
