@@ -217,10 +217,12 @@ fn every_way_in() {
     let place = Place::new();
     let (all, _) = certificates();
     let named = |name: &str| {
-        let files = all.issue(name, &Kind { subject: name.to_owned(), ..Kind::of(&["client"]) });
+        let files =
+            all.issue(&name.replace('\0', "-"), &Kind { subject: name.to_owned(), ..Kind::of(&["client"]) });
         format!("sslcert={} sslkey={}", text(&files.certificate), text(&files.key))
     };
     let (own, mapped, stranger) = (named("app"), named("app@example.com"), named("eve"));
+    let half = named("app\0.example.com");
     let elsewhere = Certificates::new();
     let foreign = elsewhere.issue("app", &Kind { subject: "app".to_owned(), ..Kind::of(&["client"]) });
     let foreign = format!("sslcert={} sslkey={}", text(&foreign.certificate), text(&foreign.key));
@@ -251,6 +253,7 @@ fn every_way_in() {
         ),
         (format!("{other} {stranger}"), "app"),
         (other.to_owned(), "FATAL:  connection requires a valid client certificate"),
+        (format!("{other} {half}"), "FATAL:  certificate authentication failed for user \"app\""),
         (format!("{other} {foreign}"), "alert unknown ca"),
         (unix.clone(), "app"),
         (format!("{unix} user=ghost"), "FATAL:  Peer authentication failed for user \"ghost\""),
@@ -263,7 +266,11 @@ fn every_way_in() {
             told(&said, "HINT:  The file meant is pgweir's auth_hba_file.");
         }
     }
-    for why in ["the certificate is \"eve\"'s, which map \"mail\" has not for this user", "unknown user"] {
+    for why in [
+        "the certificate is \"eve\"'s, which map \"mail\" has not for this user",
+        "the common name in the certificate has a zero byte",
+        "unknown user",
+    ] {
         eventually(why, || pgweir.log().contains(why));
     }
 }

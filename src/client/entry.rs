@@ -161,8 +161,13 @@ impl Entry {
         self.way == other.way && self.map == other.map && !is_by_map
     }
 
-    /// Before anything else is asked: whether the certificate is there, if there has to be one.
+    /// Before anything else is asked: whether the certificate is there, if there has to be one. One whose name could seem to
+    /// be a shorter one isn't taken from anybody, as in PostgreSQL.
     pub(super) fn check_shown(&self, stream: &Stream, wish: &Wish) -> Result<(), EntryError> {
+        if stream.tls().is_some_and(Channel::peer_name_has_zero_byte) {
+            let why = "the common name in the certificate has a zero byte".to_owned();
+            return Err(EntryError::new(&wish.user, Reason::Certificate(why)));
+        }
         let shown = stream.tls().and_then(Channel::peer_certificate).is_some();
         if self.certificate == Certificate::Unasked || shown {
             return Ok(());

@@ -192,7 +192,7 @@ impl<S: Section> Read<S> {
         };
         let at = value.span().start;
         let shown = match value.get_ref() {
-            DeValue::String(_) if setting.secret => "this one".to_owned(),
+            DeValue::String(_) if setting.secret => "this string".to_owned(),
             _ if setting.secret => kind(&value),
             _ => quoted(&value, report),
         };

@@ -93,6 +93,12 @@ fn names() {
 fn values() {
     check(&[
         (
+            "[users.x]\nserver_password_command = \"get --token hush\"\n[databases.x]\n",
+            &["f:2:27: server_password_command in [users.x] must be a program and its arguments such as \
+                 [\"get-password\", \"%u\"], where %h, %p, %d and %u stand for host, port, database and user, %% for \
+                 %, not this string"],
+        ),
+        (
             "[pgweir]\nlisten_port = 70000\ndefault_pool_size = -1\npool_mode = \"transation\"\n\
              query_wait_timeout = \"5 parsecs\"\nlog_connections = \"yes\"\nlisten_addr = \"1.2.3\"\n[databases.x]\n",
             &[

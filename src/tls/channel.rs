@@ -141,6 +141,11 @@ impl Channel {
         subject::common_name(self.peer_certificate()?)
     }
 
+    /// Whether the common name in that certificate has a zero byte.
+    pub fn peer_name_has_zero_byte(&self) -> bool {
+        self.peer_certificate().is_some_and(subject::has_zero_byte)
+    }
+
     /// What SCRAM can bind to: the server's certificate, whichever side that is.
     pub fn end_point(&self) -> Option<EndPoint> {
         match &self.side {

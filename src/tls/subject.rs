@@ -12,25 +12,36 @@ const IA5_STRING: u8 = 0x16;
 /// The first common name of a certificate in DER. `None` if it has none, or one with a zero byte, which could seem to be a
 /// shorter one, or one in an encoding without use.
 pub(super) fn common_name(certificate: &[u8]) -> Option<&str> {
+    text(common_name_in(subject(certificate)?)?)
+}
+
+/// Whether that common name has a zero byte, for which PostgreSQL refuses a client whatever it is to prove.
+pub(super) fn has_zero_byte(certificate: &[u8]) -> bool {
+    let contents = subject(certificate).and_then(common_name_in).and_then(element);
+    contents.is_some_and(|(_, contents, _)| contents.contains(&0))
+}
+
+fn subject(certificate: &[u8]) -> Option<&[u8]> {
     // Issuer, validity; then the subject.
     let (_, rest) = expect(from_issuer(certificate)?, SEQUENCE)?;
     let (_, rest) = expect(rest, SEQUENCE)?;
-    common_name_in(expect(rest, SEQUENCE)?.0)
+    Some(expect(rest, SEQUENCE)?.0)
 }
 
 /// The same of who signed it.
 pub(super) fn issuer_name(certificate: &[u8]) -> Option<&str> {
-    common_name_in(expect(from_issuer(certificate)?, SEQUENCE)?.0)
+    text(common_name_in(expect(from_issuer(certificate)?, SEQUENCE)?.0)?)
 }
 
-fn common_name_in(mut names: &[u8]) -> Option<&str> {
+/// The first common name among names, still with its encoding.
+fn common_name_in(mut names: &[u8]) -> Option<&[u8]> {
     while let Some((mut set, behind)) = expect(names, SET) {
         names = behind;
         while let Some((pair, more)) = expect(set, SEQUENCE) {
             set = more;
             let (kind, value) = expect(pair, OBJECT_IDENTIFIER)?;
             if kind == COMMON_NAME {
-                return text(value);
+                return Some(value);
             }
         }
     }
@@ -68,17 +79,20 @@ mod tests {
         let printable = DnValue::PrintableString("joe".try_into().expect("printable"));
         let bmp = DnValue::BmpString("joe".try_into().expect("in Unicode"));
         let company = (DnType::OrganizationName, utf8("mallory"));
-        for (names, expected) in [
-            (vec![(DnType::CommonName, utf8("joe"))], Some("joe")),
-            (vec![company.clone(), (DnType::CommonName, utf8("jürgen"))], Some("jürgen")),
-            (vec![(DnType::CommonName, printable)], Some("joe")),
-            (vec![(DnType::CommonName, bmp)], None),
-            (vec![(DnType::CommonName, utf8("joe\0x"))], None),
-            (vec![(DnType::CommonName, utf8(""))], None),
-            (vec![company], None),
-            (vec![], None),
+        for (names, expected, has_zero) in [
+            (vec![(DnType::CommonName, utf8("joe"))], Some("joe"), false),
+            (vec![company.clone(), (DnType::CommonName, utf8("jürgen"))], Some("jürgen"), false),
+            (vec![(DnType::CommonName, printable)], Some("joe"), false),
+            (vec![(DnType::CommonName, bmp)], None, true),
+            (vec![(DnType::CommonName, utf8("joe\0x"))], None, true),
+            (vec![(DnType::CommonName, utf8("joe\0"))], None, true),
+            (vec![(DnType::OrganizationName, utf8("joe\0x"))], None, false),
+            (vec![(DnType::CommonName, utf8(""))], None, false),
+            (vec![company], None, false),
+            (vec![], None, false),
         ] {
-            assert_eq!(common_name(&certificate(&names)), expected, "{names:?}");
+            let made = certificate(&names);
+            assert_eq!((common_name(&made), has_zero_byte(&made)), (expected, has_zero), "{names:?}");
         }
     }
 

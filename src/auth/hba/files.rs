@@ -140,13 +140,14 @@ impl<'a> Reader<'a> {
                 return Field::new();
             }
         };
+        let before = self.problems.len();
         self.open.push(path.clone());
         let mut words = Field::new();
         for (place, fields) in self.split(&path, &bytes) {
             words.extend(self.expand(&place, fields).into_iter().flatten().flatten());
         }
         self.open.pop();
-        if words.is_empty() {
+        if words.is_empty() && self.problems.len() == before {
             // A list of nobody would leave the line with a field less.
             self.refuse(place, format!("@{name}: {} has no word in it", path.display()));
         }

@@ -180,6 +180,7 @@ pub(in crate::config) struct CommandLine;
 impl Unit for CommandLine {
     type Written = Vec<String>;
     type Value = Vec<String>;
+    const SECRET: bool = true;
 
     fn allowed() -> String {
         r#"a program and its arguments such as ["get-password", "%u"], where %h, %p, %d and %u stand for host, port, database and user, %% for %"#.to_owned()
