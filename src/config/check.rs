@@ -9,7 +9,7 @@ use super::pool_settings::PoolSettings;
 use super::resolve::Sections;
 use super::section::{Read, Section};
 use super::tls::{ClientTls, ServerTls};
-use super::units::{AuthType, Limit, ListenAddr};
+use super::units::{AuthType, Limit, ListenAddr, SslMode};
 use super::{FALLBACK, RESERVED_DATABASES};
 
 mod server_passwords;
@@ -374,18 +374,21 @@ fn servers_encryption(sections: &Sections, report: &mut Report<'_>) {
         && !all.sslmode.verifies()
         && !sections.databases.iter().any(verified)
     {
-        let mode = all.sslmode.as_str();
-        let message = format!(
-            "server_tls_ca_file in [pgweir] is not used: server_tls_sslmode {mode:?} verifies no certificate"
-        );
-        report.warning(general.given("server_tls_ca_file"), message);
+        report.warning(general.given("server_tls_ca_file"), unused_ca(&general.title, all.sslmode));
     }
     for read in sections.databases.iter().filter(|read| read.sound(&SERVER_TLS)) {
         let own = ServerTls::of(&general.section, &read.section);
         if let (Some(at), Some(problem)) = (first_given(read, &SERVER_TLS), own.problem()) {
             report.problem(at, format!("{} {problem}", read.title));
+        } else if let Some(at) = read.given("server_tls_ca_file").filter(|_| !own.sslmode.verifies()) {
+            report.warning(Some(at), unused_ca(&read.title, own.sslmode));
         }
     }
+}
+
+fn unused_ca(title: &str, mode: SslMode) -> String {
+    let mode = mode.as_str();
+    format!("server_tls_ca_file in {title} is not used: server_tls_sslmode {mode:?} verifies no certificate")
 }
 
 /// What PostgreSQL itself takes for an MD5 secret; anything else is a password in clear.

@@ -580,6 +580,12 @@ fn encryption_of_servers() {
             ],
         ),
         (
+            "[databases.a]\nserver_tls_sslmode = \"require\"\nserver_tls_ca_file = \"ca\"\n[users.u]\npassword = \"p\"\n",
+            &[
+                r#"warning: f:3:22: server_tls_ca_file in [databases.a] is not used: server_tls_sslmode "require" verifies no certificate"#,
+            ],
+        ),
+        (
             "[pgweir]\nserver_tls_ca_file = \"ca\"\n[databases.a]\nserver_tls_sslmode = \"verify-ca\"\nserver_tls_protocols = \"tlsv1.2, TLSv1.3\"\n[users.u]\npassword = \"p\"\n",
             &[],
         ),
