@@ -44,8 +44,8 @@ demo-check: demo-build ## the same without anybody watching; exit status 0 when 
 	@ulimit -n $$(ulimit -Hn); exec $(demo) --clients $(CLIENTS) --seconds $(SECONDS) --check
 
 bench: SECONDS = 4
-bench: bench-build ## beside PgBouncer and haproxy, about 6 minutes; ROWS=main|all|simple,… ROUNDS=3 SECONDS=4 PGBOUNCER=path
-	@exec $(compare) --rows $(ROWS) --rounds $(ROUNDS) --seconds $(SECONDS)
+bench: bench-build ## beside PgBouncer and haproxy, about 6 minutes; ROWS=main|all|simple,… ROUNDS=3 SECONDS=4 PGBOUNCER=path FLOOR=1
+	@exec $(compare) --rows $(ROWS) --rounds $(ROUNDS) --seconds $(SECONDS) $(if $(FLOOR),--floor)
 
 bench-help: bench-build
 	@exec $(compare) --help
@@ -78,4 +78,4 @@ demo-build:
 bench-build:
 	tests/tools/install postgres
 	tests/tools/install haproxy || true
-	cargo build --release --locked --bin pgweir --example compare
+	cargo build --release --locked --bin pgweir --example compare --example floor

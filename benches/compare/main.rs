@@ -63,7 +63,7 @@ fn run() -> Result<bool, String> {
     let options = Options::parse();
     let rows = options.rows()?;
     let files = limits::raise()?;
-    let (mut kinds, missing) = Kind::all()?;
+    let (mut kinds, missing) = Kind::all(options.floor)?;
     if let Some(only) = &options.only {
         kinds.retain(|kind| kind.name().eq_ignore_ascii_case(only));
     }

@@ -14,7 +14,10 @@ pub(crate) struct Options {
     /// How often each row is measured for each pooler, in turns
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) rounds: u32,
-    /// Only this pooler: PgBouncer, haproxy or pgweir
+    /// Beside a relay, too, that looks at nothing: what no pooler can be cheaper than by TCP
+    #[arg(long)]
+    pub(crate) floor: bool,
+    /// Only this pooler: PgBouncer, haproxy, floor or pgweir
     #[arg(long)]
     pub(crate) only: Option<String>,
     /// Length of one measurement, after a second of warming up

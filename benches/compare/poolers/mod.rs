@@ -1,5 +1,6 @@
 //! What is measured, as the measurements see it: processes behind a port, all with the same settings.
 
+mod floor;
 mod haproxy;
 mod pgbouncer;
 mod program;
@@ -88,6 +89,8 @@ fn database(number: u32) -> String {
 pub(crate) enum Kind {
     PgBouncer(Program),
     Haproxy(Program),
+    /// A relay that looks at nothing, if it is asked for.
+    Floor(Program),
     /// The path of the binary.
     Pgweir(PathBuf),
 }
@@ -96,14 +99,17 @@ impl Kind {
     /// All there are, pgweir last, and a word about each that is missing.
     ///
     /// # Errors
-    /// When pgweir itself is missing.
-    pub(crate) fn all() -> Result<(Vec<Self>, Vec<String>), String> {
+    /// When pgweir itself is missing, or the floor that is wanted.
+    pub(crate) fn all(with_floor: bool) -> Result<(Vec<Self>, Vec<String>), String> {
         let (mut kinds, mut missing) = (Vec::new(), Vec::new());
         for found in [pgbouncer::find().map(Self::PgBouncer), haproxy::find().map(Self::Haproxy)] {
             match found {
                 Ok(kind) => kinds.push(kind),
                 Err(why) => missing.push(why),
             }
+        }
+        if with_floor {
+            kinds.push(Self::Floor(floor::find()?));
         }
         kinds.push(Self::own()?);
         Ok((kinds, missing))
@@ -125,6 +131,7 @@ impl Kind {
         match self {
             Self::PgBouncer(_) => "PgBouncer",
             Self::Haproxy(_) => "haproxy",
+            Self::Floor(_) => "floor",
             Self::Pgweir(_) => "pgweir",
         }
     }
@@ -135,20 +142,21 @@ impl Kind {
             Self::PgBouncer(program) | Self::Haproxy(program) => {
                 format!("{} {}", self.name(), program.number())
             }
+            Self::Floor(_) => "floor (a relay that looks at nothing)".to_owned(),
             Self::Pgweir(_) => format!("{} {}", self.name(), env!("CARGO_PKG_VERSION")),
         }
     }
 
     /// Whether clients share servers.
     pub(crate) fn pools(&self) -> bool {
-        !matches!(self, Self::Haproxy(_))
+        !matches!(self, Self::Haproxy(_) | Self::Floor(_))
     }
 
     /// Whether prepared statements work in transaction mode.
     pub(crate) fn keeps_statements(&self) -> bool {
         match self {
             Self::PgBouncer(program) => pgbouncer::keeps_statements(program),
-            Self::Haproxy(_) | Self::Pgweir(_) => true,
+            Self::Haproxy(_) | Self::Floor(_) | Self::Pgweir(_) => true,
         }
     }
 
@@ -168,6 +176,10 @@ impl Kind {
             }
             Self::Haproxy(program) => {
                 let (port, processes) = haproxy::start(program, setup);
+                (port, Held::Others(processes))
+            }
+            Self::Floor(program) => {
+                let (port, processes) = floor::start(program, setup);
                 (port, Held::Others(processes))
             }
             Self::Pgweir(binary) => {

@@ -167,6 +167,9 @@ pub(super) fn select(bench: &Bench, kind: &Kind, mode: &str, clients: u32) -> Ou
 
 /// The same, PostgreSQL being reached by its Unix socket.
 pub(super) fn near(bench: &Bench, kind: &Kind) -> Outcome {
+    if matches!(kind, Kind::Floor(_)) {
+        return Err(Trouble::Skipped("it goes by TCP".into()));
+    }
     let real = bench.real();
     let ran = real.run(&real.near_pooler(kind), 32, bench.seconds(), &["-S"])?;
     Ok(ran.measured())
