@@ -3,7 +3,7 @@
 use crate::pool::{CancelGuard, CancelOutcome, ClientId, PoolKey, PoolSet};
 use crate::roster::{Entry, Kick, Roster};
 use crate::server::Server;
-use crate::server::cancel::cancel as cancel_server;
+use crate::server::cancel::{CancelKey, cancel as cancel_server};
 use crate::timer::timeout;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +51,9 @@ pub async fn send(mut guard: CancelGuard<Server>, limit: Option<Duration>) -> Ou
         Some(limit) => timeout(limit, sending).await.unwrap_or_else(|late| Err(late.into())),
         None => sending.await,
     };
-    if sent.is_err() {
+    if let Err(error) = sent {
+        let CancelKey { address, pid, .. } = guard.key();
+        tracing::warn!(server = %address, pid, "a cancel request could not be sent: {error}");
         return Outcome::Failed;
     }
     guard.settled();

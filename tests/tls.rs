@@ -189,6 +189,39 @@ fn who_signed_a_certificate_is_told() {
     }
 }
 
+/// Its own certificate, which the server refuses: by TLS 1.3 after what is for us the end of the handshake.
+#[test]
+fn a_server_that_refuses_our_certificate_is_told_of_at_once() {
+    let (ours, localhost) = certificates();
+    let named = || Kind { subject: "app".to_owned(), ..Kind::of(&["client"]) };
+    let expired = ours.issue("app_expired", &named().expired());
+    let foreign = Certificates::new().issue_in(ours, "app_foreign", &named());
+    let [on, certificate, key] = localhost.settings();
+    let roots = format!("ssl_ca_file={}", text(&ours.ca()));
+    let cluster = Cluster::with_settings(Version::V15, &[&on, &certificate, &key, &roots]);
+    let mut config = Config::new(&cluster);
+    let mut cases = Vec::new();
+    for version in ["tlsv1.2", "tlsv1.3"] {
+        for (files, what) in [
+            (&expired, "it says that the certificate in server_tls_cert_file has expired"),
+            (&foreign, "it doesn't trust the CA of the certificate in server_tls_cert_file"),
+        ] {
+            let name = format!("d{}", cases.len());
+            let table = format!("databases.{name}");
+            config = reach(config, &name, ("localhost", cluster.port), "require")
+                .put(&table, "server_tls_protocols", version)
+                .put(&table, "server_tls_cert_file", text(&files.certificate))
+                .put(&table, "server_tls_key_file", text(&files.key));
+            cases.push((name, what));
+        }
+    }
+    let pgweir = Pgweir::start(&config);
+    for (name, what) in cases {
+        let (code, message) = error_of(&pgweir, &name);
+        assert!(code == "08006" && message.contains(what), "{name}: {code} {message}");
+    }
+}
+
 /// And, CVE-2021-43767, a server (or who is between) that says more than its answer before TLS begins.
 #[test]
 fn certificates_that_do_not_fit_are_told_apart() {
@@ -487,6 +520,35 @@ fn a_cancel_request_comes_through_both_legs() {
     eventually("it is cancelled", || {
         encrypted().connections("query LIKE '%AS left_alone' AND state = 'active'") == 0
     });
+}
+
+/// The CA has changed under a session that goes on: its cancel goes by the one that counts now.
+#[test]
+fn a_cancel_request_follows_the_certificates() {
+    let (own, next) = (Certificates::new(), Certificates::new());
+    let kind = Kind::of(&["localhost"]);
+    let settings = own.issue("server", &kind).settings();
+    let cluster = Cluster::with_settings(Version::V15, &settings.each_ref().map(String::as_str));
+    let roots = own.path("roots.pem");
+    std::fs::copy(own.ca(), &roots).expect("our directory");
+    let config = reach(Config::new(&cluster), "app", ("localhost", cluster.port), "verify-full").put(
+        "databases.app",
+        "server_tls_ca_file",
+        text(&roots),
+    );
+    let pgweir = Pgweir::start(&config);
+    let mut client = pgweir.client();
+    client.send(&messages::query("SELECT pg_sleep(60) AS goes_on"));
+    eventually("the query runs", || cluster.connections("query LIKE '%AS goes_on'") == 1);
+    std::fs::copy(next.ca(), &roots).expect("our directory");
+    next.issue_in(&own, "server", &kind);
+    cluster.value("postgres", "SELECT pg_reload_conf()");
+    pgweir.reload(&config);
+    logged(&pgweir, "configuration reloaded");
+    assert_eq!(pgweir.client().value("SELECT 'trusted'"), "trusted");
+    client.cancel();
+    let error = client.read_until_ready().into_iter().find(|message| message.tag == b'E');
+    assert_eq!(error.expect("an error").sqlstate(), "57014");
 }
 
 /// CVE-2021-3935, CVE-2021-43766: nothing that came in clear is taken for what came over TLS.

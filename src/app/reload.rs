@@ -90,6 +90,7 @@ impl Change<'_> {
         self.log.follow(&config, log);
         files::make_room(files_foreseen(&config));
         // Before the configuration: who goes by that finds what it asks for here.
+        tls.follows(&shared.tls.load());
         shared.tls.store(Arc::new(tls));
         shared.directory_tls.store(directory_tls);
         shared.rules.store(Arc::new(rules));

@@ -4,7 +4,7 @@
 use super::rules;
 use crate::cli::Source;
 use crate::clock::Instant;
-use crate::config::Config;
+use crate::config::{Config, Roots};
 use crate::timer::sleep;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
@@ -95,7 +95,11 @@ fn files(source: &Source, config: &Config) -> Vec<PathBuf> {
     let general = config.general_values().into_iter();
     let named = general.filter(|(setting, ..)| setting.name.ends_with("_file")).map(|(_, value, _)| value);
     let named = named.filter(|value| !value.is_empty() && value != "system").map(PathBuf::from);
-    let of_servers = config.all_server_tls().flat_map(|tls| [tls.key_file, tls.cert_file]).flatten();
+    let of_servers = config.all_server_tls().flat_map(|tls| {
+        let roots = tls.ca.and_then(|roots| if let Roots::File(path) = roots { Some(path) } else { None });
+        [roots, tls.key_file, tls.cert_file]
+    });
+    let of_servers = of_servers.flatten();
     own.into_iter().chain(named).chain(of_servers).collect()
 }
 
@@ -147,5 +151,15 @@ mod tests {
         ] {
             assert_eq!(watch.look(now.clone(), wanted), changed, "{now:?}");
         }
+    }
+
+    #[test]
+    fn files_that_are_looked_at() {
+        let text = "[pgweir]\nauth_file = '/u'\nserver_tls_sslmode = 'verify-full'\nserver_tls_ca_file = '/all'\n\
+                    [databases.a]\nserver_tls_ca_file = '/own'\nserver_tls_cert_file = '/c'\nserver_tls_key_file = '/k'\n\
+                    [databases.b]\nserver_tls_ca_file = 'system'\n";
+        let (config, _) = crate::config::parse(text, "t").unwrap();
+        let found: BTreeSet<_> = files(&Source::File("/f".into()), &config).into_iter().collect();
+        assert_eq!(found, ["/f", "/u", "/all", "/own", "/c", "/k"].map(PathBuf::from).into());
     }
 }

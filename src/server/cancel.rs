@@ -61,7 +61,8 @@ impl Aim {
 pub struct CancelKey {
     /// Where the server is.
     pub address: Address,
-    /// What TLS is begun with, if the server's connection has it: then the request has it, too, or isn't sent.
+    /// What TLS was begun with, if the server's connection has it: then the request has it, too, or isn't sent. It goes by
+    /// the files as they were read last.
     pub tls: Option<Arc<Connector>>,
     /// Process ID of BackendKeyData.
     pub pid: u32,
@@ -74,7 +75,8 @@ pub struct CancelKey {
 /// Sends the request, unless there is nothing of a client's to cancel, and waits until PostgreSQL closes the connection: then the signal has been sent, and can't reach a
 /// later query. Cancel safe; dropped early, the signal may still come.
 pub async fn cancel(key: &CancelKey) -> io::Result<()> {
-    let reached = connect::reach(&key.address, key.tls.as_deref()).await;
+    let tls = key.tls.as_ref().map(Connector::latest);
+    let reached = connect::reach(&key.address, tls.as_deref()).await;
     let mut stream = reached.map_err(|e| io::Error::other(e.to_string()))?;
     if key.tls.is_some() && stream.tls().is_none() {
         return Err(io::Error::other("the server has no TLS any more"));

@@ -297,7 +297,7 @@ async fn without_tls(
 
 /// Logs in, and runs connect_query. Cancel safe.
 async fn log_in(mut stream: Stream, target: &Target) -> Result<(Stream, Login), NotIn> {
-    let io = |e| ConnectError::Io(target.address.to_string(), e);
+    let io = |e| ConnectError::within_login(&target.address, e);
     if let (Address::Tcp(..), Some(socket)) = (&target.address, stream.socket()) {
         target.tcp.apply(&socket).map_err(io)?;
     }
@@ -371,7 +371,7 @@ impl Wire<'_> {
                 }
                 _ => {}
             }
-            let io = |e| ConnectError::Io(self.address.to_string(), e);
+            let io = |e| ConnectError::within_login(self.address, e);
             if self.stream.read_some(self.buffer, 4096).await.map_err(io)? == 0 {
                 return Err(io(io::ErrorKind::UnexpectedEof.into()));
             }
@@ -382,7 +382,7 @@ impl Wire<'_> {
     async fn run(&mut self, query: &str) -> Result<(), ConnectError> {
         let mut message = Vec::new();
         crate::wire::frontend::query(&mut message, query.as_bytes());
-        let io = |e| ConnectError::Io(self.address.to_string(), e);
+        let io = |e| ConnectError::within_login(self.address, e);
         self.stream.write_all(&message).await.map_err(io)?;
         loop {
             match self.message().await? {

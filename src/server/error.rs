@@ -1,5 +1,7 @@
 //! Why a server could not be opened.
 
+use crate::tls::TlsError;
+use std::fmt::Display;
 use std::io;
 
 /// Fields of an ErrorResponse that matter to whoever waits for the server.
@@ -42,4 +44,13 @@ pub enum ConnectError {
     /// The bytes weren't the protocol.
     #[error("server login failed: {0}")]
     Protocol(&'static str),
+}
+
+impl ConnectError {
+    /// The connection broke within the login. By TLS 1.3 that is when a server refuses a certificate: its handshake is over for
+    /// the client before the server has seen it.
+    pub(super) fn within_login(server: &impl Display, error: io::Error) -> Self {
+        let of = if TlsError::of(&error).is_some() { Self::Tls } else { Self::Io };
+        of(server.to_string(), error)
+    }
 }

@@ -14,7 +14,7 @@ use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Begins TLS with servers, by the settings it was made from.
@@ -24,6 +24,8 @@ pub struct Connector {
     negotiation: SslNegotiation,
     config: Arc<ClientConfig>,
     failures: Mutex<HashMap<String, Failure>>,
+    /// What a reload has made of the same settings.
+    successor: OnceLock<Arc<Self>>,
 }
 
 /// Between two words about one server that is spoken to in clear.
@@ -77,7 +79,23 @@ impl Connector {
             negotiation: settings.negotiation,
             config: Arc::new(config),
             failures: Mutex::default(),
+            successor: OnceLock::new(),
         }))
+    }
+
+    /// From now on `newer` stands for these settings, their files having been read again.
+    pub(super) fn is_followed_by(&self, newer: &Arc<Self>) {
+        // Only one reload replaces it; what comes later replaces that one.
+        let _ = self.successor.set(Arc::clone(newer));
+    }
+
+    /// What the last reload has made of these settings: whom to trust now, with a server that may have another certificate by now.
+    pub fn latest(self: &Arc<Self>) -> Arc<Self> {
+        let mut latest = self;
+        while let Some(newer) = latest.successor.get() {
+            latest = newer;
+        }
+        Arc::clone(latest)
     }
 
     /// A handshake with this server has failed, and TLS is only preferred; whether it is time to say so (again).

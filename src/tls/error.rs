@@ -203,6 +203,9 @@ fn alerted(alert: AlertDescription) -> String {
         AlertDescription::UnknownCA => {
             "it doesn't trust the CA of the certificate in server_tls_cert_file".to_owned()
         }
+        AlertDescription::CertificateExpired => {
+            "it says that the certificate in server_tls_cert_file has expired".to_owned()
+        }
         AlertDescription::NoApplicationProtocol => "no common application protocol".to_owned(),
         AlertDescription::HandshakeFailure => "handshake failure".to_owned(),
         AlertDescription::Unknown(number) => format!("alert {number}"),

@@ -68,6 +68,15 @@ impl Tls {
         Ok(Self { acceptor, connectors })
     }
 
+    /// Tells what was made before that this counts now. For a reload.
+    pub fn follows(&self, before: &Self) {
+        for (settings, older) in &before.connectors {
+            if let (Some(older), Some(Some(newer))) = (older, self.connectors.get(settings)) {
+                older.is_followed_by(newer);
+            }
+        }
+    }
+
     /// What answers clients that want TLS; `None`: they are told that there is none.
     pub fn acceptor(&self) -> Option<Arc<Acceptor>> {
         self.acceptor.clone()
