@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use base64::Engine as _;
 use support::certificates::{Certificates, Files, Kind, text};
-use support::cluster::{Cluster, Version};
+use support::cluster::{self, Cluster, Version};
 use support::eventually;
 use support::messages;
 use support::pgweir::{Config, Pgweir};
@@ -730,6 +730,47 @@ fn every_kind_of_certificate_can_be_bound_to() {
     }
 }
 
+/// libpq 17 (psycopg2's) begins TLS without asking and binds its login to it; the server's leg, to PostgreSQL 18, does the same.
+#[test]
+fn direct_tls_and_channel_binding_by_libpq() {
+    let pgweir = Pgweir::start(
+        &both_legs(newer().port)
+            .put("databases.app", "server_tls_sslnegotiation", "direct")
+            .set("server_require_auth", "scram-sha-256"),
+    );
+    let script = "import psycopg2, sys\n\
+                  assert psycopg2.__libpq_version__ >= 170000\n\
+                  cursor = psycopg2.connect(sys.argv[1]).cursor()\n\
+                  cursor.execute('SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()')\n\
+                  assert cursor.fetchone() == (True,)";
+    let target = format!(
+        "host=localhost port={} user=app password=secret-app dbname=app sslmode=verify-full sslrootcert={}",
+        pgweir.port,
+        text(&certificates().0.ca())
+    );
+    let python = cluster::test_tools().join("venv/bin/python");
+    let parameters = "sslnegotiation=direct channel_binding=require";
+    cluster::run(Command::new(python).args(["-c", script, &format!("{target} {parameters}")]));
+}
+
+/// What people look at certificates with.
+#[test]
+fn openssl_s_client_is_answered() {
+    let pgweir = Pgweir::start(&for_clients(Config::new(Cluster::shared()), "require"));
+    for begin in [["-starttls", "postgres"], ["-alpn", "postgresql"]] {
+        let output = Command::new("openssl")
+            .args(["s_client", "-brief", "-verify_return_error", "-verify_hostname", "localhost"])
+            .args(["-connect", &format!("localhost:{}", pgweir.port), "-CAfile"])
+            .arg(certificates().0.ca())
+            .args(begin)
+            .stdin(Stdio::null())
+            .output()
+            .expect("openssl starts");
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success() && said.contains("Verification: OK"), "{begin:?}: {said}");
+    }
+}
+
 /// Whose signature would count is looked at though nobody verifies: at the start, by --check and by a reload.
 #[test]
 fn a_ca_file_that_is_gone_is_told_where_nobody_verifies() {
@@ -770,6 +811,7 @@ fn direct_tls_to_servers() {
     for (name, port, mode) in [
         ("app", proxy.address.port(), "verify-full"),
         ("too_old", encrypted().port, "require"),
+        ("in_clear", Cluster::shared().port, "require"),
         ("other", server(Manner::Begins(certificates().1.clone())), "require"),
     ] {
         let table = format!("databases.{name}");
@@ -791,8 +833,13 @@ fn direct_tls_to_servers() {
     assert_eq!(code, "08006");
     let no_alpn = "direct SSL connection was established without ALPN protocol negotiation extension";
     assert!(message.ends_with(no_alpn), "{message}");
-    error_of(&pgweir, "too_old");
-    logged(&pgweir, "PostgreSQL takes direct TLS since 17");
+    for (name, what) in [
+        ("too_old", "TLS: the server takes no direct TLS, which PostgreSQL does since 17"),
+        ("in_clear", "server does not support SSL, but SSL was required"),
+    ] {
+        let (code, message) = error_of(&pgweir, name);
+        assert!(code == "08006" && message.contains(what), "{name}: {code} {message}");
+    }
 }
 
 /// As with libpq, "prefer" does without TLS where the server's isn't good enough; who requires it is told.

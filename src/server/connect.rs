@@ -4,7 +4,7 @@ use super::cancel::CancelKey;
 use super::conversation::Conversation;
 use super::error::{ConnectError, Refusal};
 use super::login::{Encryption, Login, Next, ServerSecret};
-use super::{NOBODY, Server, cancel};
+use super::{NOBODY, Server, cancel, direct};
 use crate::clock::Instant;
 use crate::config::RequireAuth;
 use crate::net::files::check_room_for_server;
@@ -12,7 +12,7 @@ use crate::net::options::TcpOptions;
 use crate::net::stream::Stream;
 use crate::params::set::Set;
 use crate::timer::timeout;
-use crate::tls::{ALPN, Channel, Connector, TlsError};
+use crate::tls::{Channel, Connector};
 use crate::wire::backend;
 use crate::wire::frame::{self, HEADER};
 use crate::wire::sqlstate::{self, SqlState};
@@ -163,6 +163,10 @@ pub async fn reach(address: &Address, tls: Option<&Connector>) -> Result<Stream,
             tell_of_clear_text(address, connector, "TLS failed", &e.to_string());
             dial(address).await
         }
+        Err(SecureError::Handshake(e)) if connector.is_direct() && direct::was_closed(&e) => {
+            drop(stream);
+            Err(direct::why_closed(address, e).await)
+        }
         Err(SecureError::Handshake(e)) => Err(ConnectError::Tls(address.to_string(), e)),
         Err(SecureError::Unsupported) => Err(ConnectError::NoTls(address.to_string())),
         Err(SecureError::Protocol(what)) => Err(ConnectError::Protocol(what)),
@@ -188,7 +192,7 @@ enum SecureError {
 /// Asks for TLS and begins it, or begins at once.
 async fn secure(stream: &mut Stream, connector: &Connector, host: &str) -> Result<(), SecureError> {
     if connector.is_direct() {
-        return begin_directly(stream, connector, host).await.map_err(SecureError::Handshake);
+        return direct::begin(stream, connector, host).await.map_err(SecureError::Handshake);
     }
     stream.write_all(startup::SSL_REQUEST).await.map_err(SecureError::Io)?;
     let mut answer = Vec::new();
@@ -203,18 +207,6 @@ async fn secure(stream: &mut Stream, connector: &Connector, host: &str) -> Resul
         [b'S' | b'N', ..] => Err(SecureError::Protocol("received unencrypted data after SSL response")),
         _ => Err(SecureError::Protocol("received invalid response to SSL negotiation")),
     }
-}
-
-/// As libpq: what speaks TLS there has to say that it speaks PostgreSQL within, so that nothing else can be talked to by mistake
-/// (RFC 9325, 3.8).
-async fn begin_directly(stream: &mut Stream, connector: &Connector, host: &str) -> io::Result<()> {
-    stream.connect_tls(connector, host).await.map_err(|error| match TlsError::of(&error) {
-        Some(TlsError::Closed) => TlsError::NotDirect.into(),
-        None if error.kind() == io::ErrorKind::ConnectionReset => TlsError::NotDirect.into(),
-        _ => error,
-    })?;
-    let agreed = stream.tls().and_then(Channel::alpn) == Some(ALPN);
-    if agreed { Ok(()) } else { Err(TlsError::NoAlpn.into()) }
 }
 
 /// Connects and logs in. Cancel safe: dropped at any point, the connection is closed. The caller bounds the time.

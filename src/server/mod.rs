@@ -3,6 +3,7 @@ pub mod bulk;
 pub mod cancel;
 pub mod connect;
 pub mod conversation;
+mod direct;
 pub mod error;
 pub mod exchange;
 pub mod login;

@@ -28,10 +28,8 @@ pub enum TlsError {
     /// The other side closed within the handshake.
     #[error("the other side closed the connection within the handshake")]
     Closed,
-    /// It did so where TLS began without being asked for.
-    #[error(
-        "the other side closed the connection within the handshake: PostgreSQL takes direct TLS since 17"
-    )]
+    /// It did so where TLS began without being asked for, and has it for who asks.
+    #[error("the server takes no direct TLS, which PostgreSQL does since 17 (server_tls_sslnegotiation)")]
     NotDirect,
     /// It doesn't say that PostgreSQL is spoken within.
     #[error("direct SSL connection was established without ALPN protocol negotiation extension")]
@@ -66,8 +64,8 @@ impl TlsError {
                     | Error::PeerIncompatible(_)
                     | Error::AlertReceived(_)
             ),
-            Self::Name(_) | Self::NoAlpn => true,
-            Self::Closed | Self::NotDirect | Self::Endless => false,
+            Self::Name(_) | Self::NoAlpn | Self::NotDirect => true,
+            Self::Closed | Self::Endless => false,
         }
     }
 }
