@@ -46,7 +46,7 @@ fn has_password(path: &Path) -> bool {
 }
 
 fn told(path: &Path, what: &str) -> String {
-    format!("{}: {what} can be read by others than its owner; chmod 600 it", path.display())
+    format!("{}: {what} can be read or written by others than its owner; chmod 600 it", path.display())
 }
 
 fn is_open(path: &Path) -> bool {
