@@ -286,6 +286,28 @@ fn nothing_runs_on_after_a_stop() {
     eventually("it is cancelled", || running() == 0);
 }
 
+/// PgBouncer's signals for PAUSE and RESUME.
+#[test]
+fn usr1_pauses_and_usr2_resumes() {
+    let (_, pgweir, target) = one_server("usr", |config| config);
+    let mut client = Client::connect(&target);
+    client.query("BEGIN; SELECT 1");
+    let signal = |signal, word: &str| {
+        process::signal(pgweir.pid(), signal);
+        eventually(word, || pgweir.log().contains(word));
+    };
+    signal(Signal::USR2, "USR2: there is no pause of all databases to end");
+    signal(Signal::USR1, "USR1: all databases are paused: ");
+    signal(Signal::USR1, "USR1: all databases are paused already");
+    assert_eq!(client.value("SELECT 2"), "2", "a transaction goes on");
+    client.query("COMMIT");
+    client.send(&query("SELECT 3"));
+    let waiting = || pgweir.metric("pgweir_pool_clients", &["database=\"usr\"", "state=\"waiting\""]);
+    eventually("it waits", || waiting() == 1.0);
+    signal(Signal::USR2, "USR2: the pause is over");
+    assert_eq!(client.read_until_ready()[1].to_string(), "D [Some(\"3\")]");
+}
+
 /// What a client sends behind its password is not lost.
 #[test]
 fn a_query_may_follow_the_password() {

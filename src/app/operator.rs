@@ -41,6 +41,8 @@ impl<'a> Operator<'a> {
                         let _ = self.reload();
                         None
                     }
+                    Request::Pause => self.pause(),
+                    Request::Resume => self.resume(),
                     Request::Drain => Some(Ending::Drain),
                     Request::Stop => Some(Ending::By(Shutdown::Immediate)),
                 },
@@ -55,6 +57,28 @@ impl<'a> Operator<'a> {
                 return ending;
             }
         }
+    }
+
+    /// As the console's PAUSE, but nobody waits until all servers are free.
+    fn pause(&self) -> Option<Ending> {
+        let pools = &self.change.shared.pools;
+        if pools.is_all_paused() {
+            tracing::info!("USR1: all databases are paused already; USR2 or RESUME ends it");
+        } else {
+            pools.pause(None);
+            tracing::info!(
+                "USR1: all databases are paused: transactions finish, then clients wait until USR2 or RESUME"
+            );
+        }
+        None
+    }
+
+    fn resume(&self) -> Option<Ending> {
+        match self.change.shared.pools.resume(None) {
+            true => tracing::info!("USR2: the pause is over"),
+            false => tracing::info!("USR2: there is no pause of all databases to end"),
+        }
+        None
     }
 
     fn reload(&self) -> Result<Vec<String>, AppError> {

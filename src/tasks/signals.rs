@@ -12,6 +12,10 @@ pub enum Request {
     Stop,
     /// HUP: read the configuration again.
     Reload,
+    /// USR1, as in PgBouncer: PAUSE.
+    Pause,
+    /// USR2, as in PgBouncer: RESUME.
+    Resume,
 }
 
 /// Listens to the process's signals.
@@ -21,6 +25,8 @@ pub struct Signals {
     int: Signal,
     quit: Signal,
     hup: Signal,
+    usr1: Signal,
+    usr2: Signal,
 }
 
 impl Signals {
@@ -31,6 +37,8 @@ impl Signals {
             int: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
             hup: signal(SignalKind::hangup())?,
+            usr1: signal(SignalKind::user_defined1())?,
+            usr2: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -41,6 +49,8 @@ impl Signals {
             _ = self.int.recv() => Request::Stop,
             _ = self.quit.recv() => Request::Stop,
             _ = self.hup.recv() => Request::Reload,
+            _ = self.usr1.recv() => Request::Pause,
+            _ = self.usr2.recv() => Request::Resume,
         }
     }
 }
