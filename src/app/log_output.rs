@@ -15,8 +15,45 @@ const SYSLOG: &str = "/dev/log";
 /// Something to write a line to.
 enum Place {
     Stderr,
-    File(Mutex<File>),
+    File(Mutex<LogFile>),
     Syslog(Syslog),
+}
+
+/// A file of lines.
+struct LogFile {
+    file: File,
+    /// Lines that it hasn't taken since it took one, as on a full disk, and why not.
+    missed: Option<(u64, io::Error)>,
+}
+
+impl LogFile {
+    fn new(file: File) -> Self {
+        Self { file, missed: None }
+    }
+
+    /// Writes a line, and before it how many are missing here.
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        let notice = self.missed.as_ref().map(|(lines, why)| missing(*lines, why, line)).unwrap_or_default();
+        let written = self.file.write_all(notice.as_bytes()).and_then(|()| {
+            self.missed = None;
+            self.file.write_all(line)
+        });
+        if let Err(why) = &written {
+            let before = self.missed.take().map_or(0, |(lines, _)| lines);
+            self.missed = Some((before + 1, io::Error::new(why.kind(), why.to_string())));
+        }
+        written
+    }
+}
+
+/// A line in the form of that behind it; one may have been cut off before it.
+fn missing(lines: u64, why: &io::Error, like: &[u8]) -> String {
+    let text =
+        format!("lines that are missing here went to standard error: {lines}; this file took none: {why}");
+    match like.first() {
+        Some(b'{') => format!("\n{}\n", serde_json::json!({ "level": "WARN", "message": text })),
+        _ => format!("\n WARN {text}\n"),
+    }
 }
 
 /// A syslog daemon.
@@ -76,7 +113,7 @@ pub(super) fn prepare(config: &Config) -> Result<Prepared, (String, io::Error)> 
     let Some(path) = &general.logfile else { return Ok(Prepared(Place::Stderr)) };
     let file = OpenOptions::new().create(true).append(true).open(path);
     let file = file.map_err(|error| (format!("logfile {}", path.display()), error))?;
-    Ok(Prepared(Place::File(Mutex::new(file))))
+    Ok(Prepared(Place::File(Mutex::new(LogFile::new(file)))))
 }
 
 impl Output {
@@ -135,13 +172,16 @@ impl Write for Line<'_> {
     }
 }
 
-/// A line is written at once, so that those of several threads don't mix. What no syslog takes since there is none goes to standard error;
-/// one that can't be written is lost: there is nobody to tell.
+/// A line is written at once, so that those of several threads don't mix. What a file can't take, or no syslog since there is none, goes to
+/// standard error; one that can't be written there is lost: there is nobody to tell.
 impl Drop for Line<'_> {
     fn drop(&mut self) {
         let _ = match &*self.output.0.read() {
             Place::Stderr => io::stderr().lock().write_all(&self.text),
-            Place::File(file) => file.lock().write_all(&self.text),
+            Place::File(file) => {
+                let written = file.lock().write(&self.text);
+                written.or_else(|_| io::stderr().lock().write_all(&self.text))
+            }
             Place::Syslog(syslog) => {
                 let text = self.text.trim_ascii_end();
                 let priority = syslog.facility as u8 * 8 + self.severity;
@@ -176,6 +216,31 @@ mod tests {
         let mut bytes = [0; 64];
         let n = syslog.recv(&mut bytes).unwrap();
         String::from_utf8_lossy(&bytes[..n]).into_owned()
+    }
+
+    #[test]
+    fn a_full_disk_is_told_of_when_it_is_full_no_more() {
+        let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
+        for (lines, notice) in [
+            (
+                ["one\n", "two\n", "three\n"],
+                "\n WARN lines that are missing here went to standard error: 2; this",
+            ),
+            (
+                ["{}\n", "{}\n", "{}\n"],
+                "\n{\"level\":\"WARN\",\"message\":\"lines that are missing here went to standard error: 2; this",
+            ),
+        ] {
+            let mut file = LogFile::new(full.try_clone().unwrap());
+            assert!(lines[..2].iter().all(|line| file.write(line.as_bytes()).is_err()));
+            let mut kept = tempfile::NamedTempFile::new().unwrap();
+            file.file = kept.reopen().unwrap();
+            assert!((0..2).all(|_| file.write(lines[2].as_bytes()).is_ok()));
+            let mut text = String::new();
+            io::Read::read_to_string(&mut kept, &mut text).unwrap();
+            assert!(text.starts_with(notice) && text.contains("No space left on device"), "{text}");
+            assert!(text.ends_with(&lines[2].repeat(2)), "{text}");
+        }
     }
 
     #[test]

@@ -169,9 +169,14 @@ impl<'t> Report<'t> {
             let warning = |problem| Warning { file: file.to_owned(), problem };
             return Ok((value, self.warnings.into_iter().map(warning).collect()));
         }
+        Err(self.refuse())
+    }
+
+    /// All that was wrong.
+    pub(super) fn refuse(mut self) -> Errors {
         self.problems.sort_by_key(|problem| problem.position);
         self.problems.dedup();
-        Err(Errors { file: self.file.to_owned(), problems: self.problems })
+        Errors { file: self.file.to_owned(), problems: self.problems }
     }
 
     /// Line and column (in characters) of a byte offset, both from 1.

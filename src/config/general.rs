@@ -191,7 +191,7 @@ section! {
     pub log_level: LogLevel as OneOf<LogLevel> = Is(r#""info""#);
     /// Log lines as text or as JSON objects.
     pub log_format: LogFormat as OneOf<LogFormat> = Is(r#""text""#), Restart;
-    /// File for the log instead of standard error, opened again at HUP; empty for none.
+    /// File for the log instead of standard error, opened again at HUP; empty for none. Lines that it can't take go to standard error.
     pub logfile: Option<PathBuf> as FilePath = Is(r#""""#);
     /// Send the log to syslog (/dev/log) instead.
     pub syslog: Switch as Switch = Is("false");

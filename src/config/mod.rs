@@ -219,6 +219,10 @@ impl Config {
 /// Everything that is wrong with it, in one go.
 pub fn parse(text: &str, file_name: &str) -> Result<(Config, Vec<Warning>), Errors> {
     let mut report = error::Report::new(file_name, text);
+    if let Some(at) = raw::is_of_pgbouncer(text) {
+        report.problem(at, raw::OF_PGBOUNCER.to_owned());
+        return Err(report.refuse());
+    }
     let file = raw::RawFile::read(text, &mut report);
     let config = resolve::resolve(file, &mut report);
     report.finish(config)

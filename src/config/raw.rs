@@ -34,6 +34,23 @@ pub(super) struct RawFile<'t> {
 
 const SECTIONS: [&str; 4] = ["pgweir", "databases", "users", "metrics"];
 
+/// What to do with a pgbouncer.ini.
+pub(super) const OF_PGBOUNCER: &str = "this is a file of PgBouncer's; pgweir's are TOML: [pgbouncer] becomes [pgweir] with the same names, \
+    each line of [databases] and of [users] a section [databases.NAME] with its parameters on lines of their own, \
+    texts stand in double quotes, comments begin with #; see docs/settings.md";
+
+/// Where a file that is no TOML says that it is PgBouncer's.
+pub(super) fn is_of_pgbouncer(text: &str) -> Option<usize> {
+    let (_, errors) = DeTable::parse_recoverable(text);
+    let mut at = 0;
+    let found = text.split_inclusive('\n').find_map(|line| {
+        let begins = at;
+        at += line.len();
+        (line.trim() == "[pgbouncer]").then_some(begins)
+    });
+    found.filter(|_| !errors.is_empty())
+}
+
 impl<'t> RawFile<'t> {
     /// Reads as much as can be read; all that can't is reported.
     pub(super) fn read(text: &'t str, report: &mut Report<'_>) -> Self {

@@ -146,6 +146,16 @@ fn grammar() {
             "foo = 1\n[databases.app\nport = 1\nbar = 1\n",
             &[r#"f:1:1: key "foo" outside any section"#, "f:2:15: not TOML: unclosed table, expected `]`"],
         ),
+        // One word says it all.
+        (
+            "; ours\n[databases]\napp = host=127.0.0.1\n[pgbouncer]\nlisten_port = 6432\npool_mode = session\n",
+            &[
+                "f:4:1: this is a file of PgBouncer's; pgweir's are TOML: [pgbouncer] becomes [pgweir] with the same names, \
+               each line of [databases] and of [users] a section [databases.NAME] with its parameters on lines of their own, \
+               texts stand in double quotes, comments begin with #; see docs/settings.md",
+            ],
+        ),
+        ("[pgbouncer]\n[databases.x]\n", &["f:1:2: unknown section [pgbouncer]; did you mean [pgweir]?"]),
         // Columns count characters, also after a carriage return.
         (
             "[databases.x]\r\nhost = \"é\" x\r\n",
