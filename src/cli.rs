@@ -1,5 +1,7 @@
 //! The command line. Says what was asked for; reads no file and no environment.
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -67,7 +69,7 @@ pub struct CommandLine {
 pub enum Tool {
     /// Make what is stored of a password, which is read from standard input
     Hash(Hash),
-    /// Log in as a client would, and say where it fails and why; the password is read from standard input
+    /// Log in as a client would, and say where it fails and why; a password that is asked for is read from standard input
     LoginTest(LoginTest),
     /// Show the pools of a running pgweir, live
     Top(Top),
@@ -103,6 +105,34 @@ pub struct LoginTest {
     /// Database that it asks for; the user's name when left out
     #[arg(long, short = 'd', value_name = "NAME")]
     pub database: Option<String>,
+
+    /// Where it comes from, for auth_hba_file: an address, or local for the Unix-domain socket
+    #[arg(long, value_name = "ADDRESS|local", default_value = "127.0.0.1")]
+    pub from: Whence,
+
+    /// It comes without TLS, for auth_hba_file; else with it where clients can have it
+    #[arg(long)]
+    pub no_tls: bool,
+}
+
+/// Where a client comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whence {
+    /// Over TCP.
+    Address(IpAddr),
+    /// Over the Unix-domain socket.
+    Local,
+}
+
+impl FromStr for Whence {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "local" => Ok(Self::Local),
+            _ => text.parse().map(Self::Address).map_err(|_| "neither an IP address nor \"local\""),
+        }
+    }
 }
 
 /// Which pgweir to show.
@@ -240,10 +270,21 @@ mod tests {
     fn tools() {
         let hash = Hash { iterations: 4096, like: None, md5: None };
         assert_eq!(read(&["hash"]).expect("allowed"), Command::Tool(Tool::Hash(hash)));
-        let test =
-            LoginTest { config: "a.toml".into(), user: "u".to_owned(), database: Some("d".to_owned()) };
+        let test = |from, no_tls| {
+            let (user, database) = ("u".to_owned(), Some("d".to_owned()));
+            Command::Tool(Tool::LoginTest(LoginTest {
+                config: "a.toml".into(),
+                user,
+                database,
+                from,
+                no_tls,
+            }))
+        };
         let line = ["login-test", "a.toml", "-U", "u", "-d", "d"];
-        assert_eq!(read(&line).expect("allowed"), Command::Tool(Tool::LoginTest(test)));
+        let usual = Whence::Address(IpAddr::from([127, 0, 0, 1]));
+        assert_eq!(read(&line).expect("allowed"), test(usual, false));
+        let more = [&line[..], &["--from", "local", "--no-tls"]].concat();
+        assert_eq!(read(&more).expect("allowed"), test(Whence::Local, true));
         assert_eq!(
             read(&["./hash"]).expect("allowed"),
             Command::Run { source: Source::File("./hash".into()), overrides: Overrides::default() }
@@ -252,6 +293,7 @@ mod tests {
             &["hash", "x"][..],
             &["hash", "--iterations", "0"],
             &["login-test", "a.toml"],
+            &["login-test", "a.toml", "-U", "u", "--from", "here"],
             &["a.toml", "hash"],
         ] {
             assert!(read(line).is_err(), "{line:?}");

@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
+use support::certificates::{Certificates, Kind};
 use support::cluster::Cluster;
+use support::directory::Directory;
 use support::eventually;
 use support::fake_server::FakeServer;
 use support::messages::{self, Message};
@@ -519,7 +521,8 @@ fn tool(arguments: &[&str], password: &str) -> (bool, String) {
         .stderr(Stdio::piped())
         .spawn()
         .expect("it starts");
-    writeln!(child.stdin.take().expect("piped"), "{password}").expect("it reads");
+    // Who isn't asked for a password doesn't read one.
+    let _ = writeln!(child.stdin.take().expect("piped"), "{password}");
     let output = child.wait_with_output().expect("our child");
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(said).expect("text"))
@@ -552,14 +555,16 @@ fn each_leg_of_a_login() {
         std::fs::write(&path, config.render()).expect("written");
         path.display().to_string()
     };
-    let listed = Config::new(cluster);
+    let listed = Config::new(cluster).put("users.sectioned", "pool_size", 1);
+    let two_hosts = listed.clone().put("databases.app", "host", "127.0.0.2, 127.0.0.1");
+    let slow = looked_up.clone().set("auth_query", SLOW);
     for (config, user, password, leg, words) in [
         (listed.clone(), "app", "secret-app", "", "server's login   ok"),
         (looked_up.clone(), "app", "secret-app", "", "by the key of the client's SCRAM login"),
         (listed.clone().set("nonsense", 1), "app", "x", "configuration", "unknown key"),
-        (listed.clone(), "app", "wrong", "client's secret", "wrong password"),
-        (listed.clone(), "nobody", "x", "client's secret", "isn't known"),
-        (looked_up.set("auth_query", "SELECT nonsense"), "app", "x", "client's secret", "nonsense"),
+        (listed.clone(), "app", "wrong", "client's login", "wrong password"),
+        (listed.clone(), "nobody", "x", "client's login", "isn't known"),
+        (looked_up.set("auth_query", "SELECT nonsense"), "app", "x", "client's login", "nonsense"),
         (listed.clone().database("app", dead), "app", "secret-app", "server ", "cannot connect"),
         (
             listed.clone().put("users.app", "password", "other"),
@@ -568,7 +573,18 @@ fn each_leg_of_a_login() {
             "server's login",
             "(SQLSTATE 28P01)",
         ),
-        (listed.put("databases.app", "dbname", "gone"), "app", "secret-app", "server's login", "3D000"),
+        (
+            listed.clone().put("databases.app", "dbname", "gone"),
+            "app",
+            "secret-app",
+            "server's login",
+            "3D000",
+        ),
+        (two_hosts, "app", "secret-app", "", "cannot connect to 127.0.0.2:"),
+        (listed.clone().set("auth_type", "trust"), "sectioned", "", "server's login", "28000"),
+        (listed.clone().set("auth_type", "trust"), "nobody", "", "client's login", "isn't known"),
+        (listed.set("auth_type", "any"), "who", "", "client's login", "set user in [databases.NAME]"),
+        (slow, "slow", "x", "client's login", "iteration count must be a number from 1 to 1000000"),
     ] {
         let (done, said) =
             tool(&["login-test", &file(&config), "--user", user, "--database", "app"], password);
@@ -576,6 +592,61 @@ fn each_leg_of_a_login() {
         assert!(said.contains(words) && !said.contains("secret-app"), "{words}: {said}");
         let failed = said.lines().find(|line| line.contains("FAILED"));
         assert!(failed.is_none_or(|line| line.starts_with(leg)) && failed.is_some() != done, "{leg}: {said}");
+    }
+}
+
+/// Gives everybody a secret that would take too long.
+const SLOW: &str = "SELECT $1::text, 'SCRAM-SHA-256$1000001:AAAAAAAAAAAAAAAAAAAAAA==$' || repeat('A', 43) || '=:' || repeat('A', 43) || '='";
+
+#[test]
+fn a_secret_of_no_use_is_told_in_the_log() {
+    let pgweir = Pgweir::start(&config(Cluster::shared()).set("auth_query", SLOW));
+    assert_eq!(refusal(&pgweir, "slow", "x", "app").sqlstate(), "28P01");
+    let why = "the SCRAM secret's iteration count must be a number from 1 to 1000000";
+    eventually("it is told", || pgweir.log().contains(why));
+}
+
+/// By rules: the one that is for such a client, and what it asks for.
+#[test]
+fn a_login_by_rules() {
+    let cluster = Cluster::shared();
+    let certificates = Certificates::new();
+    let directory = Directory::start(&certificates.issue("localhost", &Kind::of(&["localhost"])));
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let hba = format!(
+        "host app app 127.0.0.1/32 scram-sha-256\nhost app app 10.0.0.0/8 reject\nlocal app app peer\n\
+         host app app 192.168.0.0/16 trust\nhost app app 172.16.0.0/16 ldap ldapserver=127.0.0.1 ldapport={} ldapprefix=\"uid=\" \
+         ldapsuffix=\",ou=people,dc=example\"\n",
+        directory.port
+    );
+    std::fs::write(path("hba"), hba).expect("our directory");
+    let ruled = |config: Config| config.set("auth_type", "hba").set("auth_hba_file", &*path("hba"));
+    let secret = cluster.value("postgres", "SELECT rolpassword FROM pg_authid WHERE rolname = 'app'");
+    let stored = Config::new(cluster).put("users.app", "password", &*secret);
+    for (config, from, password, good, words) in [
+        (ruled(config(cluster)), "127.0.0.1", "secret-app", true, "by the key of the client's SCRAM login"),
+        (ruled(stored), "127.0.0.1", "secret-app", true, "scram-sha-256 (/"),
+        (ruled(Config::new(cluster)), "127.0.0.1", "wrong", false, "wrong password: scram-sha-256 (/"),
+        (
+            ruled(Config::new(cluster)),
+            "10.1.2.3",
+            "secret-app",
+            false,
+            "pg_hba.conf rejects connection for host \"10.1.2.3\"",
+        ),
+        (ruled(Config::new(cluster)), "::1", "secret-app", false, "no pg_hba.conf entry for host \"::1\""),
+        (ruled(Config::new(cluster)), "local", "", true, "asks for whom it runs as"),
+        (ruled(Config::new(cluster)), "192.168.1.1", "", true, "hba:4): nothing is asked"),
+        (ruled(config(cluster)), "172.16.0.1", "secret-app", true, "ldap (/"),
+        (ruled(config(cluster)), "172.16.0.1", "wrong", false, "the directory doesn't take the password"),
+    ] {
+        std::fs::write(path("pgweir.toml"), config.render()).expect("our directory");
+        let file = path("pgweir.toml");
+        let arguments = ["login-test", &file, "--user", "app", "--database", "app", "--from", from];
+        let (done, said) = tool(&arguments, password);
+        assert_eq!((done, said.contains(words)), (good, true), "{from} {words}: {said}");
+        assert!(!said.contains("secret-app"), "{said}");
     }
 }
 
@@ -590,7 +661,7 @@ fn a_login_to_the_console() {
         (&admin, "pgweir", "secret-app", true, "\"pgweir\" is pgweir's console, which no server is behind"),
         (&admin, "pgbouncer", "secret-app", true, "console          ok      user \"app\" may do everything"),
         (&stats, "pgweir", "secret-app", true, "console          ok      user \"app\" may look"),
-        (&admin, "pgweir", "wrong", false, "client's secret  FAILED  wrong password"),
+        (&admin, "pgweir", "wrong", false, "client's login   FAILED  wrong password"),
         (&base, "pgweir", "secret-app", false, "console          FAILED  user \"app\" may not enter it"),
     ] {
         std::fs::write(&path, config.render()).expect("written");

@@ -1,27 +1,33 @@
 //! `pgweir login-test`: a login leg by leg, each with what came of it, and a hint where it fails.
 
+mod asked;
+
 use super::error::AppError;
 use super::{prompt, secrets};
+use crate::auth::login::Method;
 use crate::auth::scram::secret::PassThrough;
 use crate::auth::secret::{Form, Secret, StoredSecret};
 use crate::cli::LoginTest;
 use crate::client::context::{asking_limit, configured_secret, tcp_options};
 use crate::client::lookup;
-use crate::client::opener::addresses_of;
-use crate::config::{self, AuthType, Config, Database, RESERVED_DATABASES, ServerPassword};
+use crate::client::opener::{addresses_of, is_of_the_host};
+use crate::config::{self, Config, Database, RESERVED_DATABASES, ServerPassword};
+use crate::credentials::ldap;
 use crate::credentials::tokens::{Asking, Tokens};
 use crate::params::set::Sets;
 use crate::server::Server;
-use crate::server::connect::{ServerIds, Target, connect, reach};
+use crate::server::connect::{Address, ServerIds, Target, connect, reach};
 use crate::server::error::ConnectError;
 use crate::server::login::ServerSecret;
 use crate::timer::timeout;
 use crate::tls::Tls;
+use asked::{Asked, Entrance};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
+use zeroize::Zeroizing;
 
 /// How long a leg may take when server_connect_timeout doesn't say.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -40,9 +46,8 @@ impl Failure {
 
 /// Tells of each leg. False if one failed.
 pub(super) fn run(wanted: &LoginTest) -> Result<bool, AppError> {
-    let password = prompt::password("Password")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(test(wanted, &password)))
+    Ok(runtime.block_on(test(wanted)))
 }
 
 /// Prints a leg; what it brought, if it was good.
@@ -60,9 +65,9 @@ fn tell<T>(leg: &str, outcome: Result<(T, String), Failure>) -> Option<T> {
     }
 }
 
-async fn test(wanted: &LoginTest, password: &str) -> bool {
+async fn test(wanted: &LoginTest) -> bool {
     let Some(setup) = tell("configuration", Setup::read(wanted)) else { return false };
-    let Some(secret) = tell("client's secret", setup.client(password).await) else { return false };
+    let Some(secret) = tell("client's login", setup.client(wanted).await) else { return false };
     if setup.is_console() {
         return tell("console", setup.rights()).is_some();
     }
@@ -128,50 +133,70 @@ impl Setup {
     }
 
     /// Whether pgweir would let the client in; and what that gives for the server.
-    async fn client(&self, password: &str) -> Result<(ServerSecret, String), Failure> {
-        let method = self.config.general.auth_type;
-        if method == AuthType::Hba {
-            let told = "not tested: what is asked depends on the rules of auth_hba_file".to_owned();
-            return Ok((self.configured(&self.user, self.store.secret(&self.user).as_ref()), told));
+    async fn client(&self, wanted: &LoginTest) -> Result<(ServerSecret, String), Failure> {
+        let Entrance { asked, by } = asked::find(&self.config, wanted, (&self.name, &self.database))?;
+        match asked {
+            Asked::Secret(Method::Trust) => {
+                let secret = self.known().await?;
+                Ok((self.configured(&self.user, secret.as_ref()), format!("{by}: nothing is asked")))
+            }
+            Asked::Secret(method) => self.by_secret(method, &by).await,
+            Asked::Directory(directory, tls) => {
+                let password = typed()?;
+                let checked = ldap::check(&directory, tls, &self.user, password.as_bytes()).await;
+                let hint = "see ldap in docs/authentication.md";
+                checked.map_err(|error| Failure::new(format!("{by}: {error}"), hint))?;
+                Ok((self.learned(None, &password, true), by))
+            }
+            Asked::Else(what) => {
+                let secret = self.known().await?;
+                Ok((
+                    self.configured(&self.user, secret.as_ref()),
+                    format!("not tested: {by} asks for {what}"),
+                ))
+            }
         }
-        if matches!(
-            method,
-            AuthType::Ldap
-                | AuthType::Pam
-                | AuthType::OAuth
-                | AuthType::Cert
-                | AuthType::Peer
-                | AuthType::Any
-        ) {
-            let told = format!("not tested: {} needs no secret of pgweir's", method.as_str());
-            return Ok((self.configured(&self.user, self.store.secret(&self.user).as_ref()), told));
-        }
-        let (secret, from) = match self.store.secret(&self.user) {
-            Some(secret) => (Some(secret), "the configuration or auth_file".to_owned()),
-            None => self.looked_up().await?,
-        };
-        let Some(secret) = secret else {
-            return Err(Failure::new(
-                format!("user {:?} isn't known, or may not log in, by {from}", self.user),
-                "add [users.NAME] with a password, a line in auth_file, or set auth_user; see docs/authentication.md",
-            ));
-        };
+    }
+
+    /// By a password and a secret that pgweir knows.
+    async fn by_secret(&self, method: Method, by: &str) -> Result<(ServerSecret, String), Failure> {
+        let password = typed()?;
+        let (secret, from) = self.secret().await?;
+        let secret = secret.ok_or_else(|| self.unknown(&from))?;
         let form = secret.secret().form();
-        if method == AuthType::ScramSha256 && form == Form::Md5 {
+        if method == Method::ScramSha256 && form == Form::Md5 {
             let hint =
-                "set a password anew with password_encryption = 'scram-sha-256', or auth_type = \"md5\"";
-            return Err(Failure::new("auth_type scram-sha-256 can't use an md5 secret", hint));
+                "set a password anew with password_encryption = 'scram-sha-256', or let clients in by md5";
+            return Err(Failure::new(format!("{by} can't use an md5 secret"), hint));
         }
-        let told = format!("{} against a {form:?} secret from {from}", method.as_str());
-        if method == AuthType::Trust {
-            return Ok((self.configured(&self.user, Some(&secret)), format!("{told}: nothing is asked")));
-        }
+        let told = format!("{by} against a {form:?} secret from {from}");
         if !secret.is_of(&self.user, password.as_bytes()) {
             let hint =
                 "the password is another one than that of this secret; was it changed at one place only?";
             return Err(Failure::new(format!("wrong password: {told}"), hint));
         }
-        Ok((self.learned(&secret, password), told))
+        Ok((self.learned(Some(&secret), &password, method == Method::Password), told))
+    }
+
+    /// The secret of a user who is asked for none, if there is one; a section of the configuration makes a user, too.
+    async fn known(&self) -> Result<Option<Arc<StoredSecret>>, Failure> {
+        let (secret, from) = self.secret().await?;
+        let is_known = secret.is_some() || self.config.users.contains_key(&self.user);
+        if is_known { Ok(secret) } else { Err(self.unknown(&from)) }
+    }
+
+    async fn secret(&self) -> Result<(Option<Arc<StoredSecret>>, String), Failure> {
+        match self.store.secret(&self.user) {
+            Some(secret) => Ok((Some(secret), "the configuration or auth_file".to_owned())),
+            None => self.looked_up().await,
+        }
+    }
+
+    fn unknown(&self, from: &str) -> Failure {
+        Failure::new(
+            format!("user {:?} isn't known, or may not log in, by {from}", self.user),
+            "add [users.NAME] with a password, a line in auth_file, or set auth_user; see docs/authentication.md",
+        )
     }
 
     async fn looked_up(&self) -> Result<(Option<Arc<StoredSecret>>, String), Failure> {
@@ -191,24 +216,24 @@ impl Setup {
         let answer = lookup::run(&mut server, &self.sets.empty(), &asking.query, &self.user).await;
         let hint = "auth_user must be allowed to run auth_query, which gives name and secret; see docs/authentication.md";
         let answer = answer.map_err(|error| within(Failure::new(error, hint)))?;
-        let secret =
-            answer.and_then(|answer| Secret::parse(&answer.text).ok()).filter(|s| s.form() != Form::Empty);
+        let secret = answer.map(|answer| Secret::parse(&answer.text)).transpose();
+        let hint = "the role's password can't be used here; set it anew";
+        let secret = secret.map_err(|error| within(Failure::new(error, hint)))?;
+        let secret = secret.filter(|secret| secret.form() != Form::Empty);
         Ok((secret.map(|secret| Arc::new(StoredSecret::new(secret))), from))
     }
 
-    /// What a login by `password` gives for the server, as in a running pgweir.
-    fn learned(&self, secret: &Arc<StoredSecret>, password: &str) -> ServerSecret {
-        let clear = self.config.general.auth_type == AuthType::Password;
-        let configured = self.configured(&self.user, Some(secret));
-        match (&configured, secret.secret()) {
+    /// What a login by `password`, known in clear or not, gives for the server, as in a running pgweir.
+    fn learned(&self, secret: Option<&Arc<StoredSecret>>, password: &str, clear: bool) -> ServerSecret {
+        let configured = self.configured(&self.user, secret);
+        match (&configured, secret.map(|secret| secret.secret())) {
             _ if self.database.user.is_some() => configured,
-            (ServerSecret::None, Secret::Scram(stored)) if !clear => {
+            (ServerSecret::None, _) if clear => {
+                ServerSecret::Stored(Arc::new(Secret::Plain(Zeroizing::new(password.to_owned()))))
+            }
+            (ServerSecret::None, Some(Secret::Scram(stored))) => {
                 let proof = PassThrough::of_password(password.as_bytes(), Arc::clone(stored));
                 proof.map_or(ServerSecret::None, ServerSecret::PassThrough)
-            }
-            (ServerSecret::None, _) if clear => {
-                let password = zeroize::Zeroizing::new(password.to_owned());
-                ServerSecret::Stored(Arc::new(Secret::Plain(password)))
             }
             _ => configured,
         }
@@ -231,22 +256,33 @@ impl Setup {
         self.config.general.server_connect_timeout.unwrap_or(LIMIT)
     }
 
-    /// TCP and TLS, to each of its hosts.
+    /// TCP and TLS, to each of its hosts: one that answers will do, as for logins.
     async fn server(&self, database: &Database) -> Result<((), String), Failure> {
         let tls = self.tls.connector(&self.config.server_tls(database)).ok().flatten();
-        let mut connected = Vec::new();
+        let (mut told, mut failed, mut is_there) = (Vec::new(), None, false);
         for address in addresses_of(database) {
             let reached = timeout(self.limit(), reach(&address, tls.as_deref())).await;
-            let stream = reached.unwrap_or(Err(ConnectError::Timeout)).map_err(|error| explain(&error))?;
+            let stream = match reached.unwrap_or(Err(ConnectError::Timeout)) {
+                Ok(stream) => stream,
+                Err(error) => {
+                    told.push(error.to_string());
+                    failed.get_or_insert_with(|| explain(&error));
+                    continue;
+                }
+            };
+            is_there = true;
             let failure = tls.as_ref().and_then(|tls| tls.failure(&address.to_string()));
             let tls = match (stream.tls(), failure) {
                 (Some(tls), _) => tls.version().to_owned(),
                 (None, Some(why)) => format!("without TLS, which failed: {why}"),
                 (None, None) => "without TLS".to_owned(),
             };
-            connected.push(format!("connected to {address}, {tls}"));
+            told.push(format!("connected to {address}, {tls}"));
         }
-        Ok(((), connected.join("; ")))
+        match failed.filter(|_| !is_there) {
+            Some(failure) => Err(failure),
+            None => Ok(((), told.join("; "))),
+        }
     }
 
     async fn login(&self, user: &str, secret: ServerSecret) -> Result<((), String), Failure> {
@@ -284,28 +320,40 @@ impl Setup {
             }
         };
         let tls = self.tls.connector(&self.config.server_tls(database)).ok().flatten();
-        let address = addresses_of(database).swap_remove(0);
-        let target = Target {
+        let target = |address: &Address| Target {
             address: address.clone(),
             tls: tls.clone(),
             tcp: tcp_options(&self.config),
             database: database.dbname().to_owned(),
             user: user.to_owned(),
-            secret,
+            secret: secret.clone(),
             require_auth: self.config.require_auth(database),
             parameters: Vec::new(),
             connect_query: database.connect_query.clone(),
             max_prepared_statements: NonZeroUsize::MIN,
             defaults: self.sets.empty(),
         };
-        let opened = timeout(self.limit(), connect(target, &ServerIds::default())).await;
-        let server = opened.unwrap_or(Err(ConnectError::Timeout)).map_err(|error| explain(&error))?;
+        let mut opened = Err(ConnectError::Timeout);
+        for address in addresses_of(database) {
+            let connecting = timeout(self.limit(), connect(target(&address), &ServerIds::default())).await;
+            opened = connecting.unwrap_or(Err(ConnectError::Timeout));
+            if !matches!(&opened, Err(error) if is_of_the_host(error)) {
+                break;
+            }
+        }
+        let server = opened.map_err(|error| explain(&error))?;
         let failure = tls.filter(|_| server.stream.tls().is_none());
-        Ok(match failure.and_then(|tls| tls.failure(&address.to_string())) {
+        Ok(match failure.and_then(|tls| tls.failure(&server.address().to_string())) {
             Some(why) => (server, format!("{by}, without TLS: {why}")),
             None => (server, by),
         })
     }
+}
+
+/// A password that is asked for.
+fn typed() -> Result<Zeroizing<String>, Failure> {
+    let hint = "type it, or give it as a line of standard input";
+    prompt::password("Password").map_err(|error| Failure::new(error, hint))
 }
 
 fn explain(error: &ConnectError) -> Failure {

@@ -175,6 +175,14 @@ async fn ask(context: &Arc<PoolContext>, query: &str, user: &str) -> Result<Opti
         Err(error) => return Err(LookupError::Unreachable(error.to_string().into())),
     };
     let answer = run(&mut lease, &context.defaults, query, user).await;
+    if let Ok(Some(found)) = &answer
+        && let Err(why) = Secret::parse(&found.text)
+    {
+        tracing::warn!(
+            user,
+            "the secret that auth_query has found can't be used, so nobody is known by it: {why}"
+        );
+    }
     let is_sound = lease.talk.is_free() && lease.talk.exchange.doubt().is_none();
     match &answer {
         Ok(_) | Err(LookupError::Query(_)) if is_sound => lease.release(Instant::now()),

@@ -307,7 +307,7 @@ pub fn addresses_of(database: &Database) -> Vec<Address> {
 
 /// Whether another host may do better: this one isn't to be reached, or isn't ready. What PostgreSQL says of the user or the
 /// database counts for all.
-fn is_of_the_host(error: &ConnectError) -> bool {
+pub fn is_of_the_host(error: &ConnectError) -> bool {
     match error {
         ConnectError::Refused(refusal) => refusal.sqlstate == sqlstate::CANNOT_CONNECT_NOW,
         ConnectError::Credentials(_) => false,
