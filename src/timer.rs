@@ -36,7 +36,7 @@ pub fn spawn(task: impl Future<Output = ()> + Send + 'static) {
     }
 }
 
-/// Polls a future as one of the keeper's: what a library starts in it (timers, tasks, sockets) is the keeper's.
+/// Polls a future as one of the keeper's: what is started in it (timers, tasks, sockets, lookups of names) is the keeper's.
 pub async fn with_keeper<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     poll_fn(|context| {

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 use support::certificates::{Certificates, Files, Kind, text};
 use support::cluster::{Cluster, Version};
-use support::directory::Directory;
+use support::directory::{Directory, Liar};
 use support::eventually;
 use support::messages;
 use support::pgweir::{Config, Pgweir};
@@ -181,7 +181,7 @@ fn certificates() -> &'static (Certificates, Files) {
     static ALL: OnceLock<(Certificates, Files)> = OnceLock::new();
     ALL.get_or_init(|| {
         let all = Certificates::new();
-        let localhost = all.issue("localhost", &Kind::of(&["localhost"]));
+        let localhost = all.issue("localhost", &Kind::of(&["localhost", "::1"]));
         (all, localhost)
     })
 }
@@ -455,7 +455,7 @@ fn the_corpus_is_survived() {
 
 const BIND: &str = "ldapprefix=uid= ldapsuffix=\",ou=people,dc=example\"";
 
-/// Options by the names of databases; the first seven are right.
+/// Options by the names of databases; the first eight are right.
 fn ways(directory: &Directory) -> Vec<(&'static str, String)> {
     let (port, tls_port) = (directory.port, directory.tls_port);
     let bind = BIND;
@@ -480,6 +480,7 @@ fn ways(directory: &Directory) -> Vec<(&'static str, String)> {
         ("second", format!("\"ldapserver=127.0.0.1:1 127.0.0.1\" ldapport={port} {bind}")),
         ("starttls", format!("ldapserver=localhost ldapport={port} ldaptls=1 {bind}")),
         ("ldaps", format!("ldapserver=localhost ldapport={tls_port} ldapscheme=ldaps {bind}")),
+        ("six", format!("ldapserver=[::1] ldapport={tls_port} ldapscheme=ldaps {bind}")),
         ("unnamed", format!("ldapserver=127.0.0.1 ldapport={tls_port} ldapscheme=ldaps {bind}")),
         ("searcher", format!("{address} {search}=wrong")),
         ("dead", format!("ldapserver=127.0.0.1 ldapport=1 {bind}")),
@@ -507,7 +508,7 @@ fn a_directory_is_asked() {
     let pgweir = Pgweir::start(&config);
     let denied =
         |user: &str| Some(("28000".to_owned(), format!("LDAP authentication failed for user \"{user}\"")));
-    for (name, _) in &ways[..7] {
+    for (name, _) in &ways[..8] {
         // What was typed is what servers are opened with.
         assert_eq!(refusal(&pgweir.target("app", name)), None, "{name}: {}", pgweir.log());
     }
@@ -543,6 +544,79 @@ fn a_directory_is_asked() {
     let pgweir = Pgweir::start(&trusting(config));
     assert_eq!(refusal(&pgweir.target("app", "app")), None);
     assert_eq!(refusal(&pgweir.target("app", "app").password("wrong")), denied("app"));
+}
+
+/// So many sequences in each other.
+fn nested(depth: u32) -> Vec<u8> {
+    let header = |within: u32| [&[0x30, 0x84][..], &(within * 6).to_be_bytes()].concat();
+    (0..depth).rev().flat_map(header).collect()
+}
+
+/// An answer that is this operation, well done, to the request of this ID.
+fn done(operation: u8, question: &[u8]) -> Vec<u8> {
+    let id = question.get(4).copied().unwrap_or_default();
+    vec![0x30, 12, 2, 1, id, operation, 7, 10, 1, 0, 4, 0, 4, 0]
+}
+
+/// Nothing a directory says, or who is between, ends more than the login it is said to; before StartTLS neither.
+#[test]
+fn a_directory_that_lies_ends_a_login_at_most() {
+    const MUCH: usize = 64 << 20;
+    type Lie = fn(&[u8]) -> Vec<u8>;
+    let lies: [(&str, Lie, &str); 8] = [
+        ("deep", |_| nested(15_000), "its answer is not one of LDAP"),
+        ("deeper", |_| nested(50_000), "its answer is longer than 256 KiB"),
+        (
+            "long",
+            |_| [vec![0x30, 0x84, 0x7f, 0xff, 0xff, 0xff], vec![0; MUCH]].concat(),
+            "longer than 256 KiB",
+        ),
+        ("kind", |asked| done(0x65, asked), "its answer is not one to what was asked"),
+        ("other", |_| done(0x61, &[9; 5]), "its answer is not one to what was asked"),
+        // Behind a StartTLS that succeeds, a bind that does: not a word of it counts.
+        (
+            "early",
+            |asked| [done(0x78, asked), done(0x61, &[1; 5])].concat(),
+            "its answer is not one to what was asked",
+        ),
+        ("empty", |_| vec![0x30, 3, 2, 1, 1], "its answer is not one of LDAP"),
+        (
+            "text",
+            |_| b"\x30\x0d\x02\x01\x01\x61\x08\x0a\x01\x35\x04\x00\x04\x01\xff".to_vec(),
+            "it answers 53",
+        ),
+    ];
+    let liars: Vec<_> = lies.into_iter().map(|(name, lie, why)| (name, Liar::start(lie), why)).collect();
+    // Who searches as nobody in particular is told of a bind.
+    let bound = Liar::start(|asked| done(0x61, asked));
+    let (place, mut rules) = (Place::new(), String::new());
+    for (name, liar, _) in &liars {
+        let options = format!("ldapserver=127.0.0.1 ldapport={} {BIND}", liar.port);
+        rules += &format!(
+            "host {name} all all ldap {options}\nhost {name}-tls all all ldap ldaptls=1 {options}\n"
+        );
+    }
+    rules +=
+        &format!("host bound all all ldap ldapserver=127.0.0.1 ldapport={} ldapbasedn=dc=x\n", bound.port);
+    rules += "host app all all trust\n";
+    let pgweir = Pgweir::start(&place.config(&rules, ""));
+    let mut other = Client::connect(&pgweir.target("app", "app"));
+    let denied = Some(("28000".to_owned(), "LDAP authentication failed for user \"app\"".to_owned()));
+    for (name, liar, why) in &liars {
+        for database in [name.to_string(), format!("{name}-tls")] {
+            assert_eq!(refusal(&pgweir.target("app", &database)), denied, "{database}");
+            let why = format!("ldap://127.0.0.1:{}: ", liar.port);
+            eventually(&why, || pgweir.log().contains(&why));
+            assert!(liar.taken.recv().expect("it lives") < MUCH, "{database}");
+            assert_eq!(other.value("SELECT 1"), "1");
+        }
+        assert!(pgweir.log().contains(why), "{name}: {}", pgweir.log());
+    }
+    assert_eq!(refusal(&pgweir.target("app", "bound")), denied);
+    let told = format!("ldap://127.0.0.1:{}: its answer is not one to what was asked", bound.port);
+    eventually(&told, || pgweir.log().contains(&told));
+    assert_eq!(other.value("SELECT 1"), "1");
+    assert!(!pgweir.log().contains("panicked"), "{}", pgweir.log());
 }
 
 /// A service of PAM for as long as the test runs; its modules take what the script says.

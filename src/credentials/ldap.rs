@@ -1,16 +1,17 @@
 //! Checking a password with a directory: a connection for each login, as PostgreSQL does.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod connection;
 
-use ldap3::{LdapConnAsync, LdapConnSettings, LdapError, Scope, SearchEntry, SearchOptions};
+use std::sync::Arc;
+
 use rustls::ClientConfig;
 use thiserror::Error;
 
-use crate::auth::hba::ldap::{Ldap, Scope as Reach, Search, Spelling, Way};
+use self::connection::{Connection, Fault};
+use crate::auth::hba::ldap::{Ldap, Search, Spelling, Way};
+use crate::wire::ldap::answer::{Entry, Outcome};
+use crate::wire::ldap::request::{Query, Scope};
 
-/// How long a server may take to be connected to, and then for each of its answers.
-const LIMIT: Duration = Duration::from_secs(5);
 /// LDAP's result codes that say something of the user, not of the server.
 const INVALID_CREDENTIALS: u32 = 49;
 const SIZE_LIMIT_EXCEEDED: u32 = 4;
@@ -42,7 +43,7 @@ pub enum DirectoryError {
         /// The last that was tried.
         server: String,
         /// What it, or the way to it, had to say.
-        error: LdapError,
+        error: Fault,
     },
 }
 
@@ -85,9 +86,9 @@ pub async fn check(
 }
 
 /// Whether an entry is of the very name: one of its values is, or it tells none.
-fn is_spelled(entry: &SearchEntry, spellings: &[Spelling]) -> bool {
-    let mut told = entry.attrs.values().flatten().peekable();
-    told.peek().is_none() || told.any(|value| spellings.iter().any(|it| it.value == *value))
+fn is_spelled(entry: &Entry<'_>, spellings: &[Spelling]) -> bool {
+    let mut told = entry.values().peekable();
+    told.peek().is_none() || told.any(|value| spellings.iter().any(|it| it.value.as_bytes() == value))
 }
 
 fn attributes(spellings: &[Spelling]) -> Vec<String> {
@@ -103,20 +104,11 @@ struct Directory<'a> {
 
 impl Directory<'_> {
     /// The first server that can be connected to.
-    async fn connect(&self) -> Result<(ldap3::Ldap, &str), DirectoryError> {
+    async fn connect(&self) -> Result<(Connection, &str), DirectoryError> {
         let mut failed = None;
         for server in &self.ldap.servers {
-            let mut settings =
-                LdapConnSettings::new().set_conn_timeout(LIMIT).set_starttls(self.ldap.starttls);
-            if let Some(tls) = &self.tls {
-                settings = settings.set_config(Arc::clone(tls));
-            }
-            match LdapConnAsync::with_settings(settings, server).await {
-                Ok((connection, ldap)) => {
-                    // It ends when the handle is dropped; what it fails by is the handle's to tell.
-                    tokio::spawn(async move { drop(connection.drive().await) });
-                    return Ok((ldap, server));
-                }
+            match Connection::open(server, self.ldap.starttls, self.tls.clone()).await {
+                Ok(connection) => return Ok((connection, server)),
                 Err(error) => failed = Some(refused(server)(error)),
             }
         }
@@ -124,21 +116,25 @@ impl Directory<'_> {
     }
 
     async fn bind(&self, name: &str, password: &str, spellings: &[Spelling]) -> Result<(), DirectoryError> {
-        let (mut ldap, server) = self.connect().await?;
-        let answer = ldap.with_timeout(LIMIT).simple_bind(name, password).await.map_err(refused(server))?;
-        let bound = match answer.rc {
+        let (mut connection, server) = self.connect().await?;
+        let outcome = connection.bind(name, password).await.map_err(refused(server))?;
+        let bound = match outcome.code {
             INVALID_CREDENTIALS => Err(DirectoryError::WrongPassword),
-            _ => answer.success().map(drop).map_err(refused(server)),
+            _ => success(outcome).map_err(refused(server)),
         };
         let mut is_spelled_so = true;
         if bound.is_ok() && !spellings.is_empty() {
-            let own =
-                ldap.with_timeout(LIMIT).search(name, Scope::Base, "(objectClass=*)", attributes(spellings));
-            let ldap3::SearchResult(entries, _) = own.await.map_err(refused(server))?;
-            let mut entries = entries.into_iter().filter(|it| !it.is_ref()).map(SearchEntry::construct);
-            is_spelled_so = entries.all(|entry| is_spelled(&entry, spellings));
+            let own = Query {
+                base: name,
+                scope: Scope::Base,
+                most: 0,
+                filter: "(objectClass=*)",
+                attributes: &attributes(spellings),
+            };
+            let see = |entry: Entry<'_>| is_spelled_so &= is_spelled(&entry, spellings);
+            connection.search(&own, see).await.map_err(refused(server))?;
         }
-        let _ = ldap.unbind().await;
+        connection.unbind().await;
         if is_spelled_so { bound } else { Err(DirectoryError::Spelling) }
     }
 
@@ -149,41 +145,50 @@ impl Directory<'_> {
         user: &str,
         spellings: &[Spelling],
     ) -> Result<String, DirectoryError> {
-        let (mut ldap, server) = self.connect().await?;
+        let (mut connection, server) = self.connect().await?;
         if !search.bind_dn.is_empty() {
-            let bound = ldap.with_timeout(LIMIT).simple_bind(&search.bind_dn, &search.bind_password.0).await;
-            let bound = bound.map_err(refused(server))?;
-            if bound.rc == INVALID_CREDENTIALS {
+            let bound = connection.bind(&search.bind_dn, &search.bind_password.0).await;
+            let outcome = bound.map_err(refused(server))?;
+            if outcome.code == INVALID_CREDENTIALS {
                 return Err(DirectoryError::Searcher);
             }
-            bound.success().map_err(refused(server))?;
+            success(outcome).map_err(refused(server))?;
         }
-        let scope = match search.scope {
-            Reach::Base => Scope::Base,
-            Reach::One => Scope::OneLevel,
-            Reach::Sub => Scope::Subtree,
+        let (filter, attributes) = (search.filter(user), attributes(spellings));
+        let query = Query {
+            base: &search.base,
+            scope: search.scope,
+            most: 2,
+            filter: &filter,
+            attributes: &attributes,
         };
-        ldap.with_search_options(SearchOptions::new().sizelimit(2)).with_timeout(LIMIT);
-        let found = ldap.search(&search.base, scope, &search.filter(user), attributes(spellings)).await;
-        let ldap3::SearchResult(entries, answer) = found.map_err(refused(server))?;
-        let _ = ldap.unbind().await;
-        if answer.rc == SIZE_LIMIT_EXCEEDED {
+        // Of several the names don't matter.
+        let mut names = Vec::new();
+        let found = connection.search(&query, |entry| {
+            if names.len() < 2 && is_spelled(&entry, spellings) {
+                names.push(entry.name.to_owned());
+            }
+        });
+        let outcome = found.await.map_err(refused(server))?;
+        connection.unbind().await;
+        if outcome.code == SIZE_LIMIT_EXCEEDED {
             return Err(DirectoryError::Entries("several"));
         }
-        answer.success().map_err(refused(server))?;
-        let entries = entries.into_iter().filter(|it| !it.is_ref()).map(SearchEntry::construct);
-        let mut names = entries.filter(|entry| is_spelled(entry, spellings)).map(|entry| entry.dn);
-        match (names.next(), names.next()) {
-            (Some(name), None) if !name.is_empty() => Ok(name),
+        success(outcome).map_err(refused(server))?;
+        match (names.pop(), names.is_empty()) {
+            (Some(name), true) if !name.is_empty() => Ok(name),
             (None, _) => Err(DirectoryError::Entries("no")),
             _ => Err(DirectoryError::Entries("several")),
         }
     }
 }
 
-fn refused(server: &str) -> impl Fn(LdapError) -> DirectoryError {
-    let server = server.to_owned();
-    move |error| DirectoryError::Server { server: server.clone(), error }
+fn success(outcome: Outcome) -> Result<(), Fault> {
+    if outcome.code == 0 { Ok(()) } else { Err(Fault::Refused(outcome)) }
+}
+
+fn refused(server: &str) -> impl Fn(Fault) -> DirectoryError {
+    move |error| DirectoryError::Server { server: server.to_owned(), error }
 }
 
 #[cfg(test)]
@@ -217,16 +222,41 @@ mod tests {
         asked
     }
 
+    /// The options that ask whoever listens there.
+    async fn listen(host: &str) -> (TcpListener, Rules) {
+        let listener = TcpListener::bind(format!("{host}:0")).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let options = format!("ldapserver={host} ldapport={port} ldapbasedn=dc=x");
+        (listener, Rules::of_method("x", "ldap", &options).unwrap())
+    }
+
     /// A user whom the search finds costs a search and a bind, and so does one whom it doesn't.
     #[tokio::test]
     async fn an_unknown_user_costs_what_a_known_one_does() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let options = format!("ldapserver=127.0.0.1 ldapport={port} ldapbasedn=dc=x");
-        let rules = Rules::of_method("x", "ldap", &options).unwrap();
+        for host in ["127.0.0.1", "[::1]"] {
+            let (listener, rules) = listen(host).await;
+            let ldap = rules.directories().next().unwrap();
+            let (asked, checked) = tokio::join!(serve(listener), check(ldap, None, "joe", b"secret"));
+            assert!(matches!(checked, Err(DirectoryError::Entries("no"))), "{checked:?}");
+            assert_eq!(asked, [SEARCH, BIND]);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_leaves_no_connection_behind() {
+        let (listener, rules) = listen("127.0.0.1").await;
         let ldap = rules.directories().next().unwrap();
-        let (asked, checked) = tokio::join!(serve(listener), check(ldap, None, "joe", b"secret"));
-        assert!(matches!(checked, Err(DirectoryError::Entries("no"))), "{checked:?}");
-        assert_eq!(asked, [SEARCH, BIND]);
+        let (mut message, mut asking) = ([0; 1024], Box::pin(check(ldap, None, "joe", b"secret")));
+        let asked = async {
+            let (mut client, _) = listener.accept().await.unwrap();
+            assert_ne!(client.read(&mut message).await.unwrap(), 0);
+            client
+        };
+        let mut client = tokio::select! {
+            client = asked => client,
+            checked = &mut asking => panic!("nobody has answered: {checked:?}"),
+        };
+        drop(asking);
+        assert_eq!(client.read(&mut message).await.unwrap(), 0);
     }
 }

@@ -3,9 +3,11 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::TcpStream;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::Instant;
 
 use super::PATIENCE;
@@ -80,7 +82,12 @@ impl Directory {
         let (port, tls_port) = (process::free_port(), process::free_port());
         let watchdog = Watchdog::over(&path.join("pid"), path);
         let mut command = slapd(&programs, path, &[]);
-        command.args(["-d", "0", "-h", &format!("ldap://127.0.0.1:{port} ldaps://127.0.0.1:{tls_port}")]);
+        command.args([
+            "-d",
+            "0",
+            "-h",
+            &format!("ldap://127.0.0.1:{port} ldaps://127.0.0.1:{tls_port} ldaps://[::1]:{tls_port}"),
+        ]);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("slapd starts");
         let mut directory = Self { port, tls_port, child, dir, _watchdog: watchdog };
         directory.wait();
@@ -106,5 +113,36 @@ impl Drop for Directory {
     fn drop(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
+    }
+}
+
+/// A directory that says nothing but this, whatever it is asked first; then it says no more. Ends with the process.
+pub struct Liar {
+    pub port: u16,
+    /// How many bytes of it were taken, once the connection is over.
+    pub taken: mpsc::Receiver<usize>,
+}
+
+impl Liar {
+    /// `lie` is made for the question.
+    pub fn start(lie: impl Fn(&[u8]) -> Vec<u8> + Send + 'static) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let (tell, taken) = mpsc::channel();
+        std::thread::spawn(move || {
+            while let Ok((mut asks, _)) = listener.accept() {
+                let mut question = [0; 4096];
+                let size = asks.read(&mut question).unwrap_or(0);
+                let lie = lie(&question[..size]);
+                let sent = lie.chunks(4096).take_while(|part| asks.write_all(part).is_ok());
+                let sent = sent.map(<[u8]>::len).sum();
+                // Until the other side has had enough.
+                let _ = asks.read(&mut question);
+                if tell.send(sent).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { port, taken }
     }
 }

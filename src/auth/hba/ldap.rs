@@ -5,6 +5,8 @@ use std::fmt;
 use url::Url;
 use zeroize::Zeroizing;
 
+use crate::wire::ldap::request::Scope;
+
 /// What stands for the user's name in a filter.
 const USER: &str = "$username";
 /// Signs that mean something in a distinguished name.
@@ -47,17 +49,6 @@ pub struct Search {
     pub bind_dn: String,
     /// Its password.
     pub bind_password: Secret,
-}
-
-/// How far a search goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// That entry only.
-    Base,
-    /// Those below it.
-    One,
-    /// All below it.
-    Sub,
 }
 
 /// A password that isn't shown.
@@ -295,6 +286,8 @@ fn filter(attribute: Option<String>, filter: Option<String>) -> Result<String, S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::ldap::request::{self, Query};
+    use proptest::prelude::*;
 
     fn read(options: &[(&str, &str)]) -> Result<Ldap, String> {
         let mut all = Options::default();
@@ -347,6 +340,19 @@ mod tests {
         );
         let url = search(&[("ldapurl", "ldap://a/dc=x??sub?(cn=$username)")]);
         assert_eq!((&*url.base, url.scope, &*url.filter), ("dc=x", Scope::Sub, "(cn=$username)"));
+    }
+
+    proptest! {
+        /// Whatever the name is, the filter compares with it, and does nothing else.
+        #[test]
+        fn any_name_is_a_value(user in "[a*()\\\\\\x00&|!=é]{0,12}|.{0,12}") {
+            let filter = search(&[("ldapserver", "a"), ("ldapbasedn", "dc=x")]).filter(&user);
+            let query = Query { base: "", scope: Scope::Sub, most: 2, filter: &filter, attributes: &[] };
+            let sent = request::search(1, &query).expect("a filter");
+            let size = u8::try_from(user.len()).expect("few");
+            let end = [&b"\x04\x03uid\x04"[..], &[size], user.as_bytes(), &[0x30, 0]].concat();
+            prop_assert!(sent.ends_with(&end), "{filter}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use pgweir::prepared::client_statements::ClientStatements;
 use pgweir::server::conversation::Conversation;
 use pgweir::server::exchange::{Action, Reply};
 use pgweir::wire::backend::{self as said, Authentication, Notification};
+use pgweir::wire::ldap::answer::{self, LONGEST, Said};
 use pgweir::wire::outgoing::Outgoing;
 use pgweir::wire::proxy::Parsed;
 use pgweir::wire::startup::Startup;
@@ -24,7 +25,7 @@ const DIVIDER: u8 = 0xff;
 type Target = (&'static str, fn(&[u8]));
 
 /// All targets by name.
-pub(crate) const TARGETS: [Target; 14] = [
+pub(crate) const TARGETS: [Target; 15] = [
     ("startup", startup),
     ("proxy", proxy),
     ("frontend", frontend),
@@ -39,6 +40,7 @@ pub(crate) const TARGETS: [Target; 14] = [
     ("users", users),
     ("console", console),
     ("auth_query", auth_query),
+    ("directory", directory),
 ];
 
 /// One of them.
@@ -227,5 +229,24 @@ fn console(bytes: &[u8]) {
 fn auth_query(bytes: &[u8]) {
     if let Ok(Some(_)) = credentials::auth_query::read(bytes, "app") {
         assert!(bytes.windows(7).any(|part| part == b"\0\0\0\x03app"), "another user's secret");
+    }
+}
+
+/// What an LDAP server answers, message by message: no size is believed beyond the bound, nothing told that isn't there.
+fn directory(bytes: &[u8]) {
+    let mut rest = bytes;
+    while let Ok(Some(size)) = answer::size(rest) {
+        assert!((2..=LONGEST).contains(&size));
+        let Some((message, behind)) = rest.split_at_checked(size) else { return };
+        match answer::parse(message).map(|answer| answer.said) {
+            Ok(Said::Entry(entry)) => {
+                assert!(entry.name.len() + entry.values().map(|value| value.len() + 2).sum::<usize>() < size);
+            }
+            Ok(Said::Bound(outcome) | Said::Done(outcome) | Said::Extended(outcome)) => {
+                assert!(outcome.text.chars().count() <= 200 && outcome.to_string().lines().count() == 1);
+            }
+            Ok(Said::Reference | Said::Intermediate) | Err(_) => {}
+        }
+        rest = behind;
     }
 }
