@@ -2,6 +2,7 @@
 //! every server it gets, and stays with this one as long as it has what can't be moved.
 
 use super::pins::REASONS;
+use super::pool_context::PoolContext;
 use super::session::{Link, Session, Turn};
 use super::transaction::Step;
 use crate::clock::Instant;
@@ -13,7 +14,7 @@ use crate::params::tracked;
 use crate::pool::CloseReason;
 use crate::prepared::registry::PREFIX;
 use crate::roster::Phase;
-use crate::server::conversation::{AskedNames, Prepared};
+use crate::server::conversation::{AskedNames, Conversation, Prepared};
 use crate::server::exchange::{Action, Reply};
 use crate::server::{NOBODY, SEVERAL};
 use crate::wire::backend;
@@ -25,23 +26,22 @@ use std::task::Context;
 /// How often a question that was cancelled is asked again.
 const ASKED_AGAIN: u8 = 2;
 
-impl Session {
-    /// What the transaction has changed for everybody: functions, roles, tables.
-    #[cold]
-    pub(super) fn tell_others(&mut self) {
-        let Link::Active(active) = &mut self.link else { return };
-        let talk = &mut active.lease.talk;
-        if talk.traces.has(Traces::REMADE) {
-            talk.traces = talk.traces.without(Traces::REMADE);
-            self.context.routines.outdate();
-            self.context.shared.roles_made.fetch_add(1, Ordering::Relaxed);
-        }
-        if talk.traces.has(Traces::RESHAPED) {
-            talk.traces = talk.traces.without(Traces::RESHAPED);
-            self.context.scope.reshaped();
-        }
+/// What a transaction that is over has changed for everybody: functions, roles, tables. Before its client hears of its end, who could
+/// make another client use what has changed.
+#[cold]
+pub(super) fn tell_others(context: &PoolContext, talk: &mut Conversation) {
+    if talk.traces.has(Traces::REMADE) {
+        talk.traces = talk.traces.without(Traces::REMADE);
+        context.routines.outdate();
+        context.shared.roles_made.fetch_add(1, Ordering::Relaxed);
     }
+    if talk.traces.has(Traces::RESHAPED) {
+        talk.traces = talk.traces.without(Traces::RESHAPED);
+        context.scope.reshaped();
+    }
+}
 
+impl Session {
     /// The transaction is over and may have left something: what that makes to be done before the server goes back.
     #[cold]
     pub(super) fn look_behind(&mut self, cx: &mut Context<'_>) -> Option<Turn> {
@@ -58,9 +58,9 @@ impl Session {
     /// Whether there may be something to ask for, and an answer would be of use.
     #[cold]
     fn needs_inspection(&mut self) -> bool {
-        self.tell_others();
         let Link::Active(active) = &mut self.link else { return false };
         let talk = &mut active.lease.talk;
+        tell_others(&self.context, talk);
         if talk.traces.has(Traces::REPORTED) {
             talk.traces = talk.traces.without(Traces::REPORTED);
             // Only PostgreSQL knows whether it is the session's. What is as it was before was set for the transaction.

@@ -1,6 +1,7 @@
 //! A client with a server: bytes both ways until the server is free again. No message is copied that can be passed on as
 //! it is, none is held that can be streamed; a slow reader stops only its own server.
 
+use super::inspect::tell_others;
 use super::intercept::{self, Fed, Pause, Refuses, Rules};
 use super::session::{End, Link, Session, Turn};
 use super::transaction::{Active, Step};
@@ -278,6 +279,9 @@ impl Session {
             && let Some(batch) = talk.retry.again(input)
         {
             return (input.len(), self.try_again(cx, batch, scratch));
+        }
+        if talk.traces.has(Traces::REMADE.and(Traces::RESHAPED)) && talk.is_free() {
+            tell_others(&self.context, talk);
         }
         let bytes = out.bytes();
         if !bytes.is_empty() {

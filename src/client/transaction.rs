@@ -3,6 +3,7 @@
 use super::check;
 use super::cleanup;
 use super::fit;
+use super::inspect::tell_others;
 use super::relay::count_traffic;
 use super::report::Trouble;
 use super::session::{End, Link, Session, Turn};
@@ -311,8 +312,10 @@ impl Session {
         let Link::Active(active) = &self.link else { return Turn::Again };
         let talk = &active.lease.talk;
         if self.context.mode == PoolMode::Session {
-            if talk.traces.has(Traces::REMADE.and(Traces::RESHAPED)) {
-                self.tell_others();
+            if talk.traces.has(Traces::REMADE.and(Traces::RESHAPED))
+                && let Link::Active(active) = &mut self.link
+            {
+                tell_others(&self.context, &mut active.lease.talk);
             }
             return Turn::Again;
         }
