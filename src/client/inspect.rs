@@ -27,17 +27,18 @@ use std::task::Context;
 const ASKED_AGAIN: u8 = 2;
 
 /// What a transaction that is over has changed for everybody: functions, roles, tables. Before its client hears of its end, who could
-/// make another client use what has changed.
+/// make another client use what has changed. Traces of the transactions behind it, whose replies have come with its own, stay.
 #[cold]
 pub(super) fn tell_others(context: &PoolContext, talk: &mut Conversation) {
     if talk.traces.has(Traces::REMADE) {
-        talk.traces = talk.traces.without(Traces::REMADE);
         context.routines.outdate();
         context.shared.roles_made.fetch_add(1, Ordering::Relaxed);
     }
     if talk.traces.has(Traces::RESHAPED) {
-        talk.traces = talk.traces.without(Traces::RESHAPED);
         context.scope.reshaped();
+    }
+    if talk.is_free() {
+        talk.traces = talk.traces.without(Traces::OTHERS);
     }
 }
 

@@ -280,7 +280,7 @@ impl Session {
         {
             return (input.len(), self.try_again(cx, batch, scratch));
         }
-        if talk.traces.has(Traces::REMADE.and(Traces::RESHAPED)) && talk.is_free() {
+        if std::mem::take(&mut talk.heard.settled) > 0 {
             tell_others(&self.context, talk);
         }
         let bytes = out.bytes();

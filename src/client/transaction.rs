@@ -312,7 +312,7 @@ impl Session {
         let Link::Active(active) = &self.link else { return Turn::Again };
         let talk = &active.lease.talk;
         if self.context.mode == PoolMode::Session {
-            if talk.traces.has(Traces::REMADE.and(Traces::RESHAPED))
+            if talk.traces.has(Traces::OTHERS)
                 && let Link::Active(active) = &mut self.link
             {
                 tell_others(&self.context, &mut active.lease.talk);

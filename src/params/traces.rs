@@ -71,6 +71,9 @@ impl Traces {
     /// No kind of state: tables, views or types may have changed, and with them what statements give.
     pub const RESHAPED: Self = Self(131_072);
 
+    /// What concerns those on other servers, too, once the transaction is over.
+    pub const OTHERS: Self = Self(2048 | 131_072);
+
     /// No kind of state: a parameter was reported to have changed, by the session or by a new configuration of the server's.
     pub const REPORTED: Self = Self(262_144);
 
@@ -407,6 +410,7 @@ mod tests {
         let all = SINGLE.iter().fold(Traces::NONE, |all, kind| all.and(*kind));
         assert_eq!(all.0.count_ones() as usize, SINGLE.len());
         assert_eq!(Traces::UNREAD, Traces::HIDDEN.and(Traces::NAMELESS));
+        assert_eq!(Traces::OTHERS, Traces::REMADE.and(Traces::RESHAPED));
         assert_eq!(Traces::LASTING, Traces::FOREVER.and(Traces::NAMELESS));
         assert!(
             Traces::LOOKED_BEHIND.has(Traces::REPORTED) && !Traces::LOOKED_BEHIND.has(Traces::LOCAL_CONTEXT)

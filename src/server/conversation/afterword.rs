@@ -82,6 +82,7 @@ impl Conversation {
     #[inline]
     pub(super) fn ready(&mut self, status: u8) -> Decided {
         let fate = self.exchange.on_ready(status);
+        self.heard.settled += u32::from(status == b'I' && self.traces.has(Traces::OTHERS));
         if self.after.is_pending() {
             return self.ready_behind(fate, status);
         }
@@ -176,5 +177,45 @@ impl Conversation {
         self.after.withheld.retain(|(other, _)| other != name);
         let known = self.parameters.value(&name.to_ascii_lowercase()) == Some(value);
         known && withheld > self.after.withheld.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prepared::client_statements::ClientStatements;
+    use crate::server::exchange::{Action, Reply};
+    use crate::wire::outgoing::Outgoing;
+    use std::num::NonZeroUsize;
+    use std::sync::Arc;
+
+    /// An ALTER in a transaction: others are to be told with the reply to its COMMIT, though that is passed on as it is, and again
+    /// with each that follows while there are traces.
+    #[test]
+    fn others_are_told_with_the_end_of_the_transaction() {
+        let mut talk = Conversation::new(NonZeroUsize::MIN, Arc::default());
+        let mut replies = |tags: &[&str], status: u8| {
+            let mut said = Vec::new();
+            for tag in tags {
+                talk.exchange.expect(Reply::Query, Action::Forward);
+                encode::message(&mut said, b::COMMAND_COMPLETE, |v| {
+                    v.extend_from_slice(tag.as_bytes());
+                    v.push(0);
+                });
+                encode::message(&mut said, b::READY, |v| v.push(status));
+            }
+            let passed = talk.pass(&said);
+            let (mut client, mut scratch) = (ClientStatements::default(), Vec::new());
+            let mut out = Outgoing::new(&said, &mut scratch);
+            assert_eq!(talk.receive_behind(passed, &said, &mut client, &mut out), Ok(said.len()));
+            assert_eq!(out.bytes(), said);
+            (passed == said.len(), std::mem::take(&mut talk.heard.settled))
+        };
+        assert_eq!(replies(&["SELECT 1"], b'I'), (true, 0));
+        assert_eq!(replies(&["BEGIN"], b'T'), (false, 0));
+        assert_eq!(replies(&["ALTER TABLE"], b'T'), (false, 0));
+        assert_eq!(replies(&["SELECT 1"], b'T'), (false, 0));
+        assert_eq!(replies(&["COMMIT"], b'I'), (false, 1));
+        assert_eq!(replies(&["SELECT 1", "SELECT 1"], b'I'), (false, 2), "what came with it isn't lost");
     }
 }

@@ -15,6 +15,8 @@ pub struct Heard {
     pub check_failed: bool,
     /// The server said it ends the session.
     pub fatal: bool,
+    /// Transactions that ended and may have changed what concerns others ([`OTHERS`](crate::params::traces::Traces::OTHERS)).
+    pub settled: u32,
     /// Statements evicted from the server.
     pub evicted: u32,
     /// Notifications of the client itself that it was told though another server listens for it: channel and payload.

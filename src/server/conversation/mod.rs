@@ -241,7 +241,11 @@ impl Conversation {
     /// The rest is for [`Self::receive_behind`], unless nothing is left and [`Self::has_own_answer`] is false.
     #[inline]
     pub fn pass(&mut self, input: &[u8]) -> usize {
-        if self.receiving > 0 || self.has_own_answer() || self.after.is_pending() {
+        if self.receiving > 0
+            || self.has_own_answer()
+            || self.after.is_pending()
+            || self.traces.has(Traces::OTHERS)
+        {
             return 0;
         }
         let watches = self.watches_sequences();
