@@ -15,6 +15,18 @@ pub(crate) fn cpu_time(pids: &[u32]) -> Result<Duration, String> {
     pids.iter().map(|pid| scheduled(*pid).map_or_else(|| ticked(*pid), Ok)).sum()
 }
 
+/// For how long the busiest thread of these processes was ready to run and had to wait for a core, since it began: the machine's own
+/// doing where the pooler has a core to itself. Zero where the kernel doesn't keep `schedstat`.
+pub(crate) fn waited(pids: &[u32]) -> Duration {
+    let threads = pids.iter().filter_map(|pid| fs::read_dir(format!("/proc/{pid}/task")).ok()).flatten();
+    let stats = threads.flatten().filter_map(|thread| {
+        let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        let mut nanos = text.split_whitespace().map_while(|field| field.parse::<u64>().ok());
+        Some((nanos.next()?, nanos.next()?))
+    });
+    Duration::from_nanos(stats.max().map_or(0, |(_, waited)| waited))
+}
+
 fn scheduled(pid: u32) -> Option<Duration> {
     let mut total = 0_u64;
     for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()? {

@@ -2,10 +2,11 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::support::messages::{self, Message};
 use super::super::support::raw::{self, Target};
+use super::stamps::{self, Visits};
 
 /// How a client asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ const PLACE: &str = "000000";
 const KEY: &str = "123456";
 /// The name of the one statement each client prepares, as drivers do.
 const NAME: &str = "S_1";
+/// When the load was woken too late to keep its rate.
+const LATE: Duration = Duration::from_micros(200);
 const SELECT: &str = "SELECT aid FROM pgbench_accounts WHERE aid = ";
 
 /// Logs in; with `shape` Prepared also prepares the statement and runs it once.
@@ -78,6 +81,10 @@ pub(crate) struct Client {
     rows: u32,
     /// When the answer that is missing was asked for, or should have been.
     pub(crate) since: Option<Instant>,
+    /// The key, when it was asked for and when the last of the answer came, of who has asked for stamps.
+    stamped: Option<(u32, Duration, Duration)>,
+    /// Whether the last request was sent later than [`LATE`] after it was due.
+    late: bool,
 }
 
 impl Client {
@@ -87,7 +94,30 @@ impl Client {
         let request = request(shape, PLACE);
         let key_at =
             request.windows(PLACE.len()).position(|part| part == PLACE.as_bytes()).expect("a key in each");
-        Ok(Self { socket, request, key_at, unread: Vec::new(), rows: 0, since: None })
+        Ok(Self {
+            socket,
+            request,
+            key_at,
+            unread: Vec::new(),
+            rows: 0,
+            since: None,
+            stamped: None,
+            late: false,
+        })
+    }
+
+    /// From now on [`Self::within`] can tell.
+    pub(crate) fn ask_for_stamps(&mut self) -> Result<(), String> {
+        self.stamped = Some((0, Duration::ZERO, Duration::ZERO));
+        stamps::ask_for(&self.socket).map_err(|e| format!("the kernel stamps nothing: {e}"))
+    }
+
+    /// What of the last request's time was spent between this client and the server, both ways; `None` if it was sent late, and so
+    /// with others that wait for each other.
+    pub(crate) fn within(&self, visits: &Visits) -> Option<Duration> {
+        let (key, sent, came) = self.stamped?;
+        let visit = visits.take(key).filter(|_| !self.late)?;
+        Some(visit.came.saturating_sub(sent) + came.saturating_sub(visit.left))
     }
 
     /// Asks for the row with that key.
@@ -98,14 +128,27 @@ impl Client {
             rest /= 10;
         }
         (self.rows, self.since) = (0, Some(since));
+        if let Some(stamped) = &mut self.stamped {
+            self.late = since.elapsed() > LATE;
+            *stamped = (key, stamps::now(), Duration::ZERO);
+        }
         self.socket.write_all(&self.request).map_err(|e| format!("a request was not taken: {e}"))
     }
 
     /// Takes in what has come; since when it was asked for, if the answer is complete and right.
     pub(crate) fn receive(&mut self, chunk: &mut [u8]) -> Result<Option<Instant>, String> {
-        let got = match self.socket.read(chunk) {
-            Ok(0) => return Err("a connection was closed".into()),
-            Ok(n) => &chunk[..n],
+        let read = match self.stamped {
+            Some(_) => stamps::read(&self.socket, chunk),
+            None => self.socket.read(chunk).map(|n| (n, None)),
+        };
+        let got = match read {
+            Ok((0, _)) => return Err("a connection was closed".into()),
+            Ok((n, came)) => {
+                if let (Some(stamped), Some(came)) = (&mut self.stamped, came) {
+                    stamped.2 = came;
+                }
+                &chunk[..n]
+            }
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return Ok(None),
             Err(e) => return Err(e.to_string()),
         };

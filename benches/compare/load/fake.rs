@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::fake_session::{Fed, Session};
+use super::fake_session::{Fed, Session, last_number};
 use super::poller::Poller;
+use super::stamps::{self, Visit, Visits};
 
 const LISTENER: usize = usize::MAX - 1;
 
@@ -22,11 +23,11 @@ pub(crate) struct FakeServer {
 }
 
 impl FakeServer {
-    /// Lets everybody in without a password.
+    /// Lets everybody in without a password; tells `visits` of each request, if it is given.
     ///
     /// # Errors
     /// When there is no port or no epoll.
-    pub(crate) fn start(delay: Duration) -> io::Result<Self> {
+    pub(crate) fn start(delay: Duration, visits: Option<Arc<Visits>>) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;
         let poller = Poller::new()?;
@@ -37,6 +38,7 @@ impl FakeServer {
             listener,
             poller,
             delay,
+            visits,
             connections: Vec::new(),
             later: VecDeque::new(),
             stop: Arc::clone(&stop),
@@ -64,6 +66,7 @@ struct Serving {
     listener: TcpListener,
     poller: Poller,
     delay: Duration,
+    visits: Option<Arc<Visits>>,
     /// By token; a token is never used twice.
     connections: Vec<Option<(TcpStream, Session)>>,
     /// Answers and when they are due, in that order.
@@ -94,6 +97,9 @@ impl Serving {
         while let Ok((socket, _)) = self.listener.accept() {
             socket.set_nodelay(true)?;
             socket.set_nonblocking(true)?;
+            if self.visits.is_some() {
+                stamps::ask_for(&socket)?;
+            }
             self.poller.add(&socket, self.connections.len())?;
             self.connections.push(Some((socket, Session::default())));
         }
@@ -103,9 +109,22 @@ impl Serving {
     fn hear(&mut self, token: usize, chunk: &mut [u8], out: &mut Vec<u8>) {
         let Some(Some((socket, session))) = self.connections.get_mut(token) else { return };
         out.clear();
-        let fed = match socket.read(chunk) {
-            Ok(0) => Fed::End,
-            Ok(n) => session.feed(&chunk[..n], out),
+        let read = match self.visits {
+            Some(_) => stamps::read(socket, chunk),
+            None => socket.read(chunk).map(|n| (n, None)),
+        };
+        let fed = match read {
+            Ok((0, _)) => Fed::End,
+            Ok((n, came)) => {
+                let fed = session.feed(&chunk[..n], out);
+                if let (Some(visits), Some(came), Fed::Request) = (&self.visits, came, &fed) {
+                    // A Query, whose key is its text's last word.
+                    let key =
+                        str::from_utf8(last_number(&chunk[..n - 1])).ok().and_then(|key| key.parse().ok());
+                    key.into_iter().for_each(|key| visits.note(key, Visit { came, left: stamps::now() }));
+                }
+                fed
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Fed::More,
             Err(_) => Fed::End,
         };

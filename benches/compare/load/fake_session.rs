@@ -186,7 +186,7 @@ fn first_string(body: &[u8]) -> &[u8] {
 }
 
 /// The digits a query ends with.
-fn last_number(sql: &[u8]) -> &[u8] {
+pub(super) fn last_number(sql: &[u8]) -> &[u8] {
     let digits = sql.iter().rev().take_while(|b| b.is_ascii_digit()).count();
     if digits == 0 { b"1" } else { &sql[sql.len() - digits..] }
 }

@@ -6,9 +6,11 @@ mod fake;
 mod fake_session;
 mod poller;
 mod stage;
+mod stamps;
 mod storm;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(crate) use client::{Shape, log_in};
@@ -18,6 +20,7 @@ use super::support::PATIENCE;
 use super::support::raw::Target;
 use client::Client;
 use poller::Poller;
+use stamps::Visits;
 
 /// Time before the first figure is taken.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -30,6 +33,8 @@ pub(crate) struct Seen {
     pub(crate) seconds: f64,
     /// From request (or from when it was due) to the whole answer, in µs, sorted.
     pub(crate) waits: Vec<f64>,
+    /// What of it was spent in the pooler, if the kernel stamps it (`stamps`), in µs, sorted.
+    pub(crate) within: Vec<f64>,
     /// Answers each client got.
     pub(crate) shares: Vec<u64>,
 }
@@ -45,14 +50,24 @@ impl Seen {
 
     /// The wait that share of all waits is not longer than, in µs.
     pub(crate) fn quantile(&self, share: f64) -> f64 {
-        let at = (self.waits.len() as f64 * share) as usize;
-        self.waits.get(at.min(self.waits.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
+        quantile(&self.waits, share)
     }
+
+    /// The same of what was spent in the pooler.
+    pub(crate) fn quantile_within(&self, share: f64) -> f64 {
+        quantile(&self.within, share)
+    }
+}
+
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let at = (sorted.len() as f64 * share) as usize;
+    sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
 }
 
 pub(crate) struct Load {
     clients: Vec<Client>,
     poller: Poller,
+    visits: Option<Arc<Visits>>,
     /// State of the keys' generator.
     keys: u64,
 }
@@ -87,7 +102,14 @@ impl Load {
             poller.add(&client.socket, clients.len()).map_err(|e| e.to_string())?;
             clients.push(client);
         }
-        Ok(Self { clients, poller, keys: 0x9E37_79B9_7F4A_7C15 })
+        Ok(Self { clients, poller, visits: None, keys: 0x9E37_79B9_7F4A_7C15 })
+    }
+
+    /// Tells what is spent in the pooler, too, of a server that fills `visits`.
+    pub(crate) fn stamped(mut self, visits: &Arc<Visits>) -> Result<Self, String> {
+        self.clients.iter_mut().try_for_each(Client::ask_for_stamps)?;
+        self.visits = Some(Arc::clone(visits));
+        Ok(self)
     }
 
     /// Warms up, then measures for so long, calling `edge` when that begins and when it ends; `rate` is requests
@@ -103,7 +125,7 @@ impl Load {
     ) -> Result<Seen, String> {
         let from = Instant::now() + WARM_UP;
         let mut pace = self.begin(rate)?;
-        self.drive(&mut pace, from, &mut |_, _| {})?;
+        self.drive(&mut pace, from, &mut |_, _, _| {})?;
         edge()?;
         let until = Instant::now() + duration;
         self.measure(&mut pace, until, &mut || false, edge)
@@ -127,10 +149,12 @@ impl Load {
         edge: &mut dyn FnMut() -> Result<(), String>,
     ) -> Result<Seen, String> {
         let (started, mut waits) = (Instant::now(), Vec::with_capacity(1 << 19));
+        let mut within = Vec::new();
         let mut shares = vec![0; self.clients.len()];
         while !over() && Instant::now() < until {
-            self.drive(pace, until.min(Instant::now() + LOOK), &mut |client, wait| {
+            self.drive(pace, until.min(Instant::now() + LOOK), &mut |client, wait, inside| {
                 waits.push(wait.as_secs_f64() * 1e6);
+                within.extend(inside.map(|inside| inside.as_secs_f64() * 1e6));
                 shares[client] += 1;
             })?;
         }
@@ -138,9 +162,10 @@ impl Load {
         edge()?;
         self.finish()?;
         waits.sort_by(f64::total_cmp);
+        within.sort_by(f64::total_cmp);
         match waits.is_empty() {
             true => Err("no answer at all".into()),
-            false => Ok(Seen { seconds, waits, shares }),
+            false => Ok(Seen { seconds, waits, within, shares }),
         }
     }
 
@@ -160,7 +185,7 @@ impl Load {
         &mut self,
         pace: &mut Pace,
         until: Instant,
-        answered: &mut dyn FnMut(usize, Duration),
+        answered: &mut dyn FnMut(usize, Duration, Option<Duration>),
     ) -> Result<(), String> {
         let (mut ready, mut chunk) = (Vec::new(), vec![0; 65536]);
         loop {
@@ -183,7 +208,8 @@ impl Load {
             for client in &ready {
                 let Some(since) = self.clients[*client].receive(&mut chunk)? else { continue };
                 let now = Instant::now();
-                answered(*client, now.duration_since(since));
+                let within = self.visits.as_ref().and_then(|visits| self.clients[*client].within(visits));
+                answered(*client, now.duration_since(since), within);
                 match pace.gap {
                     None => self.send(*client, now)?,
                     Some(_) => pace.free.push_back(*client),

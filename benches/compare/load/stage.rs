@@ -1,5 +1,6 @@
 //! The fake server, a pooler in front of it and clients of both, each on its cores.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::cores::Cores;
@@ -8,6 +9,7 @@ use super::super::support::certificates::{self, Certificates};
 use super::super::support::raw;
 use super::client::{Shape, log_in};
 use super::fake::FakeServer;
+use super::stamps::Visits;
 use super::storm::Storm;
 use super::{Load, Seen};
 use pgweir::auth::scram::secret::ScramSecret;
@@ -27,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) metrics: Option<&'static str>,
     /// Whether clients may use TLS.
     pub(crate) tls: bool,
+    /// Whether what is spent in the pooler is told apart, which then goes before the machine's own threads.
+    pub(crate) stamped: bool,
 }
 
 impl Default for Plan {
@@ -39,6 +43,7 @@ impl Default for Plan {
             delay: Duration::ZERO,
             metrics: None,
             tls: false,
+            stamped: false,
         }
     }
 }
@@ -48,6 +53,7 @@ pub(crate) struct Stage {
     pub(crate) pooler: Pooler,
     certificates: Certificates,
     _server: FakeServer,
+    visits: Option<Arc<Visits>>,
     _cores: Cores,
     plan: Plan,
 }
@@ -60,7 +66,9 @@ impl Stage {
     pub(crate) fn set(kind: &Kind, plan: Plan) -> Result<Self, String> {
         let cores = if plan.workers == 1 { Cores::apart()? } else { Cores::shared()? };
         cores.as_load();
-        let server = FakeServer::start(plan.delay).map_err(|e| format!("the fake server: {e}"))?;
+        let visits = plan.stamped.then(Arc::default);
+        let server =
+            FakeServer::start(plan.delay, visits.clone()).map_err(|e| format!("the fake server: {e}"))?;
         // PBKDF2 once instead of 4096 times: it is the clients who'd pay, at 10,000 logins.
         let verifier = ScramSecret::from_password(b"secret-app", 1, b"salt of sixteen.").stored_text();
         let certificates = Certificates::new();
@@ -84,12 +92,20 @@ impl Stage {
         cores.as_pooler();
         let pooler = kind.start(&setup);
         cores.as_load();
-        Ok(Self { pooler, certificates, _server: server, _cores: cores, plan })
+        if plan.stamped && !pooler.put_first() {
+            eprintln!("{} has to share its core with the machine's own threads", kind.name());
+        }
+        Ok(Self { pooler, certificates, _server: server, visits, _cores: cores, plan })
     }
 
     /// Clients that will ask, spread over the databases.
     pub(crate) fn load(&self, clients: u32, shape: Shape) -> Result<Load, String> {
-        Load::connect((0..clients).map(|n| self.pooler.target(n % self.plan.databases)), shape)
+        let targets = (0..clients).map(|n| self.pooler.target(n % self.plan.databases));
+        let load = Load::connect(targets, shape)?;
+        match &self.visits {
+            Some(visits) => load.stamped(visits),
+            None => Ok(load),
+        }
     }
 
     /// Crowds of so many clients with TLS.

@@ -5,8 +5,10 @@ mod haproxy;
 mod pgbouncer;
 mod program;
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use program::{Program, Running};
@@ -218,6 +220,23 @@ impl Pooler {
     /// When it has died.
     pub(crate) fn cpu_time(&self) -> Result<Duration, String> {
         counters::cpu_time(&self.pids())
+    }
+
+    /// Its threads go before whatever else wants their core from now on, the machine's own daemons above all, which would hold them up
+    /// for milliseconds; those it makes later don't. Whether that was allowed.
+    pub(crate) fn put_first(&self) -> bool {
+        let threads =
+            self.pids().into_iter().filter_map(|pid| fs::read_dir(format!("/proc/{pid}/task")).ok());
+        threads.flatten().flatten().all(|thread| {
+            let mut chrt = Command::new("chrt");
+            chrt.args(["--reset-on-fork", "--fifo", "--pid", "1"]).arg(thread.file_name());
+            chrt.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+        })
+    }
+
+    /// For how long its busiest thread has waited for a core so far.
+    pub(crate) fn waited(&self) -> Duration {
+        counters::waited(&self.pids())
     }
 
     /// Resident memory in KiB.

@@ -19,7 +19,7 @@ pub(super) fn measure(bench: &Bench, kind: &Kind) -> Outcome {
         return Err(Trouble::Skipped("this version keeps no prepared statements".into()));
     }
     let many = limits::fitting(kind, MANY, bench.files);
-    let stage = Stage::set(kind, Plan { clients: many, ..Plan::default() })?;
+    let stage = Stage::set(kind, Plan { clients: many, stamped: true, ..Plan::default() })?;
     let pooler = &stage.pooler;
     drop(log_in(&pooler.target(0), Shape::Prepared)?);
     let fresh = pooler.resident()?;
@@ -41,5 +41,5 @@ pub(super) fn measure(bench: &Bench, kind: &Kind) -> Outcome {
         client.terminate();
     }
     let beside = format!("{many} clients");
-    Ok(Measured { values: vec![half, whole, share, seen.quantile(0.99)], beside })
+    Ok(Measured { values: vec![half, whole, share, seen.quantile(0.99), seen.quantile_within(0.99)], beside })
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Measured, Outcome, Trouble};
 use crate::Bench;
-use crate::load::{Plan, Shape, Stage};
+use crate::load::{Plan, Seen, Shape, Stage};
 use crate::poolers::Kind;
 
 /// Requests a second, far below what each of the poolers can do.
@@ -13,10 +13,10 @@ const CLIENTS: u32 = 32;
 
 /// A fixed rate, whether or not earlier requests are answered; a wait begins when the request was due.
 pub(super) fn latency(bench: &Bench, kind: &Kind) -> Outcome {
-    let stage = Stage::set(kind, Plan::default())?;
+    let stage = Stage::set(kind, Plan { stamped: true, ..Plan::default() })?;
     let mut load = stage.load(CLIENTS, Shape::Simple)?;
     let seen = load.run(Duration::from_secs(bench.seconds().into()), Some(RATE), &mut || Ok(()))?;
-    let values = vec![seen.quantile(0.5), seen.quantile(0.99)];
+    let values = vec![seen.quantile(0.5), seen.quantile(0.99), seen.quantile_within(0.99)];
     Ok(Measured { values, beside: format!("{:.0} a second", seen.per_second()) })
 }
 
@@ -32,21 +32,30 @@ pub(super) fn storm(bench: &Bench, kind: &Kind) -> Outcome {
     if !kind.pools() {
         return Err(Trouble::Skipped("it would only pass TLS on".into()));
     }
-    let stage = Stage::set(kind, Plan { clients: RUSH + ACTIVE, tls: true, ..Plan::default() })?;
+    let plan = Plan { clients: RUSH + ACTIVE, tls: true, stamped: true, ..Plan::default() };
+    let stage = Stage::set(kind, plan)?;
     let mut load = stage.load(ACTIVE, Shape::Simple)?;
     let time = Duration::from_secs(bench.seconds().into());
-    let before = load.run(time, Some(RATE), &mut || Ok(()))?.quantile(0.99);
+    let before = load.run(time, Some(RATE), &mut || Ok(()))?;
+    let waited = stage.pooler.waited();
     let storm = stage.storm(RUSH as usize);
-    let coming = load.run_while(RATE, &mut || storm.goes_on())?.quantile(0.99);
+    let coming = load.run_while(RATE, &mut || storm.goes_on())?;
+    let waited = stage.pooler.waited().saturating_sub(waited).as_secs_f64() * 1e3;
     let crowd = storm.end()?;
     let logins = f64::from(RUSH) / crowd.took.as_secs_f64();
     let left = Instant::now();
     let leaving = crowd.leave();
-    let going = load.run_while(RATE, &mut || left.elapsed() < LEAVE)?.quantile(0.99);
+    let going = load.run_while(RATE, &mut || left.elapsed() < LEAVE)?;
     leaving.join().map_err(|_| "the crowd can't leave".to_owned())??;
-    let beside =
-        format!("p99 before {before:.0}, while they come {coming:.0}, while they leave {going:.0} µs");
-    Ok(Measured { values: vec![coming / before, going / before, logins], beside })
+    let [within, seen] = [Seen::quantile_within, Seen::quantile]
+        .map(|p99| [&before, &coming, &going].map(|when| p99(when, 0.99)));
+    let beside = format!(
+        "p99 before, while they come and while they leave: in the pooler {:.0}, {:.0}, {:.0} µs, to the clients {:.0}, {:.0}, {:.0} µs; \
+         it waited for its core for {waited:.1} ms while they came",
+        within[0], within[1], within[2], seen[0], seen[1], seen[2]
+    );
+    let values = vec![within[1] / within[0], within[2] / within[0], seen[1] / seen[0], logins];
+    Ok(Measured { values, beside })
 }
 
 const CROWD: u32 = 200;
