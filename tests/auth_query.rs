@@ -558,6 +558,8 @@ fn each_leg_of_a_login() {
     let listed = Config::new(cluster).put("users.sectioned", "pool_size", 1);
     let two_hosts = listed.clone().put("databases.app", "host", "127.0.0.2, 127.0.0.1");
     let slow = looked_up.clone().set("auth_query", SLOW);
+    let forced = listed.clone().set("auth_type", "any").put("databases.app", "user", "app");
+    let required = listed.clone().set("server_require_auth", "md5");
     for (config, user, password, leg, words) in [
         (listed.clone(), "app", "secret-app", "", "server's login   ok"),
         (looked_up.clone(), "app", "secret-app", "", "by the key of the client's SCRAM login"),
@@ -584,6 +586,8 @@ fn each_leg_of_a_login() {
         (listed.clone().set("auth_type", "trust"), "sectioned", "", "server's login", "28000"),
         (listed.clone().set("auth_type", "trust"), "nobody", "", "client's login", "isn't known"),
         (listed.set("auth_type", "any"), "who", "", "client's login", "set user in [databases.NAME]"),
+        (forced, "who", "", "", "server's login   ok"),
+        (required, "app", "secret-app", "server's login", "see server_require_auth"),
         (slow, "slow", "x", "client's login", "iteration count must be a number from 1 to 1000000"),
     ] {
         let (done, said) =

@@ -18,7 +18,7 @@ use crate::params::set::Sets;
 use crate::server::Server;
 use crate::server::connect::{Address, ServerIds, Target, connect, reach};
 use crate::server::error::ConnectError;
-use crate::server::login::ServerSecret;
+use crate::server::login::{REQUIREMENT, ServerSecret};
 use crate::timer::timeout;
 use crate::tls::Tls;
 use asked::{Asked, Entrance};
@@ -147,6 +147,10 @@ impl Setup {
                 let hint = "see ldap in docs/authentication.md";
                 checked.map_err(|error| Failure::new(format!("{by}: {error}"), hint))?;
                 Ok((self.learned(None, &password, true), by))
+            }
+            Asked::Nothing => {
+                let secret = self.configured(&self.user, None);
+                Ok((secret, format!("{by}: nothing is asked, it goes on as the database's user")))
             }
             Asked::Else(what) => {
                 let secret = self.known().await?;
@@ -313,7 +317,7 @@ impl Setup {
             None => {
                 let by = match &secret {
                     ServerSecret::None => "nothing (trust, or a certificate)",
-                    ServerSecret::Stored(_) => "the stored secret",
+                    ServerSecret::Stored(_) => "the password or secret at hand",
                     ServerSecret::PassThrough(_) => "the key of the client's SCRAM login",
                 };
                 (secret, by.to_owned())
@@ -364,6 +368,9 @@ fn explain(error: &ConnectError) -> Failure {
         }
         ConnectError::Tls(..) => "see server_tls_sslmode and server_tls_ca_file in docs/tls.md",
         ConnectError::NoTls(_) => "turn ssl on in PostgreSQL, or set server_tls_sslmode = \"prefer\"",
+        ConnectError::Credentials(why) if why.starts_with(REQUIREMENT) => {
+            "see server_require_auth: PostgreSQL's pg_hba.conf asks this role for something else"
+        }
         ConnectError::Credentials(_) => {
             "pgweir has nothing to answer with: put the password in [users.NAME], or store the very SCRAM secret that \
              PostgreSQL has"
@@ -375,7 +382,10 @@ fn explain(error: &ConnectError) -> Failure {
                 "pg_hba.conf has no line for this user, database and pgweir's address, or the role may not log in"
             }
             "3D000" => "PostgreSQL has no such database: check dbname in [databases.NAME]",
-            "53300" => "max_connections of PostgreSQL is reached: lower max_db_connections, or raise it",
+            "53300" => {
+                "PostgreSQL has no connection left for this role (CONNECTION LIMIT), this database, or at all (max_connections): \
+                 lower pgweir's own limits, or raise that one"
+            }
             "57P03" => "PostgreSQL is starting, stopping or in recovery",
             _ => "PostgreSQL's log tells more",
         },

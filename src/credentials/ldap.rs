@@ -66,7 +66,7 @@ pub async fn check(
     if password.is_empty() {
         return Err(DirectoryError::WrongPassword);
     }
-    let directory = Directory { ldap, tls };
+    let mut directory = Directory { ldap, tls, from: 0 };
     let spellings = ldap.way.spellings(user);
     match &ldap.way {
         Way::Bind { .. } => {
@@ -100,86 +100,129 @@ fn attributes(spellings: &[Spelling]) -> Vec<String> {
 struct Directory<'a> {
     ldap: &'a Ldap,
     tls: Option<Arc<ClientConfig>>,
+    /// The servers before it are out of order.
+    from: usize,
 }
 
 impl Directory<'_> {
     /// The first server that can be connected to.
-    async fn connect(&self) -> Result<(Connection, &str), DirectoryError> {
+    async fn connect(&mut self) -> Result<(Connection, &str), DirectoryError> {
         let mut failed = None;
-        for server in &self.ldap.servers {
+        for (at, server) in self.ldap.servers.iter().enumerate().skip(self.from) {
             match Connection::open(server, self.ldap.starttls, self.tls.clone()).await {
-                Ok(connection) => return Ok((connection, server)),
+                Ok(connection) => {
+                    self.from = at;
+                    return Ok((connection, server));
+                }
                 Err(error) => failed = Some(refused(server)(error)),
             }
         }
         Err(failed.unwrap_or(DirectoryError::Name))
     }
 
-    async fn bind(&self, name: &str, password: &str, spellings: &[Spelling]) -> Result<(), DirectoryError> {
-        let (mut connection, server) = self.connect().await?;
-        let outcome = connection.bind(name, password).await.map_err(refused(server))?;
-        let bound = match outcome.code {
-            INVALID_CREDENTIALS => Err(DirectoryError::WrongPassword),
-            _ => success(outcome).map_err(refused(server)),
-        };
-        let mut is_spelled_so = true;
-        if bound.is_ok() && !spellings.is_empty() {
-            let own = Query {
-                base: name,
-                scope: Scope::Base,
-                most: 0,
-                filter: "(objectClass=*)",
-                attributes: &attributes(spellings),
-            };
-            let see = |entry: Entry<'_>| is_spelled_so &= is_spelled(&entry, spellings);
-            connection.search(&own, see).await.map_err(refused(server))?;
-        }
-        connection.unbind().await;
-        if is_spelled_so { bound } else { Err(DirectoryError::Spelling) }
+    /// Whether the next server is to be asked instead.
+    fn moves_on<T>(&mut self, outcome: &Result<T, DirectoryError>) -> bool {
+        let is_out_of_order =
+            matches!(outcome, Err(DirectoryError::Server { error, .. }) if error.is_of_the_server());
+        let moves = is_out_of_order && self.from + 1 < self.ldap.servers.len();
+        self.from += usize::from(moves);
+        moves
     }
 
-    /// The distinguished name of the one entry for the user.
+    async fn bind(
+        &mut self,
+        name: &str,
+        password: &str,
+        spellings: &[Spelling],
+    ) -> Result<(), DirectoryError> {
+        loop {
+            let (connection, server) = self.connect().await?;
+            let bound = bind(connection, server, (name, password), spellings).await;
+            if !self.moves_on(&bound) {
+                return bound;
+            }
+        }
+    }
+
     async fn find(
-        &self,
+        &mut self,
         search: &Search,
         user: &str,
         spellings: &[Spelling],
     ) -> Result<String, DirectoryError> {
-        let (mut connection, server) = self.connect().await?;
-        if !search.bind_dn.is_empty() {
-            let bound = connection.bind(&search.bind_dn, &search.bind_password.0).await;
-            let outcome = bound.map_err(refused(server))?;
-            if outcome.code == INVALID_CREDENTIALS {
-                return Err(DirectoryError::Searcher);
+        loop {
+            let (connection, server) = self.connect().await?;
+            let found = find(connection, server, search, (user, spellings)).await;
+            if !self.moves_on(&found) {
+                return found;
             }
-            success(outcome).map_err(refused(server))?;
         }
-        let (filter, attributes) = (search.filter(user), attributes(spellings));
-        let query = Query {
-            base: &search.base,
-            scope: search.scope,
-            most: 2,
-            filter: &filter,
-            attributes: &attributes,
+    }
+}
+
+/// Whether that is the password of that name.
+async fn bind(
+    mut connection: Connection,
+    server: &str,
+    (name, password): (&str, &str),
+    spellings: &[Spelling],
+) -> Result<(), DirectoryError> {
+    let outcome = connection.bind(name, password).await.map_err(refused(server))?;
+    let bound = match outcome.code {
+        INVALID_CREDENTIALS => Err(DirectoryError::WrongPassword),
+        _ => success(outcome).map_err(refused(server)),
+    };
+    let mut is_spelled_so = true;
+    if bound.is_ok() && !spellings.is_empty() {
+        let own = Query {
+            base: name,
+            scope: Scope::Base,
+            most: 0,
+            filter: "(objectClass=*)",
+            attributes: &attributes(spellings),
         };
-        // Of several the names don't matter.
-        let mut names = Vec::new();
-        let found = connection.search(&query, |entry| {
-            if names.len() < 2 && is_spelled(&entry, spellings) {
-                names.push(entry.name.to_owned());
-            }
-        });
-        let outcome = found.await.map_err(refused(server))?;
-        connection.unbind().await;
-        if outcome.code == SIZE_LIMIT_EXCEEDED {
-            return Err(DirectoryError::Entries("several"));
+        let see = |entry: Entry<'_>| is_spelled_so &= is_spelled(&entry, spellings);
+        connection.search(&own, see).await.map_err(refused(server))?;
+    }
+    connection.unbind().await;
+    if is_spelled_so { bound } else { Err(DirectoryError::Spelling) }
+}
+
+/// The distinguished name of the one entry for the user.
+async fn find(
+    mut connection: Connection,
+    server: &str,
+    search: &Search,
+    (user, spellings): (&str, &[Spelling]),
+) -> Result<String, DirectoryError> {
+    if !search.bind_dn.is_empty() {
+        let bound = connection.bind(&search.bind_dn, &search.bind_password.0).await;
+        let outcome = bound.map_err(refused(server))?;
+        if outcome.code == INVALID_CREDENTIALS {
+            return Err(DirectoryError::Searcher);
         }
         success(outcome).map_err(refused(server))?;
-        match (names.pop(), names.is_empty()) {
-            (Some(name), true) if !name.is_empty() => Ok(name),
-            (None, _) => Err(DirectoryError::Entries("no")),
-            _ => Err(DirectoryError::Entries("several")),
+    }
+    let (filter, attributes) = (search.filter(user), attributes(spellings));
+    let query =
+        Query { base: &search.base, scope: search.scope, most: 2, filter: &filter, attributes: &attributes };
+    // Of several the names don't matter.
+    let mut names = Vec::new();
+    let found = connection.search(&query, |entry| {
+        if names.len() < 2 && is_spelled(&entry, spellings) {
+            names.push(entry.name.to_owned());
         }
+    });
+    let outcome = found.await.map_err(refused(server))?;
+    connection.unbind().await;
+    if outcome.code == SIZE_LIMIT_EXCEEDED {
+        return Err(DirectoryError::Entries("several"));
+    }
+    success(outcome).map_err(refused(server))?;
+    match (names.pop(), names.is_empty()) {
+        (Some(name), true) if !name.is_empty() => Ok(name),
+        (None, _) => Err(DirectoryError::Entries("no")),
+        _ => Err(DirectoryError::Entries("several")),
     }
 }
 
@@ -240,6 +283,29 @@ mod tests {
             assert!(matches!(checked, Err(DirectoryError::Entries("no"))), "{checked:?}");
             assert_eq!(asked, [SEARCH, BIND]);
         }
+    }
+
+    /// A server that takes connections and ends them is no reason not to ask the next.
+    #[tokio::test]
+    async fn a_server_that_is_out_of_order_is_passed_over() {
+        let broken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (listener, _) = listen("127.0.0.1").await;
+        let [first, second] = [&broken, &listener].map(|it| it.local_addr().unwrap());
+        let options = format!("\"ldapserver={first} {second}\" ldapbasedn=dc=x");
+        let rules = Rules::of_method("x", "ldap", &options).unwrap();
+        let ldap = rules.directories().next().unwrap();
+        let broken = async {
+            while let Ok((client, _)) = broken.accept().await {
+                drop(client);
+            }
+        };
+        let answered = async { tokio::join!(serve(listener), check(ldap, None, "joe", b"secret")) };
+        let (asked, checked) = tokio::select! {
+            answered = answered => answered,
+            () = broken => panic!("it goes on"),
+        };
+        assert!(matches!(checked, Err(DirectoryError::Entries("no"))), "{checked:?}");
+        assert_eq!(asked, [SEARCH, BIND]);
     }
 
     #[tokio::test]

@@ -30,6 +30,8 @@ const MOST_MESSAGES: usize = 2_000;
 
 /// More than is around what a message of a login says, in bytes.
 const AROUND: usize = 64;
+/// How it begins, in libpq's words, that a server asks for what `server_require_auth` forbids.
+pub const REQUIREMENT: &str = "authentication method requirement";
 
 /// What proves the user to PostgreSQL.
 #[derive(Debug, Clone)]
@@ -256,9 +258,7 @@ impl Login {
             return Ok(());
         }
         let require = self.require.text();
-        Err(ConnectError::Credentials(format!(
-            "authentication method requirement \"{require}\" failed: {what}"
-        )))
+        Err(ConnectError::Credentials(format!("{REQUIREMENT} \"{require}\" failed: {what}")))
     }
 
     fn scram_first(&mut self, mechanisms: &[u8]) -> Result<Next, ConnectError> {

@@ -19,6 +19,8 @@ pub(super) enum Asked {
     Secret(Method),
     /// A password that a directory knows.
     Directory(Arc<Ldap>, Option<Arc<ClientConfig>>),
+    /// Nothing, whoever it says it is.
+    Nothing,
     /// Something that isn't here to be shown.
     Else(&'static str),
 }
@@ -52,7 +54,7 @@ pub(super) fn find(
             "auth_type any lets a client in only as the user that its database is set to",
             "set user in [databases.NAME]",
         )),
-        AuthType::Any => other("nothing: it goes on as the database's user"),
+        AuthType::Any => Ok(Entrance { asked: Asked::Nothing, by }),
         AuthType::Hba => by_rules(&rules, visitor(config, client, name)),
         AuthType::Ldap | AuthType::Pam | AuthType::OAuth => {
             by_rules(&rules, visitor(config, client, name)).map(|entrance| Entrance { by, ..entrance })

@@ -12,6 +12,9 @@ const USER: &str = "$username";
 /// Signs that mean something in a distinguished name.
 const SIGNS: [char; 9] = ['"', '+', ',', ';', '<', '=', '>', '\\', '\0'];
 
+/// What an attribute may be followed by in a filter that compares all of its value: `uid:caseIgnoreMatch:=$username`.
+const WHOLE: [&str; 5] = ["", "dn", "caseIgnoreMatch", "caseExactMatch", "caseIgnoreIA5Match"];
+
 /// Where and how a password is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ldap {
@@ -109,7 +112,9 @@ impl Way {
             !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.;".contains(&b))
         };
         let of = |(attribute, value): (&str, String)| {
-            let attribute = attribute.trim().to_owned();
+            let (attribute, by) = attribute.split_once(':').unwrap_or((attribute, ""));
+            let is_whole = by.split(':').all(|rule| WHOLE.contains(&rule));
+            let attribute = if is_whole { attribute.trim().to_owned() } else { String::new() };
             is_attribute(&attribute).then_some(Spelling { attribute, value })
         };
         match self {
@@ -136,6 +141,16 @@ impl Way {
     }
 }
 
+/// How far a search goes.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Reach {
+    #[default]
+    All,
+    /// The last option is a URL that doesn't say: no further than its base. PostgreSQL forgets that with the next option.
+    Unsaid,
+    Said(Scope),
+}
+
 /// Collects the options as they come.
 #[derive(Default)]
 pub(super) struct Options {
@@ -148,7 +163,7 @@ pub(super) struct Options {
     base: Option<String>,
     attribute: Option<String>,
     filter: Option<String>,
-    scope: Option<Scope>,
+    reach: Reach,
     bind_dn: Option<String>,
     bind_password: Option<Secret>,
 }
@@ -162,6 +177,9 @@ impl Options {
     /// Takes an option if it is one of ldap's. Whether it was.
     pub(super) fn take(&mut self, name: &str, value: &str) -> Result<bool, String> {
         let text = || Some(value.to_owned());
+        if self.reach == Reach::Unsaid {
+            self.reach = Reach::All;
+        }
         match name {
             "ldapserver" => self.server = text(),
             "ldapport" => {
@@ -215,11 +233,11 @@ impl Options {
         let mut parts = url.query().unwrap_or_default().splitn(3, '?');
         let mut part = || parts.next().filter(|part| !part.is_empty()).map(decoded).transpose();
         self.attribute = part()?.or(self.attribute.take());
-        self.scope = match part()?.as_deref() {
-            None => None,
-            Some("base") => Some(Scope::Base),
-            Some("one") => Some(Scope::One),
-            Some("sub") => Some(Scope::Sub),
+        self.reach = match part()?.as_deref() {
+            None => Reach::Unsaid,
+            Some("base") => Reach::Said(Scope::Base),
+            Some("one") => Reach::Said(Scope::One),
+            Some("sub") => Reach::Said(Scope::Sub),
             Some(other) => {
                 return Err(format!("ldapurl=: {other:?} is no scope; allowed are base, one, sub"));
             }
@@ -250,7 +268,11 @@ impl Options {
         let way = match (self.prefix, self.suffix) {
             (None, None) => Way::Search(Search {
                 base: self.base.ok_or("the method ldap needs ldapbasedn=, ldapprefix= or ldapsuffix=")?,
-                scope: self.scope.unwrap_or(Scope::Sub),
+                scope: match self.reach {
+                    Reach::All => Scope::Sub,
+                    Reach::Unsaid => Scope::Base,
+                    Reach::Said(scope) => scope,
+                },
                 filter: filter(self.attribute, self.filter)?,
                 bind_dn: self.bind_dn.unwrap_or_default(),
                 bind_password: self.bind_password.unwrap_or_default(),
@@ -340,6 +362,15 @@ mod tests {
         );
         let url = search(&[("ldapurl", "ldap://a/dc=x??sub?(cn=$username)")]);
         assert_eq!((&*url.base, url.scope, &*url.filter), ("dc=x", Scope::Sub, "(cn=$username)"));
+        // As in PostgreSQL, where an option behind the URL makes it all again.
+        for (options, scope) in [
+            (&[("ldapurl", "ldap://a/dc=x")][..], Scope::Base),
+            (&[("ldapbinddn", "cn=me"), ("ldapurl", "ldap://a/dc=x?uid")], Scope::Base),
+            (&[("ldapurl", "ldap://a/dc=x?uid"), ("ldapbinddn", "cn=me")], Scope::Sub),
+            (&[("ldapurl", "ldap://a/dc=x?uid?one"), ("ldapbinddn", "cn=me")], Scope::One),
+        ] {
+            assert_eq!(search(options).scope, scope, "{options:?}");
+        }
     }
 
     proptest! {
@@ -369,6 +400,13 @@ mod tests {
                 &[("cn", "Joe"), ("mail", "Joe@x")],
             ),
             (&[("ldapbasedn", "x"), ("ldapsearchfilter", "(|(a~=$username)(b=*$username))")], &[]),
+            (
+                &[
+                    ("ldapbasedn", "x"),
+                    ("ldapsearchfilter", "(|(a:dn:caseIgnoreMatch:=$username)(b:2.4.6:=$username))"),
+                ],
+                &[("a", "Joe")],
+            ),
         ] {
             let found = way(options).spellings("Joe");
             let found: Vec<_> = found.iter().map(|it| (&*it.attribute, &*it.value)).collect();

@@ -61,6 +61,13 @@ pub enum Fault {
     Filter(#[from] FilterError),
 }
 
+impl Fault {
+    /// Whether another server may do better: this one, or the way to it, is out of order.
+    pub(super) fn is_of_the_server(&self) -> bool {
+        !matches!(self, Self::Refused(_) | Self::Filter(_))
+    }
+}
+
 /// What is spoken over.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
