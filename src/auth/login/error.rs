@@ -83,9 +83,9 @@ impl LoginError {
         }
     }
 
-    /// What the client is told: the same words whatever the reason, unless it broke the protocol.
+    /// What the client is told: the same words whatever the reason, unless it broke the protocol or sent nothing.
     pub fn client_message(&self) -> String {
-        if self.detail.is_protocol_violation() {
+        if self.detail.is_told() {
             self.detail.to_string()
         } else {
             format!("password authentication failed for user \"{}\"", self.user)
@@ -94,6 +94,11 @@ impl LoginError {
 }
 
 impl Detail {
+    /// Whether the client is told: it says nothing of the user, only of what was sent, and so it is the same for unknown ones.
+    pub(super) fn is_told(&self) -> bool {
+        self.is_protocol_violation() || *self == Self::EmptyPassword
+    }
+
     pub(super) fn is_protocol_violation(&self) -> bool {
         match self {
             Self::Mechanism | Self::Protocol(_) | Self::Scram(_) => true,

@@ -231,7 +231,7 @@ impl Login {
             }
             (Ok(Next::Proved(last, proof)), None) => Ok(Step::Done { last, proof }),
             (Ok(Next::Proved(..)), Some(doom)) => Err(LoginError::new(&user, doom)),
-            (Err(detail), Some(doom)) if !detail.is_protocol_violation() => Err(LoginError::new(&user, doom)),
+            (Err(detail), Some(doom)) if !detail.is_told() => Err(LoginError::new(&user, doom)),
             (Err(detail), _) => Err(LoginError::new(&user, detail)),
         }
     }
