@@ -81,9 +81,18 @@ pub(crate) struct Client {
     rows: u32,
     /// When the answer that is missing was asked for, or should have been.
     pub(crate) since: Option<Instant>,
-    /// The key, when it was asked for and when the last of the answer came, of who has asked for stamps.
-    stamped: Option<(u32, Duration, Duration)>,
-    /// Whether the last request was sent later than [`LATE`] after it was due.
+    /// Of who has asked for stamps.
+    stamped: Option<Stamped>,
+}
+
+/// The last request by the clock of the stamps.
+#[derive(Default)]
+struct Stamped {
+    key: u32,
+    sent: Duration,
+    /// The last of its answer.
+    came: Duration,
+    /// It was sent later than [`LATE`] after it was due.
     late: bool,
 }
 
@@ -94,30 +103,21 @@ impl Client {
         let request = request(shape, PLACE);
         let key_at =
             request.windows(PLACE.len()).position(|part| part == PLACE.as_bytes()).expect("a key in each");
-        Ok(Self {
-            socket,
-            request,
-            key_at,
-            unread: Vec::new(),
-            rows: 0,
-            since: None,
-            stamped: None,
-            late: false,
-        })
+        Ok(Self { socket, request, key_at, unread: Vec::new(), rows: 0, since: None, stamped: None })
     }
 
     /// From now on [`Self::within`] can tell.
     pub(crate) fn ask_for_stamps(&mut self) -> Result<(), String> {
-        self.stamped = Some((0, Duration::ZERO, Duration::ZERO));
+        self.stamped = Some(Stamped::default());
         stamps::ask_for(&self.socket).map_err(|e| format!("the kernel stamps nothing: {e}"))
     }
 
     /// What of the last request's time was spent between this client and the server, both ways; `None` if it was sent late, and so
     /// with others that wait for each other.
     pub(crate) fn within(&self, visits: &Visits) -> Option<Duration> {
-        let (key, sent, came) = self.stamped?;
-        let visit = visits.take(key).filter(|_| !self.late)?;
-        Some(visit.came.saturating_sub(sent) + came.saturating_sub(visit.left))
+        let Stamped { key, sent, came, late } = self.stamped.as_ref()?;
+        let visit = visits.take(*key).filter(|_| !late)?;
+        Some(visit.came.saturating_sub(*sent) + came.saturating_sub(visit.left))
     }
 
     /// Asks for the row with that key.
@@ -129,8 +129,8 @@ impl Client {
         }
         (self.rows, self.since) = (0, Some(since));
         if let Some(stamped) = &mut self.stamped {
-            self.late = since.elapsed() > LATE;
-            *stamped = (key, stamps::now(), Duration::ZERO);
+            let late = since.elapsed() > LATE;
+            *stamped = Stamped { key, sent: stamps::now(), came: Duration::ZERO, late };
         }
         self.socket.write_all(&self.request).map_err(|e| format!("a request was not taken: {e}"))
     }
@@ -145,7 +145,7 @@ impl Client {
             Ok((0, _)) => return Err("a connection was closed".into()),
             Ok((n, came)) => {
                 if let (Some(stamped), Some(came)) = (&mut self.stamped, came) {
-                    stamped.2 = came;
+                    stamped.came = came;
                 }
                 &chunk[..n]
             }
