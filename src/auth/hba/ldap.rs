@@ -5,7 +5,7 @@ use std::fmt;
 use url::Url;
 use zeroize::Zeroizing;
 
-use crate::wire::ldap::request::Scope;
+use crate::wire::ldap::request::{self, Query, Scope};
 
 /// What stands for the user's name in a filter.
 const USER: &str = "$username";
@@ -232,7 +232,9 @@ impl Options {
         self.base = Some(base).filter(|base| !base.is_empty()).or(self.base.take());
         let mut parts = url.query().unwrap_or_default().splitn(3, '?');
         let mut part = || parts.next().filter(|part| !part.is_empty()).map(decoded).transpose();
-        self.attribute = part()?.or(self.attribute.take());
+        // Of several the first, as in PostgreSQL.
+        let first = part()?.and_then(|list| list.split(',').next().map(str::to_owned));
+        self.attribute = first.or(self.attribute.take());
         self.reach = match part()?.as_deref() {
             None => Reach::Unsaid,
             Some("base") => Reach::Said(Scope::Base),
@@ -294,21 +296,30 @@ fn has_port(host: &str) -> bool {
 }
 
 fn filter(attribute: Option<String>, filter: Option<String>) -> Result<String, String> {
-    match (attribute, filter) {
-        (Some(_), Some(_)) => Err("ldapsearchattribute= and ldapsearchfilter= don't go together".to_owned()),
-        (_, Some(filter)) if !filter.contains(USER) => {
-            Err("ldapsearchfilter= has no $username: it would find the same entry for everybody".to_owned())
+    let filter = match (attribute, filter) {
+        (Some(_), Some(_)) => {
+            return Err("ldapsearchattribute= and ldapsearchfilter= don't go together".to_owned());
         }
-        (_, Some(filter)) if filter.starts_with('(') => Ok(filter),
-        (_, Some(filter)) => Ok(format!("({filter})")),
-        (attribute, None) => Ok(format!("({}={USER})", attribute.as_deref().unwrap_or("uid"))),
+        (_, Some(filter)) if !filter.contains(USER) => {
+            return Err(
+                "ldapsearchfilter= has no $username: it would find the same entry for everybody".to_owned()
+            );
+        }
+        (_, Some(filter)) if filter.starts_with('(') => filter,
+        (_, Some(filter)) => format!("({filter})"),
+        (attribute, None) => format!("({}={USER})", attribute.as_deref().unwrap_or("uid")),
+    };
+    let somebody = filter.replace(USER, "x");
+    let query = Query { base: "", scope: Scope::Sub, most: 2, filter: &somebody, attributes: &[] };
+    match request::search(1, &query) {
+        Ok(_) => Ok(filter),
+        Err(_) => Err(format!("{filter:?} is no filter that LDAP knows (RFC 4515)")),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::ldap::request::{self, Query};
     use proptest::prelude::*;
 
     fn read(options: &[(&str, &str)]) -> Result<Ldap, String> {
@@ -362,6 +373,7 @@ mod tests {
         );
         let url = search(&[("ldapurl", "ldap://a/dc=x??sub?(cn=$username)")]);
         assert_eq!((&*url.base, url.scope, &*url.filter), ("dc=x", Scope::Sub, "(cn=$username)"));
+        assert_eq!(search(&[("ldapurl", "ldap://a/dc=x?cn,mail?one")]).filter("joe"), "(cn=joe)");
         // As in PostgreSQL, where an option behind the URL makes it all again.
         for (options, scope) in [
             (&[("ldapurl", "ldap://a/dc=x")][..], Scope::Base),
@@ -443,6 +455,14 @@ mod tests {
             (&[("ldapurl", "http://a/x")], "ldapurl= must be"),
             (&[("ldapurl", "ldap:///x")], "ldapurl= must be"),
             (&[("ldapurl", "ldap://a/x?a?all")], "\"all\" is no scope"),
+            (
+                &[("ldapserver", "a"), ("ldapbasedn", "x"), ("ldapsearchfilter", "(uid=$username")],
+                "\"(uid=$username\" is no filter that LDAP knows",
+            ),
+            (
+                &[("ldapserver", "a"), ("ldapbasedn", "x"), ("ldapsearchattribute", "uid,mail")],
+                "\"(uid,mail=$username)\" is no filter that LDAP knows",
+            ),
             (&[("ldapurl", "ldaps://a/x"), ("ldaptls", "1")], "ldaps is encrypted already"),
         ] {
             let told = read(options).expect_err("it is wrong");
